@@ -1,0 +1,48 @@
+"""The seven emotions: their order, every dataset's spelling of them, and the words that describe each."""
+
+from __future__ import annotations
+
+from facelex.errors import unknown_name
+
+EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""Class order everywhere; FER2013's ``emotion`` column 0..6 (Goodfellow et al. 2013)."""
+
+FERPLUS_COLUMNS: tuple[str, ...] = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
+)  # fmt: skip
+"""Vote columns of ``fer2013new.csv`` in file order (Barsoum et al. 2016); NF means "not a face"."""
+
+ALIASES: dict[str, str] = {
+    "anger": "angry", "angriness": "angry", "mad": "angry",
+    "disgusted": "disgust",
+    "afraid": "fear", "fearful": "fear", "scared": "fear",
+    "happiness": "happy", "joy": "happy",
+    "sadness": "sad",
+    "surprised": "surprise", "suprise": "surprise", "astonished": "surprise",
+    "calm": "neutral", "none": "neutral",
+}  # fmt: skip
+"""Other spellings seen in datasets' folder and column names."""
+
+EMOTION_WORDS: dict[str, tuple[str, ...]] = {
+    "angry": ("anger", "angry", "furious", "rage", "annoyed", "outraged"),
+    "disgust": ("disgust", "disgusted", "revulsion", "loathing", "repulsed", "distaste"),
+    "fear": ("fear", "afraid", "scared", "frightened", "terrified", "fearful"),
+    "happy": ("happiness", "happy", "joy", "smiling", "cheerful", "delighted"),
+    "sad": ("sadness", "sad", "sorrow", "unhappy", "grief", "miserable"),
+    "surprise": ("surprise", "surprised", "astonished", "amazed", "astonishment", "shocked"),
+    "neutral": ("neutral", "calm", "impassive", "expressionless", "composed", "indifferent"),
+}
+"""Several words per emotion, all in GloVe's first 50,000 words; a class vector is a mean over them."""
+
+
+def emotion_index(name: str) -> int:
+    """Return the class index 0..6 of an emotion in any known spelling, case ignored.
+
+    Raises:
+        FacelexError: If the name is none of the seven nor an alias.
+    """
+    key = name.strip().lower()
+    key = ALIASES.get(key, key)
+    if key not in EMOTIONS:
+        raise unknown_name("emotion", name, EMOTIONS)
+    return EMOTIONS.index(key)

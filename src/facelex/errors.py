@@ -1,0 +1,58 @@
+"""Errors that tell a user what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
+
+
+class FacelexError(Exception):
+    """A mistake of the caller: bad input, an unknown name, a missing file.
+
+    The message is one clear sentence (or several faults, one a line). The command line prints it without
+    a traceback and exits with code 2; any other exception is a bug of ours.
+    """
+
+
+class MissingExtraError(FacelexError):
+    """A verb or function needs an optional package that is not installed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest known spelling, or an empty string if none is near."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> FacelexError:
+    """Build the error for a name that is not among the ``known`` ones.
+
+    Example:
+        >>> str(unknown_name("image encoder", "resnt18", ["resnet18", "vgg11"]))
+        "Unknown image encoder 'resnt18'. Did you mean 'resnet18'? Known: resnet18, vgg11."
+    """
+    names = sorted(known)
+    return FacelexError(f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional ``module``, or say which extra brings it.
+
+    Args:
+        module: Dotted module name, for example ``"matplotlib.pyplot"``.
+        extra: The extra of facelex that installs it, for example ``"report"``.
+        purpose: What needs it, as a noun phrase that begins the sentence, for example ``"Drawing figures"``.
+
+    Raises:
+        MissingExtraError: If the module cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'facelex[{extra}]'"
+        ) from error
