@@ -1,0 +1,129 @@
+"""What recognition answers: a face, the result of one image, and their flat and JSON forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import require
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face and what the model says about it."""
+
+    box: tuple[float, float, float, float]
+    """``x, y, w, h`` in pixels of the upright image; may reach past its edges."""
+    score: float
+    """The detector's confidence in [0, 1]; 1.0 when the whole picture was taken as the face."""
+    emotion: str
+    """The most probable class."""
+    probabilities: dict[str, float]
+    """Calibrated probability of each class, in the model's class order; they sum to 1."""
+    unsure: bool = False
+    """True when the highest probability lies below the recogniser's ``unsure_below``."""
+    words: dict[str, float] = field(default_factory=dict)
+    """Score in [0, 1] of each word asked for: the share of reference faces that it fits less well."""
+    embedding: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    """Unit-length features ``(E,)`` in the space shared with words; None for a model without words."""
+
+    @property
+    def probability(self) -> float:
+        """Probability of ``emotion``."""
+        return self.probabilities[self.emotion]
+
+    def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
+        """Return the face as JSON holds it; ``embedding=True`` adds the features as a list."""
+        record: dict[str, Any] = {
+            "box": [round(float(value), 2) for value in self.box],
+            "score": round(float(self.score), 4),
+            "emotion": self.emotion,
+            "unsure": self.unsure,
+            "probabilities": {name: round(float(p), 6) for name, p in self.probabilities.items()},
+            "words": {word: round(float(score), 6) for word, score in self.words.items()},
+        }
+        if embedding:
+            record["embedding"] = None if self.embedding is None else [float(v) for v in self.embedding]
+        return record
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the face as one flat row: box, score, emotion, a column a class, ``word:...`` columns."""
+        record = self.to_dict()
+        x, y, width, height = record["box"]
+        return {
+            "x": x,
+            "y": y,
+            "width": width,
+            "height": height,
+            "score": record["score"],
+            "emotion": self.emotion,
+            "unsure": self.unsure,
+            **record["probabilities"],
+            **{f"word:{word}": score for word, score in record["words"].items()},
+        }
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """The faces of one image, or why it could not be read."""
+
+    source: str
+    """Where the image came from: path or URL as given, or ``array 3`` for the fourth input."""
+    width: int | None = None
+    """Width of the upright image in pixels; None when it could not be read."""
+    height: int | None = None
+    """Height of the upright image in pixels; None when it could not be read."""
+    faces: tuple[Face, ...] = ()
+    """Faces in the detector's order; empty when there is none."""
+    error: str | None = None
+    """One sentence on why the image could not be read; None when all went well."""
+    image: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    """Upright RGB pixels ``(H, W, 3)``, only when asked for with ``keep_images=True``."""
+
+    @property
+    def ok(self) -> bool:
+        """True when the image was read."""
+        return self.error is None
+
+    def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
+        """Return ``{"source", "width", "height", "faces"}``, or ``{"source", "error"}``."""
+        if self.error is not None:
+            return {"source": self.source, "error": self.error}
+        return {
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict(embedding=embedding) for face in self.faces],
+        }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row a face, led by ``source`` and ``face`` (0, 1, ...).
+
+        An image without faces has no row; one that could not be read has one, with ``error`` filled.
+        """
+        if self.error is not None:
+            return [{"source": self.source, "error": self.error}]
+        return [{"source": self.source, "face": i, **face.to_row()} for i, face in enumerate(self.faces)]
+
+
+def table_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
+    """Return the columns of the tidy table, in order."""
+    place = ["source", "face", "x", "y", "width", "height", "score", "emotion", "unsure"]
+    return [*place, *classes, *(f"word:{word}" for word in words), "error"]
+
+
+def to_frame(results: Iterable[ImageResult]) -> Any:
+    """Return a pandas data frame, one row a face (an unreadable image is a row with ``error``).
+
+    Raises:
+        MissingExtraError: If pandas is not installed.
+    """
+    pandas = require("pandas", "table", "A data frame")
+    results = list(results)
+    first = next((face for result in results for face in result.faces), None)
+    columns = table_columns(tuple(first.probabilities), tuple(first.words)) if first else table_columns(())
+    return pandas.DataFrame([row for result in results for row in result.to_rows()], columns=columns)
