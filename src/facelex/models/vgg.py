@@ -1,0 +1,72 @@
+"""VGG: a plain stack of 3x3 convolutions (Simonyan & Zisserman 2015, https://arxiv.org/abs/1409.1556).
+
+Table 1 of the paper gives the configurations; we take A (11 weight layers) and D (16). "The convolution stride
+is fixed to 1 pixel; the spatial padding of conv. layer input is such that the spatial resolution is preserved
+after convolution" (section 2.1).
+
+Where we differ, because the paper's pictures have 224 pixels a side and ours 48:
+
+* the mean over the last map replaces the three fully connected layers, which would hold 9 in 10 of the
+  weights; so ``vgg11`` has 8 weight layers and ``vgg16`` 13, and the classifier is a head of its own;
+* batch normalisation (Ioffe & Szegedy 2015) follows each convolution, which therefore needs no bias;
+* pooling rounds sizes up (``ceil_mode``), so that the 3x3 map of a face of 48 pixels is pooled without losing
+  its last row and column, and pictures down to 24 pixels go through: 24, 12, 6, 3, 2, 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from facelex.models.blocks import check_images, conv_bn_relu, init_weights
+from facelex.models.registry import register_image_encoder
+
+POOL = "M"
+
+CONFIGURATIONS: dict[str, tuple[int | str, ...]] = {
+    "A": (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL),
+    "D": (64, 64, POOL, 128, 128, POOL, 256, 256, 256, POOL, 512, 512, 512, POOL, 512, 512, 512, POOL),
+}
+"""Columns of Table 1: a number is a convolution's width, "M" a 2x2 max-pooling of stride 2."""
+
+
+class VGG(nn.Module):
+    """Plain stack of convolutions, normalisations and poolings, averaged over its last map.
+
+    Attributes:
+        num_features: Width F of what comes out, that of the last convolution.
+    """
+
+    def __init__(self, layers: Sequence[int | str], *, in_channels: int = 1) -> None:
+        """Build the stack that ``layers`` lists: widths, and ``"M"`` for a pooling."""
+        super().__init__()
+        stack: list[nn.Module] = []
+        width = in_channels
+        for layer in layers:
+            if isinstance(layer, int):
+                stack += conv_bn_relu(width, layer)
+                width = layer
+            else:
+                stack.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True))
+        self.in_channels = in_channels
+        self.num_features = width
+        self.layers = nn.Sequential(*stack)
+        init_weights(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised pictures ``(B, in_channels, H, W)`` to backbone features ``(B, num_features)``."""
+        check_images(images, self.in_channels)
+        return self.layers(images).mean(dim=(2, 3))
+
+
+@register_image_encoder
+def vgg11(*, in_channels: int = 1) -> VGG:
+    """Configuration A: 8 convolutions, 512 features."""
+    return VGG(CONFIGURATIONS["A"], in_channels=in_channels)
+
+
+@register_image_encoder
+def vgg16(*, in_channels: int = 1) -> VGG:
+    """Configuration D: 13 convolutions, 512 features."""
+    return VGG(CONFIGURATIONS["D"], in_channels=in_channels)
