@@ -1,0 +1,99 @@
+"""FER+ votes: ten people's opinions on each FER2013 picture (Barsoum et al. 2016)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.data.dataset import SPLITS
+from facelex.data.fer2013 import USAGES
+from facelex.data.packed import open_csv
+from facelex.emotions import ALIASES, EMOTIONS, FERPLUS_COLUMNS
+from facelex.errors import FacelexError
+
+
+def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Read ``fer2013new.csv`` and check that its rows are those of the official FER2013 file.
+
+    The file has no pixels: row i belongs to row i of ``fer2013.csv``. What can be checked is the number of
+    rows and the ``Usage`` of each.
+
+    Args:
+        path: ``fer2013new.csv``, plain or inside .zip, .xz or .gz.
+        splits: Split code of each FER2013 row, ``(N,)``.
+
+    Returns:
+        Votes as given, ``(N, 10)`` uint8 in ``FERPLUS_COLUMNS`` order; they sum to ten in most rows.
+
+    Raises:
+        FacelexError: If a column is missing, a vote is not a number, or the rows are not those of ``splits``.
+    """
+    votes: list[list[int]] = []
+    usages: list[int] = []
+    with open_csv(path, ("fer2013new.csv",)) as stream:
+        rows = csv.reader(stream.lines())
+        header = [name.strip() for name in next(rows, [])]
+        missing = [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in header]
+        if missing:
+            raise FacelexError(
+                f"{path} has no column {', '.join(map(repr, missing))}; expected FER+'s fer2013new.csv with Usage and "
+                f"{', '.join(FERPLUS_COLUMNS)}."
+            )
+        columns = [header.index(name) for name in FERPLUS_COLUMNS]
+        usage_column = header.index("Usage")
+        for number, row in enumerate((row for row in rows if row), start=1):
+            usage = row[usage_column].strip() if len(row) == len(header) else ""
+            cells = [row[column].strip() for column in columns] if usage in USAGES else []
+            if not cells or not all(cell.isascii() and cell.isdigit() and int(cell) <= 255 for cell in cells):
+                raise FacelexError(
+                    f"{path}, row {number}: expected a Usage of {', '.join(USAGES)} and ten whole numbers of votes, "
+                    f"but got {','.join(row)[:80]!r}."
+                )
+            votes.append([int(cell) for cell in cells])
+            usages.append(USAGES[usage])
+    if len(votes) != len(splits):
+        raise FacelexError(
+            f"{path} has {len(votes):,} rows of votes, but the FER2013 file has {len(splits):,} pictures; votes are "
+            "joined by row, so both must be the complete files."
+        )
+    differing = np.flatnonzero(np.array(usages, np.uint8) != splits)
+    if len(differing):
+        row_index = int(differing[0])
+        raise FacelexError(
+            f"{path}, row {row_index + 1}: its Usage means {SPLITS[usages[row_index]]}, but the same row of the FER2013 "
+            f"file is in {SPLITS[int(splits[row_index])]}; the two files are not in the same order."
+        )
+    return np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS))
+
+
+def vote_shares(votes: NDArray[np.integer], classes: Sequence[str] = EMOTIONS) -> NDArray[np.float64]:
+    """Turn votes into a distribution over ``classes``.
+
+    Votes for anything outside ``classes`` are left out and the rest is scaled to sum to one: with the seven
+    emotions that drops contempt, unknown and NF ("not a face"); with an eighth class named "contempt" its
+    votes count. A row without any vote left becomes uniform: nobody named one of these classes.
+
+    Args:
+        votes: Votes, ``(N, 10)`` in ``FERPLUS_COLUMNS`` order.
+        classes: Class names in the order wanted, in any spelling of ``facelex.emotions``.
+
+    Returns:
+        Shares, ``(N, K)`` float64, non-negative, rows sum to 1.
+
+    Raises:
+        FacelexError: If FER+ has no votes on any of ``classes``.
+    """
+    column_of = {ALIASES.get(name.lower(), name.lower()): i for i, name in enumerate(FERPLUS_COLUMNS)}
+    shares = np.zeros((len(votes), len(classes)))
+    known = [name for name in classes if ALIASES.get(name.lower(), name.lower()) in column_of]
+    if not known:
+        raise FacelexError(f"FER+ has no votes on any of: {', '.join(classes)}.")
+    for column, name in enumerate(classes):
+        if name in known:
+            shares[:, column] = votes[:, column_of[ALIASES.get(name.lower(), name.lower())]]
+    totals = shares.sum(axis=1, keepdims=True)
+    return np.divide(shares, totals, out=np.full_like(shares, 1.0 / len(classes)), where=totals > 0)

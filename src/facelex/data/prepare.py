@@ -1,0 +1,167 @@
+"""Any source of labelled faces into one cached file; the second time nothing is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facelex.data.dataset import SPLITS, FaceDataset, read_signature
+from facelex.data.fer2013 import CSV_NAMES, ROWS, SIDE, Progress, read_fer2013
+from facelex.data.ferplus import read_votes
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+
+READERS_VERSION = 1
+"""Raise this when a reader changes what it makes of a source, so that old caches are written again."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How a source is read."""
+
+    ferplus: Path | None = None
+    size: int = SIDE
+    classes: tuple[str, ...] | None = None
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    seed: int = 0
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What ``prepare`` did: the dataset, whether it was already there, and notes for the user."""
+
+    dataset: FaceDataset
+    reused: bool
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def prepare(
+    source: Path,
+    output: Path,
+    options: PrepareOptions | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Read ``source`` into a :class:`FaceDataset` and write it to ``output``, unless that is already there.
+
+    Args:
+        source: The official CSV (plain or packed), a folder that holds it, or a folder of images.
+        output: The ``.npz`` to write.
+        options: How to read.
+        force: Read again even if ``output`` was made from the same source with the same options.
+        progress: Called now and then with what has been read and what there is in all.
+
+    Raises:
+        FacelexError: If the source cannot be used as it is; nothing is written then.
+    """
+    options = options or PrepareOptions()
+    if output.suffix.lower() != ".npz":
+        raise FacelexError(f"Expected an output file that ends in .npz, but got {output}.")
+    if not 16 <= options.size <= 512:
+        raise FacelexError(f"Expected a size from 16 to 512 pixels, but got {options.size}.")
+    if not source.exists():
+        raise FacelexError(
+            f"There is no file or folder {source}; give fer2013.csv, icml_face_data.csv or a folder of images, "
+            "or fetch FER2013 with: facelex data download"
+        )
+    source = _csv_inside(source) or source
+    signature = source_signature(source, options)
+    if not force and read_signature(output) == signature:
+        return Prepared(FaceDataset.load(output), reused=True)
+    if source.is_dir():
+        from facelex.data.folder import read_folder
+
+        if options.ferplus is not None:
+            raise FacelexError(
+                f"FER+ votes are joined to the official CSV row by row, and the pictures of {source} have no rows; "
+                "give fer2013.csv or icml_face_data.csv with --ferplus, or leave --ferplus out."
+            )
+        dataset, notes = read_folder(source, options, progress)
+    else:
+        dataset, notes = _from_csv(source, options, progress)
+    dataset.save(output, signature)
+    return Prepared(dataset, reused=False, notes=notes)
+
+
+def source_signature(source: Path, options: PrepareOptions) -> str:
+    """Describe a source and how it is read: equal strings mean that reading again would change nothing.
+
+    A file counts by path, size and time of change; a folder by those of everything in it.
+    """
+    files = [path for path in (source, options.ferplus) if path is not None and path.exists()]
+    described = json.dumps(
+        {
+            "version": READERS_VERSION,
+            "options": {name: str(value) for name, value in asdict(options).items()},
+            "files": [_file_signature(path) for path in files],
+        },
+        sort_keys=True,
+    )
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _file_signature(path: Path) -> list[str]:
+    if path.is_file():
+        status = path.stat()
+        return [str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
+    digest = hashlib.sha256()
+    for found in sorted(path.rglob("*")):
+        status = found.stat()
+        if found.is_file():
+            digest.update(f"{found.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return [str(path.resolve()), digest.hexdigest()]
+
+
+def _csv_inside(source: Path) -> Path | None:
+    """Find the official CSV in a folder that was downloaded as a whole."""
+    if not source.is_dir():
+        return None
+    for name in CSV_NAMES:
+        for place in (source / name, source / "fer2013" / name):
+            if place.is_file():
+                return place
+    return None
+
+
+def _from_csv(
+    source: Path, options: PrepareOptions, progress: Progress | None
+) -> tuple[FaceDataset, list[str]]:
+    if options.classes is not None:
+        raise FacelexError(f"--classes is for folders of images; the classes of {source} are fixed.")
+    faces = read_fer2013(source, progress)
+    votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
+    counts = {split: int(np.sum(faces.splits == code)) for code, split in enumerate(SPLITS)}
+    notes = []
+    if counts != ROWS:
+        notes.append(
+            f"This is not the complete FER2013 ({sum(ROWS.values()):,} faces): it has "
+            + ", ".join(f"{count:,} {split}" for split, count in counts.items())
+            + "."
+        )
+    dataset = FaceDataset.create(
+        resize_all(faces.pixels, options.size),
+        faces.labels,
+        faces.splits,
+        EMOTIONS,
+        f"FER2013 from {source.name}" + (f", FER+ from {options.ferplus.name}" if options.ferplus else ""),
+        votes,
+    )
+    return dataset, notes
+
+
+def resize_all(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Scale square grey images ``(N, H, H)`` to ``(N, size, size)``."""
+    if pixels.shape[1] == size:
+        return pixels
+    scaled = np.empty((len(pixels), size, size), np.uint8)
+    for row, image in enumerate(pixels):
+        scaled[row] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+    return scaled
