@@ -1,0 +1,158 @@
+"""CenterFace, the packaged face detector: an ONNX file and the decoding of what it answers.
+
+Xu, Yan, Yang, Luo, Li, He: "CenterFace: Joint Face Detection and Alignment Using Face as Point"
+(https://arxiv.org/abs/1911.03599). A face is a peak of a heat map with a quarter of the picture's resolution;
+size, offset and five landmarks are read at the peak.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from PIL import Image
+
+from facelex.errors import FacelexError
+from facelex.recognize.detection import Detection, check_image
+
+STRIDE = 4  # heat map cells are this many pixels wide
+MULTIPLE = 32  # the network halves its input five times
+OUTPUTS = ["heatmap", "scale", "offset", "landmarks"]
+
+
+class CenterFace:
+    """Finds faces with CenterFace through ONNX Runtime."""
+
+    name = "centerface"
+
+    def __init__(
+        self, model: Path | None = None, long_side: int = 640, threshold: float = 0.5, overlap: float = 0.3
+    ) -> None:
+        """Load the network.
+
+        Args:
+            model: An ONNX file laid out as the packaged one (see ``tools/pack_centerface.py``).
+            long_side: Larger pictures are made this long (in pixels) before the search.
+            threshold: Least score of a face, 0 to 1.
+            overlap: Of two boxes whose intersection over union is larger, the surer one stays.
+        """
+        self.long_side = long_side
+        self.threshold = threshold
+        self.overlap = overlap
+        self.session = _load_session(model)
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces in an HWC RGB uint8 picture, surest first."""
+        check_image(image)
+        network_input, scale_x, scale_y = fit(image, self.long_side)
+        answers = self.session.run(OUTPUTS, {"images": network_input})
+        boxes, scores, landmarks = decode(*(answer[0] for answer in answers), threshold=self.threshold)
+        size = np.array([scale_x, scale_y], np.float32)
+        kept = suppress(boxes, scores, self.overlap)
+        boxes = boxes[kept] / np.tile(size, 2)
+        landmarks = landmarks[kept] / size
+        return [
+            Detection(tuple(map(float, box)), float(score), points)
+            for box, score, points in zip(boxes, scores[kept], landmarks, strict=True)
+        ]
+
+
+def fit(image: NDArray[np.uint8], long_side: int) -> tuple[NDArray[np.float32], float, float]:
+    """Shrink a picture to ``long_side`` if it is larger and pad it to the network's multiple.
+
+    Returns:
+        The network's input ``(1, 3, H, W)`` in [0, 255] and by how much width and height were scaled.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, long_side / max(height, width))
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if (new_width, new_height) != (width, height):
+        picture = Image.fromarray(image)
+        image = np.asarray(
+            picture.resize((new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        )
+    padded_height = math.ceil(new_height / MULTIPLE) * MULTIPLE
+    padded_width = math.ceil(new_width / MULTIPLE) * MULTIPLE
+    canvas = np.zeros((1, 3, padded_height, padded_width), np.float32)
+    canvas[0, :, :new_height, :new_width] = image.transpose(2, 0, 1)
+    return canvas, new_width / width, new_height / height
+
+
+def decode(
+    heatmap: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    threshold: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Read boxes, scores and landmarks from the network's maps.
+
+    Args:
+        heatmap: Scores, ``(1, h, w)``.
+        scale: Logarithms of box height and width in cells, ``(2, h, w)``.
+        offset: Centre's offset ``y, x`` within its cell, ``(2, h, w)``.
+        landmarks: Five times ``y, x`` as shares of the box from its top left corner, ``(10, h, w)``.
+        threshold: Cells with smaller scores are passed over.
+
+    Returns:
+        Boxes ``x, y, width, height`` ``(n, 4)``, scores ``(n,)`` and landmarks ``x, y`` ``(n, 5, 2)``,
+        in pixels of the network's input.
+    """
+    rows, columns = np.nonzero(heatmap[0] > threshold)
+    sizes = np.exp(scale[:, rows, columns][::-1].T) * STRIDE  # (n, 2) width, height
+    cells = np.stack([columns, rows], axis=1) + 0.5 + offset[:, rows, columns][::-1].T
+    corners = cells * STRIDE - sizes / 2
+    points = landmarks[:, rows, columns].T.reshape(-1, 5, 2)[:, :, ::-1]  # (n, 5, 2) x, y
+    points = points * sizes[:, None] + corners[:, None]
+    boxes = np.concatenate([corners, sizes], axis=1)
+    return boxes.astype(np.float32), heatmap[0, rows, columns], points.astype(np.float32)
+
+
+def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap: float) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression.
+
+    Returns:
+        Rows to keep, surest first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    areas = boxes[:, 2] * boxes[:, 3]
+    kept: list[int] = []
+    while order.size:
+        best, order = order[0], order[1:]
+        kept.append(int(best))
+        sides = np.minimum(end[best], end[order]) - np.maximum(start[best], start[order])
+        shared = np.prod(np.maximum(sides, 0), axis=1)
+        order = order[shared / (areas[best] + areas[order] - shared) <= overlap]
+    return np.array(kept, np.int64)
+
+
+def _load_session(model: Path | None) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if model is None:
+        content = files("facelex").joinpath("weights/centerface.onnx").read_bytes()
+    else:
+        try:
+            content = Path(model).read_bytes()
+        except OSError as error:
+            reason = error.strerror or error
+            raise FacelexError(f"Expected a CenterFace model at {str(model)!r}, but: {reason}.") from error
+    try:
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no public base class for its errors
+        raise FacelexError(
+            f"Expected {str(model)!r} to be an ONNX file, but ONNX Runtime cannot load it. "
+            "Leave the model out to use the packaged one."
+        ) from error
+    names = [value.name for value in session.get_outputs()]
+    if names != OUTPUTS or [value.name for value in session.get_inputs()] != ["images"]:
+        raise FacelexError(
+            f"Expected a CenterFace model with input images and outputs {', '.join(OUTPUTS)}, but {str(model)!r} "
+            f"has outputs {', '.join(names)}. Leave the model out to use the packaged one."
+        )
+    return session

@@ -1,0 +1,51 @@
+"""Find faces and cut them out: detectors by name, and the crop that a recogniser wants to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facelex.errors import FacelexError, unknown_name
+from facelex.recognize.centerface import CenterFace
+from facelex.recognize.detection import Detection, Detector
+from facelex.recognize.detectors import DlibHog, WholePicture, YuNet
+from facelex.recognize.framing import crop_face
+
+__all__ = ["Detection", "Detector", "create_detector", "crop_face", "list_detectors"]
+
+DETECTORS = ("auto", "centerface", "dlib", "yunet", "none")
+
+
+def list_detectors() -> list[str]:
+    """Return the names that `create_detector` knows."""
+    return list(DETECTORS)
+
+
+def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
+    """Build a face detector.
+
+    Args:
+        name: ``auto`` and ``centerface``: the packaged CenterFace. ``dlib``: dlib's quick detector of upright
+            frontal faces. ``yunet``: OpenCV's YuNet with your ``model`` file. ``none``: every picture
+            is one face, cropped already.
+        model: ONNX file for ``yunet`` (needed) or ``centerface`` (instead of the packaged one).
+
+    Raises:
+        FacelexError: If the name is not known or the model file does not fit.
+        MissingExtraError: If the detector's package is not installed.
+    """
+    if name not in DETECTORS:
+        raise unknown_name("face detector", name, DETECTORS)
+    if name == "yunet":
+        if model is None:
+            raise FacelexError(
+                "Expected a model file with the detector 'yunet', but got none. Pass the path of a YuNet "
+                "ONNX file, for example face_detection_yunet_2023mar.onnx of OpenCV's model zoo."
+            )
+        return YuNet(model)
+    if name in ("auto", "centerface"):
+        return CenterFace(model)
+    if model is not None:
+        raise FacelexError(
+            f"The detector {name!r} takes no model file, but got {str(model)!r}. Leave it out."
+        )
+    return DlibHog() if name == "dlib" else WholePicture()
