@@ -1,0 +1,209 @@
+"""What a model said about a split: the arrays from which every number in ``evaluation`` is made."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+
+from facelex.emotions import FERPLUS_COLUMNS
+from facelex.errors import FacelexError
+
+VIEWS: tuple[str, ...] = ("single", "flip")
+"""The picture as it is; the mean of the probabilities of the picture and its mirror image."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities beside the true labels, one row an example.
+
+    Attributes:
+        probs: Probabilities of the picture as it is, ``(n, K)`` float32, rows sum to 1, not calibrated.
+        labels: True class ids, ``(n,)`` int64.
+        seen: True where the example has a pixel-identical copy in the training split, ``(n,)`` bool.
+        classes: Class names in the order of the columns.
+        votes: FER+ votes in ``FERPLUS_COLUMNS`` order, ``(n, 10)`` uint8, or None.
+        mirror_probs: Probabilities of the mirror image, as ``probs``, or None when it was not looked at.
+        model: Name of the run or model.
+        split: ``train``, ``val`` or ``test``.
+        fingerprint: Fingerprint of the dataset; empty when unknown.
+        temperature: The model's own calibration, 1 when it has none.
+
+    Raises:
+        FacelexError: If shapes disagree, a label is out of range or a row is no distribution.
+    """
+
+    probs: np.ndarray
+    labels: np.ndarray
+    seen: np.ndarray
+    classes: tuple[str, ...]
+    votes: np.ndarray | None = None
+    mirror_probs: np.ndarray | None = None
+    model: str = ""
+    split: str = "test"
+    fingerprint: str = ""
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
+        object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
+        object.__setattr__(self, "seen", np.asarray(self.seen, dtype=bool))
+        for name in ("probs", "mirror_probs"):
+            values = getattr(self, name)
+            object.__setattr__(self, name, None if values is None else np.asarray(values, dtype=np.float32))
+        faults = self._faults()
+        if faults:
+            raise FacelexError("Predictions do not hold together: " + "; ".join(faults) + ".")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def _faults(self) -> list[str]:
+        count, classes = len(self.labels), len(self.classes)
+        faults = []
+        if classes == 0:
+            faults.append("expected at least one class name")
+        for name in ("probs", "mirror_probs"):
+            probs = getattr(self, name)
+            if probs is None:
+                continue
+            if probs.shape != (count, classes):
+                faults.append(f"expected {name} of shape ({count}, {classes}), but got {probs.shape}")
+            elif not np.all(np.isfinite(probs)) or np.any(probs < 0):
+                faults.append(f"expected finite, non-negative {name}")
+            elif count and np.abs(probs.sum(axis=1) - 1).max() > 1e-3:
+                faults.append(f"expected rows of {name} to sum to 1 (pass probabilities, not logits)")
+        if self.labels.ndim != 1:
+            faults.append(f"expected labels of shape (n,), but got {self.labels.shape}")
+        elif count and (self.labels.min() < 0 or self.labels.max() >= classes):
+            faults.append(
+                f"expected labels in 0..{classes - 1}, but got {self.labels.min()}..{self.labels.max()}"
+            )
+        if self.seen.shape != (count,):
+            faults.append(f"expected seen of shape ({count},), but got {self.seen.shape}")
+        if self.votes is not None and self.votes.shape != (count, len(FERPLUS_COLUMNS)):
+            faults.append(
+                f"expected votes of shape ({count}, {len(FERPLUS_COLUMNS)}), but got {self.votes.shape}"
+            )
+        if not (np.isfinite(self.temperature) and self.temperature > 0):
+            faults.append(f"expected a positive temperature, but got {self.temperature}")
+        return faults
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that are held: ``single``, and ``flip`` when the mirror image was looked at."""
+        return VIEWS if self.mirror_probs is not None else VIEWS[:1]
+
+    def view_probs(self, view: str = "single", temperature: float = 1.0) -> np.ndarray:
+        """Return the probabilities of one view, ``(n, K)``, calibrated with ``temperature``.
+
+        ``flip`` is the mean over the picture and its mirror image, each calibrated before the mean.
+
+        Raises:
+            FacelexError: If the mirror image was not looked at.
+        """
+        if view not in self.views:
+            raise FacelexError(
+                f"Expected a view among {', '.join(self.views)}, but got {view!r}. "
+                "Predict again with the mirror image to have the flip view."
+            )
+        views = (
+            [self.probs] if view == "single" or self.mirror_probs is None else [self.probs, self.mirror_probs]
+        )
+        if temperature == 1:
+            return np.mean(views, axis=0, dtype=np.float32)
+        from facelex.evaluation.calibration import apply_temperature
+
+        return np.mean([apply_temperature(probs, temperature) for probs in views], axis=0, dtype=np.float32)
+
+    def log_views(self, view: str = "single") -> np.ndarray:
+        """Return log-probabilities for fitting a temperature, ``(V, n, K)`` with one or two views."""
+        views = (
+            [self.probs] if view == "single" or self.mirror_probs is None else [self.probs, self.mirror_probs]
+        )
+        return np.log(np.maximum(np.stack(views).astype(np.float64), np.finfo(np.float32).tiny))
+
+    def subset(self, keep: np.ndarray) -> Predictions:
+        """Return the examples picked by ``keep``, ``(n,)`` bool or indices."""
+        return replace(
+            self,
+            probs=self.probs[keep],
+            labels=self.labels[keep],
+            seen=self.seen[keep],
+            votes=None if self.votes is None else self.votes[keep],
+            mirror_probs=None if self.mirror_probs is None else self.mirror_probs[keep],
+        )
+
+    def deduplicated(self) -> Predictions:
+        """Return the examples without a pixel-identical copy in the training split."""
+        return self.subset(~self.seen)
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``predictions-SPLIT.npz``; the file appears whole or not at all."""
+        path = Path(path)
+        arrays = {
+            "probs": self.probs,
+            "labels": self.labels,
+            "seen": self.seen,
+            "classes": np.array(self.classes),
+            "model": np.array(self.model),
+            "split": np.array(self.split),
+            "fingerprint": np.array(self.fingerprint),
+            "temperature": np.array(float(self.temperature)),
+        }
+        for name, values in (("votes", self.votes), ("mirror_probs", self.mirror_probs)):
+            if values is not None:
+                arrays[name] = values
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+        ) as file:
+            try:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+                file.close()
+                Path(file.name).chmod(0o644)
+                os.replace(file.name, path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Predictions:
+        """Read a file written by ``save``.
+
+        Raises:
+            FacelexError: If the file is missing, is no predictions file or does not hold together.
+        """
+        path = Path(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError as error:
+            raise FacelexError(f"Expected predictions at {path}, but there is no such file.") from error
+        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            raise FacelexError(
+                f"Expected {path} to be a predictions file (.npz), but it cannot be read: {error}"
+            ) from error
+        missing = [name for name in ("probs", "labels", "seen", "classes") if name not in arrays]
+        if missing:
+            raise FacelexError(f"Expected arrays {', '.join(missing)} in {path}, but the file lacks them.")
+        try:
+            return cls(
+                probs=arrays["probs"],
+                labels=arrays["labels"],
+                seen=arrays["seen"],
+                classes=tuple(arrays["classes"].tolist()),
+                votes=arrays.get("votes"),
+                mirror_probs=arrays.get("mirror_probs"),
+                model=str(arrays.get("model", "")),
+                split=str(arrays.get("split", "test")),
+                fingerprint=str(arrays.get("fingerprint", "")),
+                temperature=float(arrays.get("temperature", 1.0)),
+            )
+        except (FacelexError, TypeError, ValueError) as error:
+            raise FacelexError(f"{path}: {error}") from error
