@@ -1,0 +1,102 @@
+"""Where pictures come from: folders, globs and addresses, and what results call them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from facelex.errors import FacelexError
+
+MAX_DOWNLOAD_BYTES = 64 * 1024 * 1024
+DOWNLOAD_SECONDS = 20.0
+
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".webp", ".avif", ".heic", ".heif", ".tif",
+    ".tiff", ".bmp", ".dib", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".qoi",
+    ".pcx", ".sgi",
+})  # fmt: skip
+"""Suffixes taken from a folder; a file named on its own may be called anything."""
+
+
+def source_name(source: Any, index: int = 0) -> str:
+    """Return what results call a source: its path or URL, else its kind and place in the input."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fsdecode(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"bytes {index}"
+    if hasattr(source, "__array__"):
+        return f"array {index}"
+    name = getattr(source, "filename", None) or getattr(source, "name", None)  # PIL image, file object
+    return name if isinstance(name, str) else f"image {index}"
+
+
+def is_url(source: object) -> bool:
+    """Return whether a source is an ``http://`` or ``https://`` address."""
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> list[str]:
+    """Expand folders and globs into picture files, each named once, in the order given.
+
+    Folders give their files with a picture's suffix, sorted by name; hidden files are left out. URLs and
+    files named on their own pass through unchanged, also when they do not exist: reading them says so.
+
+    Args:
+        inputs: Paths, folders, globs (``photos/*.jpg``) and URLs.
+        recursive: Look into the folders' folders too.
+
+    Raises:
+        FacelexError: If a folder holds no picture or a glob matches nothing.
+    """
+    found: dict[str, None] = {}
+    for item in inputs:
+        found.update(dict.fromkeys(_expand(os.fspath(item), recursive)))
+    return list(found)
+
+
+def _expand(item: str, recursive: bool) -> list[str]:
+    if is_url(item):
+        return [item]
+    if Path(item).is_dir():
+        files = list(_folder_images(item, recursive))
+        if not files:
+            hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
+            raise FacelexError(f"Expected pictures in the folder {item!r}, but it holds none.{hint}")
+        return files
+    if glob.has_magic(item) and not os.path.lexists(item):
+        files = []
+        for match in sorted(glob.glob(item, recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute ones
+            files += _folder_images(match, recursive) if Path(match).is_dir() else [match]
+        if not files:
+            raise FacelexError(f"No file matches {item!r}. Correct the pattern or name the files.")
+        return files
+    return [item]
+
+
+def _folder_images(folder: str, recursive: bool) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                yield str(path)
+
+
+def download(url: str) -> bytes:
+    """Return the bytes at an address that the user named; at most 64 MB, within 20 seconds a read.
+
+    Raises:
+        FacelexError: If the address cannot be read or holds more.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "facelex", "Accept": "image/*"})
+    try:
+        with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as reply:  # http(s) only: see is_url
+            data: bytes = reply.read(MAX_DOWNLOAD_BYTES + 1)
+    except Exception as error:  # no such host, HTTP 404, a timeout, a malformed address: the user's to see
+        raise FacelexError(f"Could not download {url}: {error}. Check the address.") from error
+    if len(data) > MAX_DOWNLOAD_BYTES:
+        raise FacelexError(f"Expected at most {MAX_DOWNLOAD_BYTES // 2**20} MB at {url}, but it holds more.")
+    return data
