@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from facelex.data.dataset import SPLITS, FaceDataset, read_signature
 from facelex.data.fer2013 import CSV_NAMES, ROWS, SIDE, Progress, read_fer2013
 from facelex.data.ferplus import read_votes
+from facelex.data.splits import DEFAULT_SHARES, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 
@@ -29,7 +31,7 @@ class PrepareOptions:
     ferplus: Path | None = None
     size: int = SIDE
     classes: tuple[str, ...] | None = None
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    split: Shares = DEFAULT_SHARES
     seed: int = 0
     skip_bad: bool = False
 
@@ -84,7 +86,9 @@ def prepare(
                 f"FER+ votes are joined to the official CSV row by row, and the pictures of {source} have no rows; "
                 "give fer2013.csv or icml_face_data.csv with --ferplus, or leave --ferplus out."
             )
-        dataset, notes = read_folder(source, options, progress)
+        dataset, notes = read_folder(
+            source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress
+        )
     else:
         dataset, notes = _from_csv(source, options, progress)
     dataset.save(output, signature)
@@ -96,28 +100,33 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
 
     A file counts by path, size and time of change; a folder by those of everything in it.
     """
-    files = [path for path in (source, options.ferplus) if path is not None and path.exists()]
-    described = json.dumps(
-        {
-            "version": READERS_VERSION,
-            "options": {name: str(value) for name, value in asdict(options).items()},
-            "files": [_file_signature(path) for path in files],
-        },
-        sort_keys=True,
-    )
-    return hashlib.sha256(described.encode()).hexdigest()
+    described = {
+        "version": READERS_VERSION,
+        "options": {**asdict(options), "ferplus": None},
+        "source": _file_signature(source),
+        "ferplus": options.ferplus and _file_signature(options.ferplus),
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def _file_signature(path: Path) -> list[str]:
-    if path.is_file():
-        status = path.stat()
-        return [str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
+    if not path.is_dir():
+        return [str(path.resolve()), _size_and_time(path)]
     digest = hashlib.sha256()
-    for found in sorted(path.rglob("*")):
-        status = found.stat()
-        if found.is_file():
-            digest.update(f"{found.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for place, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(name for name in names if not name.endswith((".npz", ".part"))):
+            file = Path(place, name)
+            digest.update(f"{file}\0{_size_and_time(file)}\n".encode(errors="surrogateescape"))
     return [str(path.resolve()), digest.hexdigest()]
+
+
+def _size_and_time(file: Path) -> str:
+    try:
+        status = file.stat()
+    except OSError:  # a link to nowhere: reading it will say so
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _csv_inside(source: Path) -> Path | None:

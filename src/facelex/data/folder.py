@@ -1,0 +1,241 @@
+"""Folders of images: split/class/image, class/image, and Kaggle's FER2013 folders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.data.dataset import SPLITS, FaceDataset
+from facelex.data.duplicates import duplicate_groups
+from facelex.data.fer2013 import USAGES, Progress
+from facelex.data.pictures import IMAGE_SUFFIXES, UnreadableImageError, read_grey
+from facelex.data.splits import DEFAULT_SHARES, Shares, random_splits
+from facelex.emotions import ALIASES, EMOTIONS
+from facelex.errors import FacelexError, did_you_mean
+
+SPLIT_FOLDERS: dict[str, int] = {
+    "train": 0, "training": 0,
+    "val": 1, "valid": 1, "validation": 1, "dev": 1, "publictest": 1,
+    "test": 2, "testing": 2, "privatetest": 2,
+}  # fmt: skip
+"""Folder names that say a split, case ignored."""
+
+AUTO = ("auto",)
+"""As ``classes``: take the folders' own names, in alphabetical order."""
+
+_NAMED_AT_MOST = 10
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One image: where it is, the folder that names its class, and the split code its folder says, if any."""
+
+    path: Path
+    folder: str
+    split: int | None
+
+
+def read_folder(
+    root: Path,
+    size: int = 48,
+    classes: Sequence[str] | None = None,
+    split: Shares = DEFAULT_SHARES,
+    seed: int = 0,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> tuple[FaceDataset, list[str]]:
+    """Read a folder of labelled images, grey and ``size`` x ``size``.
+
+    Args:
+        root: Holds split/class/image or class/image; a single folder in between is stepped into.
+        size: Height and width to store; an image of another shape is cropped to its middle square and scaled.
+        classes: Class folders in label order, or ``AUTO``; by default the seven emotions in any known spelling.
+        split: Shares of train, val and test where the folder gives no splits. Where it gives train but no
+            val, the val share is taken from train. Each class is shared out alike and pixel-identical
+            images stay together.
+        seed: Seed of those splits.
+        skip_bad: Leave out images that cannot be read.
+        progress: Called now and then with images read and images in all.
+
+    Returns:
+        The dataset and notes for the user: what was decided or left out.
+
+    Raises:
+        FacelexError: If there is no image, a class is unknown or an image cannot be read.
+    """
+    found, notes = _find_images(root)
+    class_names, labels = _classify(root, [image.folder for image in found], classes)
+    pixels, good, bad = _read_all(root, [image.path for image in found], size, skip_bad, progress)
+    if bad:
+        notes.append(f"{_some(bad)} left out, since unreadable.")
+        found, labels = [found[row] for row in good], labels[good]
+    splits, split_notes = _splits(found, labels, pixels, split, seed)
+    notes += split_notes
+    absent = [name for code, name in enumerate(class_names) if not np.any(labels == code)]
+    if absent:
+        notes.append(f"No image of: {', '.join(absent)}.")
+    return FaceDataset.create(pixels, labels, splits, class_names, f"images of {root.name}"), notes
+
+
+def _find_images(root: Path) -> tuple[list[_Found], list[str]]:
+    top = _step_into(root)
+    folders = _folders(top)
+    by_split = any(folder.name.lower() in SPLIT_FOLDERS for folder in folders)
+    found: list[_Found] = []
+    passed: Counter[str] = Counter()
+    for folder in folders:
+        if not by_split:
+            found += [_Found(path, folder.name, None) for path in _images_below(folder, passed)]
+        elif folder.name.lower() in SPLIT_FOLDERS:
+            code = SPLIT_FOLDERS[folder.name.lower()]
+            for class_folder in _folders(folder):
+                found += [_Found(path, class_folder.name, code) for path in _images_below(class_folder, passed)]
+            passed.update(f"images in {folder.name}/" for path in folder.iterdir() if _is_image(path))
+        else:
+            passed.update(f"images in {folder.name}/" for _ in _images_below(folder, Counter()))
+    passed.update("images outside any class folder" for path in top.iterdir() if _is_image(path))
+    if not found:
+        raise FacelexError(
+            f"There are no images in class folders in {root}; expected split/class/image such as "
+            "train/happy/1.jpg, or class/image such as happy/1.jpg"
+            + (f" (found: {_list_counts(passed)})." if passed else ".")
+        )
+    return found, [f"Left out: {_list_counts(passed)}."] if passed else []
+
+
+def _step_into(root: Path) -> Path:
+    """Go down while there is nothing but one folder of folders, as archives often unpack."""
+    while True:
+        folders = _folders(root)
+        if len(folders) != 1 or folders[0].name.lower() in SPLIT_FOLDERS or not _folders(folders[0]):
+            return root
+        if any(_is_image(path) for path in folders[0].iterdir()):
+            return root
+        root = folders[0]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _images_below(folder: Path, passed: Counter[str]) -> list[Path]:
+    images = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if _is_image(path):
+                images.append(path)
+            elif not name.startswith((".", "Thumbs.db", "desktop.ini")):
+                passed[f"{path.suffix.lower() or 'nameless'} files"] += 1
+    return sorted(images)
+
+
+def _list_counts(passed: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in sorted(passed.items()))
+
+
+def _classify(
+    root: Path, folders: Sequence[str], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the class names and the label of each image, given the name of the folder each lies in."""
+    names: tuple[str, ...]
+    if classes is None:
+        names = EMOTIONS
+    elif tuple(classes) == AUTO:
+        names = tuple(sorted(set(folders)))
+    else:
+        names = tuple(classes)
+        if len(set(names)) != len(names) or not all(names):
+            raise FacelexError(f"Expected different class names in --classes, but got {','.join(names)!r}.")
+    index = {name.lower(): code for code, name in enumerate(names)}
+    known = {folder: _known(folder, index) for folder in dict.fromkeys(folders)}
+    unknown = sorted(folder for folder, code in known.items() if code is None)
+    if unknown:
+        near = did_you_mean(unknown[0].lower(), index) if len(unknown) == 1 else ""
+        raise FacelexError(
+            f"Unknown class folder {', '.join(map(repr, unknown))} in {root}.{near} Known: {', '.join(names)}. "
+            "For classes of your own give --classes a,b,c, or --classes auto to take the folders' names."
+        )
+    labels = np.array([known[folder] for folder in folders], np.int64)
+    if classes is not None:
+        empty = [name for code, name in enumerate(names) if not np.any(labels == code)]
+        if empty:
+            raise FacelexError(f"No image in {root} is of the class {', '.join(map(repr, empty))}.")
+    return names, labels
+
+
+def _known(folder: str, index: dict[str, int]) -> int | None:
+    name = folder.strip().lower()
+    return index.get(name, index.get(ALIASES.get(name, name)))
+
+
+def _read_all(
+    root: Path, paths: Sequence[Path], size: int, skip_bad: bool, progress: Progress | None
+) -> tuple[NDArray[np.uint8], list[int], list[str]]:
+    """Return the pixels of the readable images, their rows among ``paths``, and the unreadable ones' names."""
+    pixels = np.empty((len(paths), size, size), np.uint8)
+    good: list[int] = []
+    bad: list[str] = []
+    for row, path in enumerate(paths):
+        try:
+            pixels[len(good)] = read_grey(path, size)
+            good.append(row)
+        except UnreadableImageError as error:
+            bad.append(f"{path.relative_to(root)} ({error})")
+        if progress and row % 100 == 0:
+            progress(row, len(paths))
+    if progress:
+        progress(len(paths), len(paths))
+    if bad and not skip_bad:
+        raise FacelexError(
+            f"{_some(bad)} in {root} cannot be read; mend or remove them, or leave them out with --skip-bad."
+        )
+    if not good:
+        raise FacelexError(f"None of the {len(paths):,} images in {root} can be read.")
+    return pixels[: len(good)], good, bad
+
+
+def _some(bad: Sequence[str]) -> str:
+    more = f" and {len(bad) - _NAMED_AT_MOST:,} more" if len(bad) > _NAMED_AT_MOST else ""
+    return f"{len(bad):,} image{'s' * (len(bad) > 1)}: {', '.join(bad[:_NAMED_AT_MOST])}{more}"
+
+
+def _splits(
+    found: Sequence[_Found], labels: NDArray[np.int64], pixels: NDArray[np.uint8], shares: Shares, seed: int
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Take the splits that folders or FER2013's file names say, and draw the others."""
+    usages = [USAGES.get(image.path.name.partition("_")[0]) for image in found]  # Kaggle: PublicTest_123.jpg
+    given = [image.split for image in found]
+    if None in given:
+        if None not in usages:
+            return np.array(usages, np.uint8), ["The splits are those of FER2013's file names."]
+        splits = random_splits(labels, duplicate_groups(pixels), shares, seed)
+        counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
+        return splits, [f"The folder has no splits, so they were drawn with seed {seed}: {counts}."]
+    splits = np.array(given, np.uint8)
+    notes = []
+    if 1 not in given:
+        mixed = [row for row, (code, usage) in enumerate(zip(given, usages)) if code == 2 and usage == 1]
+        if mixed:  # Kaggle's layout mixes PublicTest and PrivateTest in test/
+            splits[mixed] = 1
+        elif 0 in given and shares[1] > 0:
+            train = np.flatnonzero(splits == 0)
+            rest = 1.0 - shares[1] / (shares[0] + shares[1])
+            groups = duplicate_groups(pixels[train])
+            splits[train] = random_splits(labels[train], groups, (rest, 1.0 - rest, 0.0), seed)
+            count = int(np.sum(splits == 1))
+            notes.append(f"There is no val folder, so {count:,} of train were set aside as val with seed {seed}.")
+    empty = [name for code, name in enumerate(SPLITS) if not np.any(splits == code)]
+    if empty:
+        notes.append(f"No images for the split {' and '.join(empty)}.")
+    return splits, notes

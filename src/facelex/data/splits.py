@@ -1,0 +1,36 @@
+"""Splits for pictures that come without any."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shares = tuple[float, float, float]
+"""Shares of train, val and test; they sum to 1."""
+
+DEFAULT_SHARES: Shares = (0.8, 0.1, 0.1)
+
+
+def random_splits(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], shares: Shares, seed: int
+) -> NDArray[np.uint8]:
+    """Draw splits so that each class is shared out alike and identical pictures stay together.
+
+    Args:
+        labels: Class ids, ``(N,)``.
+        groups: Duplicate groups, ``(N,)``; a group counts to the class of its first picture.
+        shares: Shares of train, val and test.
+        seed: Equal seeds give equal splits.
+
+    Returns:
+        Split codes ``(N,)``.
+    """
+    rng = np.random.default_rng(seed)
+    ids, first = np.unique(groups, return_index=True)
+    code_of_group = np.empty(len(ids), np.uint8)
+    for label in np.unique(labels[first]):
+        members = rng.permutation(np.flatnonzero(labels[first] == label))
+        ends = np.round(np.cumsum(shares) * len(members)).astype(int)
+        for code, part in enumerate(np.split(members, ends[:2])):
+            code_of_group[part] = code
+    return code_of_group[np.searchsorted(ids, groups)]
