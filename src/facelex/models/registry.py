@@ -52,7 +52,8 @@ def create_image_encoder(name: str, *, in_channels: int = 1, **kwargs: Any) -> n
     """Build an image encoder with random first weights (PyTorch's global generator).
 
     Args:
-        name: A registered name, or ``timm:NAME`` for any backbone of timm, for example ``timm:mobilenetv4_conv_small``.
+        name: A registered name, or ``timm:NAME`` for any backbone of timm, for example
+            ``timm:mobilenetv4_conv_small``.
         in_channels: Channels of the pictures; 1 for grey.
         **kwargs: Further options of that encoder's builder, or of ``timm.create_model``.
 

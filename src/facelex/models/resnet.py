@@ -9,8 +9,8 @@ Where we differ, because the paper's ImageNet pictures have 224 pixels a side an
 
 * the stem is the one of the paper's CIFAR-10 networks (section 4.2: "The first layer is 3x3 convolutions"),
   without stride and max-pooling, so a face of 48 pixels reaches the last stage as a map of 6x6, not 2x2;
-* a bottleneck takes its stride in the 3x3 convolution, not the first 1x1, as torchvision does ("ResNet v1.5"):
-  a 1x1 convolution of stride 2 never sees three quarters of its input;
+* a bottleneck takes its stride in the 3x3 convolution, not the first 1x1, as torchvision does ("ResNet
+  v1.5"): a 1x1 convolution of stride 2 never sees three quarters of its input;
 * the last normalisation of each block begins with gamma 0, so each block begins as the identity
   (Goyal et al. 2017, section 5.1, https://arxiv.org/abs/1706.02677).
 """

@@ -1,39 +1,61 @@
-"""Thin plain stacks: the ``slim`` family for shipping and a tiny network for tests."""
+"""Thin plain stacks: the ``slim`` family, made for shipping, and a tiny network for tests.
+
+The slim family is one list of layers at three widths. A runtime folds convolution, normalisation and ReLU into
+one operation, and there is little else. Multiply-accumulates are those of the convolutions for one grey face of
+48x48 pixels; ``tests/models/test_small.py`` counts both columns.
+
+| name   | width | weights   | multiply-accumulates | features |
+|--------|-------|-----------|----------------------|----------|
+| slim_s | 0.28  |   176,504 |            6,086,016 |       72 |
+| slim_m | 0.5   |   577,520 |           21,565,440 |      128 |
+| slim_l | 1     | 2,307,040 |           85,598,208 |      256 |
+
+For comparison: ``vgg11`` has 9,222,080 weights and needs 341,065,728.
+"""
 
 from __future__ import annotations
 
+from facelex.errors import FacelexError
 from facelex.models.registry import register_image_encoder
 from facelex.models.vgg import POOL, VGG
 
 SLIM_LAYERS: tuple[int | str, ...] = (32, POOL, 64, POOL, 128, 128, POOL, 256, 256, POOL, 256, 256)
+"""Widths of the 3x3 convolutions at width 1; the last two see a 3x3 map of a face of 48 pixels."""
 
-
-def _slim(width: float, in_channels: int) -> VGG:
-    layers = [
-        layer if isinstance(layer, str) else max(8, round(layer * width / 8) * 8) for layer in SLIM_LAYERS
-    ]
-    return VGG(layers, in_channels=in_channels)
+TINY_LAYERS: tuple[int | str, ...] = (8, POOL, 16, POOL, 32)
 
 
 @register_image_encoder
-def slim_s(*, in_channels: int = 1) -> VGG:
-    """Smallest."""
-    return _slim(0.28, in_channels)
+def slim_s(*, in_channels: int = 1, width: float = 0.28) -> VGG:
+    """Smallest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
+    return _slim(width, in_channels)
 
 
 @register_image_encoder
-def slim_m(*, in_channels: int = 1) -> VGG:
-    """Middle."""
-    return _slim(0.5, in_channels)
+def slim_m(*, in_channels: int = 1, width: float = 0.5) -> VGG:
+    """Middle of the family; ``width`` multiplies the channels, which stay multiples of 8."""
+    return _slim(width, in_channels)
 
 
 @register_image_encoder
-def slim_l(*, in_channels: int = 1) -> VGG:
-    """Largest."""
-    return _slim(1.0, in_channels)
+def slim_l(*, in_channels: int = 1, width: float = 1.0) -> VGG:
+    """Largest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
+    return _slim(width, in_channels)
 
 
 @register_image_encoder
 def tiny_cnn(*, in_channels: int = 1) -> VGG:
-    """For tests and first steps: three narrow convolutions."""
-    return VGG((8, POOL, 16, POOL, 32), in_channels=in_channels)
+    """Three narrow convolutions, 32 features: enough for drawn faces and quick tests."""
+    return VGG(TINY_LAYERS, in_channels=in_channels)
+
+
+def _slim(width: float, in_channels: int) -> VGG:
+    if width <= 0:
+        raise FacelexError(f"Expected a width above 0, but got {width}. 1 means the widths of slim_l.")
+    layers = [layer if isinstance(layer, str) else _scaled(layer, width) for layer in SLIM_LAYERS]
+    return VGG(layers, in_channels=in_channels)
+
+
+def _scaled(channels: int, width: float) -> int:
+    """Scale to the nearest multiple of 8, at least 8: vector instructions take channels by eights."""
+    return max(8, 8 * round(channels * width / 8))

@@ -1,8 +1,8 @@
 """VGG: a plain stack of 3x3 convolutions (Simonyan & Zisserman 2015, https://arxiv.org/abs/1409.1556).
 
-Table 1 of the paper gives the configurations; we take A (11 weight layers) and D (16). "The convolution stride
-is fixed to 1 pixel; the spatial padding of conv. layer input is such that the spatial resolution is preserved
-after convolution" (section 2.1).
+Table 1 of the paper gives the configurations; we take A (11 weight layers) and D (16). "The convolution
+stride is fixed to 1 pixel; the spatial padding of conv. layer input is such that the spatial resolution is
+preserved after convolution" (section 2.1).
 
 Where we differ, because the paper's pictures have 224 pixels a side and ours 48:
 

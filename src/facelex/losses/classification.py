@@ -1,0 +1,100 @@
+"""Classification: cross-entropy on class ids or vote shares, and on a teacher's probabilities."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facelex.losses.similarity import widen
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, class_weight: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of class scores.
+
+    Args:
+        logits: ``(B, K)``.
+        labels: Class ids ``(B,)`` int64, or shares ``(B, K)`` whose rows sum to 1 (``label_probs``), for
+            example of annotators' votes (Barsoum et al. 2016, scheme "cross-entropy loss",
+            https://arxiv.org/abs/1608.01041).
+        label_smoothing: Share of each target in [0, 1] that is spread evenly over all K classes
+            (Szegedy et al. 2016, section 7, https://arxiv.org/abs/1512.00567).
+        class_weight: Weight of each class, ``(K,)``; the mean is then weighted, over shares as over ids.
+            (PyTorch divides by B for shares, so the same labels as ids or one-hot rows would differ.)
+
+    Returns:
+        Scalar, float32 (float64 for float64 logits).
+
+    Raises:
+        ValueError: If shapes do not fit together, or the smoothing is outside [0, 1].
+    """
+    _check_logits(logits)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"Expected label_smoothing in [0, 1], but got {label_smoothing}.")
+    if class_weight is not None and class_weight.shape != logits.shape[1:]:
+        raise ValueError(
+            f"Expected one weight for each of {logits.shape[1]} classes, but got {tuple(class_weight.shape)}."
+        )
+    scores = widen(logits)
+    weight = None if class_weight is None else class_weight.to(scores)
+    if labels.is_floating_point():
+        _check_shares(labels, logits, "labels")
+        labels = labels.to(scores)
+        mass = len(labels) if weight is None else (labels @ weight).sum()
+    else:
+        if labels.shape != logits.shape[:1]:
+            raise ValueError(
+                f"Expected class ids of shape ({len(logits)},) or shares of shape {tuple(logits.shape)}, "
+                f"but got {labels.dtype} of shape {tuple(labels.shape)}."
+            )
+        mass = len(labels) if weight is None else weight[labels].sum()
+    total = F.cross_entropy(scores, labels, weight=weight, label_smoothing=label_smoothing, reduction="sum")
+    return total / mass
+
+
+def distillation(logits: Tensor, teacher_probs: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Cross-entropy with a teacher's softened probabilities, times T^2 (Hinton et al. 2015, section 2).
+
+    "Since the magnitudes of the gradients produced by the soft targets scale as 1/T^2 it is important to
+    multiply them by T^2" (https://arxiv.org/abs/1503.02531). Its least value is T^2 times the entropy of the
+    softened teacher, not zero.
+
+    Args:
+        logits: The student's scores, ``(B, K)``.
+        teacher_probs: The teacher's probabilities at temperature 1, ``(B, K)``, rows sum to 1. They are
+            softened here: p^(1/T), made to sum to 1, is softmax(z / T) of the teacher's scores z.
+        temperature: T, above 0; 1 takes the probabilities as they are.
+
+    Returns:
+        Scalar, float32 (float64 for float64 logits).
+
+    Raises:
+        ValueError: If shapes differ, or the temperature is not above 0.
+    """
+    _check_logits(logits)
+    _check_shares(teacher_probs, logits, "teacher_probs")
+    if temperature <= 0:
+        raise ValueError(f"Expected a temperature above 0, but got {temperature}.")
+    scores = widen(logits)
+    targets = teacher_probs.detach().to(scores)
+    if temperature != 1:
+        targets = targets.pow(1 / temperature)
+        targets = targets / targets.sum(dim=1, keepdim=True)
+    return F.cross_entropy(scores / temperature, targets) * temperature**2
+
+
+def _check_logits(logits: Tensor) -> None:
+    if logits.ndim != 2 or len(logits) == 0:
+        raise ValueError(
+            f"Expected logits of shape (B, K) with B of 1 or more, but got {tuple(logits.shape)}."
+        )
+
+
+def _check_shares(shares: Tensor, logits: Tensor, name: str) -> None:
+    if shares.shape != logits.shape or not torch.is_floating_point(shares):
+        raise ValueError(
+            f"Expected {name} of the logits' shape {tuple(logits.shape)}, one share for each class, "
+            f"but got {shares.dtype} of shape {tuple(shares.shape)}."
+        )
