@@ -1,0 +1,209 @@
+"""A word list with one vector a word, looked up by word, by phrase or by nearness."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError
+from facelex.vocabulary import phrases
+
+Vector = NDArray[np.float32]
+
+PACKAGED = Path(__file__).parent.parent / "weights" / "glove-6b-100d.npz"
+"""The packaged vocabulary; ``docs/words.md`` says what is in it and how it was made."""
+
+
+class Vocabulary:
+    """Words and their vectors, in order of how often the words are used.
+
+    Args:
+        words: The words, most frequent first; each once.
+        vectors: Their vectors, ``(N, D)``, of any number type and length; only directions are kept.
+        name: What the vectors are, for example ``"glove.6B.100d"``; a trained model remembers it.
+
+    Example:
+        >>> vocabulary = Vocabulary.packaged()
+        >>> "wistful" in vocabulary, vocabulary.dim
+        (True, 100)
+        >>> vocabulary.phrase("barely hidden anger").shape
+        (100,)
+    """
+
+    def __init__(self, words: Sequence[str], vectors: NDArray[np.generic], name: str) -> None:
+        if vectors.ndim != 2 or len(vectors) != len(words):
+            raise FacelexError(
+                f"Expected one vector for each of {len(words)} words, an array of shape ({len(words)}, D), "
+                f"but got one of shape {vectors.shape}."
+            )
+        self.words = tuple(words)
+        self.name = name
+        self._rows = vectors  # int8 codes where packaged: widened row by row, or at once by `vectors`
+        self._index = {word: i for i, word in enumerate(self.words)}
+        if len(self._index) < len(self.words):
+            raise FacelexError("Expected each word once, but some words come twice. Keep their first vectors.")
+
+    @staticmethod
+    @cache
+    def packaged() -> Vocabulary:
+        """Return the vocabulary that comes with facelex, read from disk on the first call."""
+        from facelex.vocabulary.packed import load_packed
+
+        return Vocabulary(*load_packed(PACKAGED))
+
+    @staticmethod
+    def from_glove(path: str | Path, limit: int | None = None) -> Vocabulary:
+        """Read a GloVe text file; see :func:`facelex.vocabulary.glove.read_glove` for what it accepts.
+
+        Args:
+            path: A text file, plain or inside .zip, .xz or .gz.
+            limit: Read only this many words, the most frequent ones.
+
+        Raises:
+            FacelexError: If the file is missing, cut short, or not in GloVe's format; the line is named.
+        """
+        from facelex.vocabulary.glove import read_glove
+
+        return Vocabulary(*read_glove(Path(path), limit))
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._rows.shape[1])
+
+    @cached_property
+    def vectors(self) -> Vector:
+        """All vectors at unit length, ``(N, D)`` float32, in the order of ``words``."""
+        return _unit_rows(self._rows)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, str) and phrases.fold(word) in self._index
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.name!r}, {len(self)} words of {self.dim} dimensions)"
+
+    def vector(self, word: str) -> Vector:
+        """Return the vector of one word, ``(D,)`` at unit length; case is ignored.
+
+        Raises:
+            FacelexError: If the word is unknown; the nearest known spellings are named.
+        """
+        key = phrases.fold(word)
+        if key not in self._index:
+            raise self._unknown([word])
+        return self._unit([key])[0]
+
+    def phrase(self, text: str) -> Vector:
+        """Return the vector of a word or phrase, ``(D,)``: the mean of the unit vectors of its words.
+
+        Stop words and degree words ("a", "the", "very", "barely") say nothing about a face and are left out,
+        unless there is nothing else. A mean has no word order and cannot negate, so "not happy" is refused
+        rather than scored as "happy".
+
+        Raises:
+            FacelexError: If the text has no word, negates, or has unknown words; all of them are named.
+        """
+        return self._unit(self.phrase_words(text)).mean(axis=0)
+
+    def phrase_words(self, text: str) -> list[str]:
+        """Return the words of the vocabulary that :meth:`phrase` would average, in order.
+
+        Example:
+            >>> Vocabulary.packaged().phrase_words("A barely hidden, bitter-sweet smile!")
+            ['hidden', 'bitter', 'sweet', 'smile']
+
+        Raises:
+            FacelexError: As :meth:`phrase`.
+        """
+        tokens = phrases.tokenize(text)
+        if not tokens:
+            raise FacelexError(f"Expected a word or phrase such as 'barely hidden anger', but got {text!r}.")
+        found: list[str] = []
+        unknown: list[str] = []
+        for token in phrases.content_words(tokens, self._index, text):
+            words = phrases.known_forms(token, self._index)
+            found += words
+            if not words:
+                unknown.append(token)
+        if unknown:
+            raise self._unknown(list(dict.fromkeys(unknown)))
+        return found
+
+    def nearest(self, query: str | NDArray[np.floating], k: int = 10) -> list[tuple[str, float]]:
+        """Return the ``k`` words nearest to a word, phrase or vector, with their cosines, nearest first.
+
+        Args:
+            query: A word or phrase, whose own words are left out of the answer, or a vector ``(D,)``.
+            k: How many.
+
+        Raises:
+            FacelexError: If a word is unknown or the vector has another length.
+        """
+        own: list[str] = []
+        if isinstance(query, str):
+            own = self.phrase_words(query)
+            vector = self._unit(own).mean(axis=0)
+        else:
+            vector = np.asarray(query, dtype=np.float32)
+        if vector.shape != (self.dim,):
+            raise FacelexError(f"Expected a vector of shape ({self.dim},), but got {vector.shape}.")
+        norm = float(np.linalg.norm(vector))
+        if not 0 < norm < np.inf:
+            raise FacelexError(f"Expected a vector with a direction, but its length is {norm}.")
+        cosines = self.vectors @ (vector / norm)
+        cosines[[self._index[word] for word in own]] = -np.inf
+        best = np.argsort(-cosines, kind="stable")[: max(0, min(k, len(self) - len(set(own))))]
+        return [(self.words[i], float(cosines[i])) for i in best]
+
+    def _unit(self, words: Sequence[str]) -> Vector:
+        return _unit_rows(self._rows[[self._index[word] for word in words]])
+
+    def _unknown(self, words: list[str]) -> FacelexError:
+        named = []
+        for word in words:
+            near = nearest_spellings(phrases.fold(word), self.words)
+            named.append(f"{word!r} (nearest: {', '.join(map(repr, near))})" if near else repr(word))
+        count = "a word" if len(words) == 1 else f"{len(words)} words"
+        return FacelexError(
+            f"No vector in {self.name} for {count}: {', '.join(named)}. Correct the spelling or use other words."
+        )
+
+
+def nearest_spellings(word: str, words: Iterable[str], k: int = 3) -> list[str]:
+    """Return up to ``k`` of ``words`` that are spelled most like ``word``; of equals, those that come first.
+
+    Likeness is ``difflib``'s ratio, tried only on words of about the same length that share letter pairs,
+    which keeps a search of a hundred thousand words to a fraction of a second.
+    """
+    pairs = _letter_pairs(word)
+    matcher = difflib.SequenceMatcher(b=word, autojunk=False)
+    scored: list[tuple[float, int, str]] = []
+    for i, known in enumerate(words):
+        if abs(len(known) - len(word)) > 2 or 3 * len(pairs & _letter_pairs(known)) < len(pairs):
+            continue
+        matcher.set_seq1(known)
+        ratio = matcher.ratio()
+        if ratio >= 0.7:
+            scored.append((-ratio, i, known))
+    return [known for _, _, known in sorted(scored)[:k]]
+
+
+def _letter_pairs(word: str) -> set[str]:
+    return {word[i : i + 2] for i in range(len(word) - 1)} | {word[:1], word[-1:]}
+
+
+def _unit_rows(rows: NDArray[np.generic]) -> Vector:
+    vectors = rows.astype(np.float32)
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    if not norms.all():
+        raise FacelexError(f"Expected vectors with a direction, but row {int(np.argmin(norms))} is all zeros.")
+    vectors /= norms[:, None]
+    return vectors
