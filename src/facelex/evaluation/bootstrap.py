@@ -99,7 +99,7 @@ def resample_sums(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES)
         resamples: Number R of draws.
 
     Returns:
-        Sums, ``(R, m)``.
+        Sums, ``(R, m)``, every column over the same resamples.
     """
     rng = np.random.default_rng(seed)
     count = len(values)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from typing import IO
 
 import numpy as np
 
+from facelex.data.atomic import replace_file
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
+from facelex.evaluation.calibration import apply_temperature
 
 VIEWS: tuple[str, ...] = ("single", "flip")
 """The picture as it is; the mean of the probabilities of the picture and its mirror image."""
@@ -111,21 +112,20 @@ class Predictions:
                 f"Expected a view among {', '.join(self.views)}, but got {view!r}. "
                 "Predict again with the mirror image to have the flip view."
             )
-        views = (
-            [self.probs] if view == "single" or self.mirror_probs is None else [self.probs, self.mirror_probs]
-        )
-        if temperature == 1:
-            return np.mean(views, axis=0, dtype=np.float32)
-        from facelex.evaluation.calibration import apply_temperature
+        views = self._looks(view)
+        if temperature != 1:
+            views = apply_temperature(views, temperature)
+        return np.asarray(views.mean(axis=0), dtype=np.float32)
 
-        return np.mean([apply_temperature(probs, temperature) for probs in views], axis=0, dtype=np.float32)
+    def _looks(self, view: str) -> np.ndarray:
+        """Stack the probabilities that a view averages, ``(V, n, K)``."""
+        if view == "single" or self.mirror_probs is None:
+            return self.probs[None]
+        return np.stack([self.probs, self.mirror_probs])
 
     def log_views(self, view: str = "single") -> np.ndarray:
         """Return log-probabilities for fitting a temperature, ``(V, n, K)`` with one or two views."""
-        views = (
-            [self.probs] if view == "single" or self.mirror_probs is None else [self.probs, self.mirror_probs]
-        )
-        return np.log(np.maximum(np.stack(views).astype(np.float64), np.finfo(np.float32).tiny))
+        return np.log(np.maximum(self._looks(view).astype(np.float64), np.finfo(np.float32).tiny))
 
     def subset(self, keep: np.ndarray) -> Predictions:
         """Return the examples picked by ``keep``, ``(n,)`` bool or indices."""
@@ -158,18 +158,11 @@ class Predictions:
         for name, values in (("votes", self.votes), ("mirror_probs", self.mirror_probs)):
             if values is not None:
                 arrays[name] = values
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as file:
-            try:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-                file.close()
-                Path(file.name).chmod(0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+
+        def write(file: IO[bytes]) -> None:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+        replace_file(path, write)
         return path
 
     @classmethod

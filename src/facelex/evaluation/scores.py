@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from facelex.data.atomic import replace_file
 from facelex.errors import FacelexError
 from facelex.evaluation import metrics
 from facelex.evaluation.bootstrap import RESAMPLES, Interval, confusion_interval, mean_interval
@@ -178,18 +177,7 @@ def read_scores(path: str | Path) -> dict[str, Any]:
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text file that appears whole or not at all."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-    ) as file:
-        try:
-            file.write(text)
-            file.close()
-            Path(file.name).chmod(0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    replace_file(path, lambda file: file.write(text.encode("utf-8")))
     return path
 
 
@@ -245,9 +233,9 @@ def render_scores(scores: Mapping[str, Any]) -> RenderableType:
             fit = views[view]["calibration"]
             parts.append(
                 Text(
-                    f"Calibration, {VIEW_LABELS[view]}: temperature {number(fit['temperature'])}; unsure below "
-                    f"{number(fit['unsure_below'])} answers {percent(fit['coverage'], 1)} % of the faces with "
-                    f"{percent(fit['answered_accuracy'], 1)} % right."
+                    f"Calibration, {VIEW_LABELS[view]}: temperature {number(fit['temperature'])}; unsure "
+                    f"below {number(fit['unsure_below'])} answers {percent(fit['coverage'], 1)} % of the "
+                    f"faces with {percent(fit['answered_accuracy'], 1)} % right."
                 )
             )
     return Group(*parts)

@@ -1,0 +1,97 @@
+"""``facelex evaluate``: score a run or a model on a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+app = App(name="evaluate", help="Score a run or a model on a split, with confidence intervals.")
+
+
+@app.default
+def evaluate(
+    model: str,
+    /,
+    *,
+    split: Literal["train", "val", "test"] = "test",
+    data: str | None = None,
+    format: Literal["table", "json"] = "table",
+    flip: bool = True,
+    map: str | None = None,
+    other_data: Annotated[bool, Parameter(negative="")] = False,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    seed: int = 0,
+) -> None:
+    """Score a run or a model on a split: accuracy, macro-F1, calibration, confusion, with 95 % intervals.
+
+    Every score is given for all examples (official) and without those that have a pixel-identical copy in the
+    training split (deduplicated), for the picture alone and for the mean with its mirror image.
+
+    Parameters
+    ----------
+    model
+        A run folder, an .onnx file, or the word "shipped".
+    split
+        Which part of the data. Decide on val; read test for a finished model.
+    data
+        What to score on: a file of "facelex data prepare", a folder of face crops by class, FER2013's CSV,
+        or a CSV with the columns image and label. By default the run's own dataset, or data/fer2013.npz.
+    format
+        A table for people or JSON for programs.
+    flip
+        Look at the mirror image too.
+    map
+        Class names of the data and the model's class for each, such as "joy=happy,contempt=ignore".
+    other_data
+        Score a run folder on another dataset than the one it was trained on; nothing is written into it.
+    output
+        Also write the scores as JSON, or, when the name ends in .npz, the predictions.
+    seed
+        Seed of the bootstrap.
+    """
+    from facelex.evaluation.evaluate import evaluate as run
+    from facelex.evaluation.labelled import parse_mapping
+
+    if output is not None:
+        _check_output(output)
+    result = run(model, split, data, flip, parse_mapping(map), other_data, seed)
+    written = list(result.written)
+    if output is not None:
+        written.append(_write(output, result.scores, result.predictions.save))
+    _show(result.scores, format, [*result.notes, *(f"Written: {path}" for path in written)])
+
+
+def _check_output(output: Path) -> None:
+    from facelex.errors import FacelexError
+
+    if output.suffix.lower() not in (".json", ".npz"):
+        raise FacelexError(
+            f"Expected --output to end in .json (scores) or .npz (predictions), but got {output}."
+        )
+
+
+def _write(output: Path, scores: dict, save: object) -> Path:
+    import json
+
+    from facelex.evaluation.scores import write_text
+
+    if output.suffix.lower() == ".npz":
+        return save(output)  # type: ignore[operator, no-any-return]
+    return write_text(output, json.dumps(scores, indent=1) + "\n")
+
+
+def _show(scores: dict, format: str, notes: list[str]) -> None:
+    import json
+
+    from rich.console import Console
+
+    from facelex.evaluation.scores import render_scores
+
+    if format == "json":
+        print(json.dumps(scores, indent=1))
+    else:
+        Console(highlight=False).print(render_scores(scores))
+    for note in notes:
+        Console(stderr=True, highlight=False).print(note, markup=False, soft_wrap=True)

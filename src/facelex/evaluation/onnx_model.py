@@ -1,0 +1,39 @@
+"""Uncalibrated class probabilities of an ONNX model for faces that are cropped already."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from facelex.evaluation.calibration import softmax
+from facelex.recognize.model import Model
+
+
+def predict_onnx(model: Model, pixels: np.ndarray, mirror: bool = False, batch_size: int = 128) -> np.ndarray:
+    """Return class probabilities without the model's calibration.
+
+    Args:
+        model: The opened model.
+        pixels: Grey faces of any size, ``(n, H, W)`` uint8; scaled to the model's size.
+        mirror: Look at the mirror images.
+        batch_size: Faces at once.
+
+    Returns:
+        Probabilities, ``(n, K)`` float32.
+    """
+    rows = [np.zeros((0, len(model.classes)), np.float32)]
+    for start in range(0, len(pixels), batch_size):
+        faces = pixels[start : start + batch_size, :, :: -1 if mirror else 1]
+        images = resize_faces(faces.astype(np.float32) / 255, model.image_size)[:, None]  # (B, 1, S, S)
+        logits, _ = model.run(np.ascontiguousarray(images))
+        rows.append(softmax(np.asarray(logits)).astype(np.float32))
+    return np.concatenate(rows)
+
+
+def resize_faces(faces: np.ndarray, size: int) -> np.ndarray:
+    """Scale ``(n, H, W)`` float32 to ``(n, S, S)``, bilinear with antialiasing as the training side does."""
+    if faces.shape[1:] == (size, size):
+        return faces
+    return np.stack(
+        [np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BILINEAR)) for f in faces]
+    )

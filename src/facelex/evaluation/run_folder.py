@@ -1,0 +1,163 @@
+"""Reading a run folder: settings, environment, curves and scores, however far the run has come."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facelex.errors import FacelexError, require
+from facelex.evaluation.scores import read_scores
+
+METRICS, CONFIG, ENVIRONMENT, SCORES, WEIGHTS = (
+    "metrics.csv",
+    "config.yaml",
+    "environment.json",
+    "scores.json",
+    "model.safetensors",
+)
+
+STANDARD_COLUMNS: tuple[str, ...] = (
+    "phase", "epoch", "lr", "image_size", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+    "seconds", "images_per_second", "peak_memory_mb",
+)  # fmt: skip
+"""Columns of ``metrics.csv``; any other column is a named loss."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The epochs of one phase as columns of equal length; a number that was not measured is NaN."""
+
+    name: str
+    columns: dict[str, list[float]]
+
+    @property
+    def losses(self) -> dict[str, list[float]]:
+        """The named losses of the phase, without those never measured in it."""
+        return {
+            name: values
+            for name, values in self.columns.items()
+            if name not in STANDARD_COLUMNS and not all(map(math.isnan, values))
+        }
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run folder holds.
+
+    Attributes:
+        path: The folder.
+        config: ``config.yaml``, empty when absent.
+        environment: ``environment.json``, empty when absent.
+        phases: The curves, in order.
+        scores: ``scores.json`` by split, empty when absent.
+        finished: Whether final weights are there.
+    """
+
+    path: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+    scores: dict[str, Any] = field(default_factory=dict)
+    finished: bool = False
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the dataset it was trained on, empty when unknown."""
+        dataset = self.environment.get("dataset")
+        return str(dataset.get("fingerprint", "")) if isinstance(dataset, dict) else ""
+
+    @property
+    def data(self) -> str | None:
+        """The dataset that the configuration names."""
+        data = self.config.get("data")
+        return None if data is None else str(data)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return sum(len(phase.columns["epoch"]) for phase in self.phases)
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far."""
+        return sum(sum(phase.columns.get("seconds", [])) for phase in self.phases)
+
+
+def is_run_folder(path: Path) -> bool:
+    """Say whether a folder looks like one that ``facelex train`` wrote."""
+    return path.is_dir() and any((path / name).exists() for name in (METRICS, CONFIG, SCORES, WEIGHTS))
+
+
+def load_run_folder(path: str | Path) -> RunFolder:
+    """Read a run folder, finished or not.
+
+    Raises:
+        FacelexError: If there is no such folder, it holds no run or a file in it is damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FacelexError(f"Expected a run folder at {path}, but there is no such folder.")
+    if not is_run_folder(path):
+        raise FacelexError(
+            f"Expected {path} to be a run folder, but it holds neither {METRICS} nor {CONFIG}. "
+            "Give a folder that 'facelex train' wrote."
+        )
+    return RunFolder(
+        path=path,
+        config=_read_config(path / CONFIG),
+        environment=read_scores(path / ENVIRONMENT),
+        phases=tuple(read_phases(path / METRICS)),
+        scores=read_scores(path / SCORES),
+        finished=(path / WEIGHTS).exists(),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    yaml = require("yaml", "report", "Reading config.yaml")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FacelexError(f"Expected {path} to be YAML, but it cannot be read: {error}.") from error
+    return config if isinstance(config, dict) else {}
+
+
+def read_phases(path: Path) -> list[Phase]:
+    """Read ``metrics.csv`` phase by phase; none where there is no file yet.
+
+    Raises:
+        FacelexError: If the table has no ``phase`` or ``epoch`` column or holds what is no number.
+    """
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or [])
+        rows = list(reader)
+    missing = [name for name in ("phase", "epoch") if name not in names]
+    if names and missing:
+        raise FacelexError(
+            f"Expected a column {' and '.join(missing)} in {path}, but got {', '.join(names)}."
+        )
+    phases: list[Phase] = []
+    for number, row in enumerate(rows, start=2):
+        if not phases or phases[-1].name != row["phase"]:
+            phases.append(Phase(row["phase"], {name: [] for name in names if name != "phase"}))
+        for name, values in phases[-1].columns.items():
+            text = (row[name] or "").strip()
+            try:
+                values.append(float(text) if text else math.nan)
+            except ValueError as error:
+                raise FacelexError(
+                    f"Expected a number in column {name!r} of {path}, row {number}, but got {text!r}."
+                ) from error
+    return phases
