@@ -124,7 +124,7 @@ def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         _register_heif(name)
     try:
-        with Image.open(stream, formats=FORMATS) as picture:
+        with _open_stream(stream) as picture:
             return _pil_pixels(picture, name)
     except Image.UnidentifiedImageError as error:
         raise FacelexError(
@@ -137,6 +137,17 @@ def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
         raise FacelexError(f"Refused {name}: more than {MAX_PIXELS:,} pixels. Make it smaller.") from error
     except Exception as error:  # decoders of foreign bytes fail in many ways; none of them is our bug
         raise _broken(name, error) from error
+
+
+def _open_stream(stream: IO[bytes]) -> Image.Image:
+    """Open with the few formats Pillow loads at once, then, if that fails, with all of `FORMATS`."""
+    Image.preinit()
+    try:
+        return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
+    except Image.UnidentifiedImageError:
+        Image.init()
+        stream.seek(0)
+        return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _broken(name: str, error: Exception) -> FacelexError:

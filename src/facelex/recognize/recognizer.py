@@ -1,101 +1,356 @@
-"""The user-facing class: pictures in, faces with emotions, words and features out."""
+"""The user-facing class: pictures in; faces with emotions, words and features out."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facelex.errors import FacelexError
+from facelex.recognize.framing import crop_face
+from facelex.recognize.images import ImageInput, load_image, to_uint8
+from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
+from facelex.recognize.sources import find_images
+from facelex.recognize.words import normalize, parse_words
 
 if TYPE_CHECKING:
-    from facelex.recognize.faces import Detection, Detector
+    from facelex.recognize.detection import Detection, Detector
+    from facelex.recognize.words import WordScorer
+    from facelex.vocabulary import Vocabulary
 
-ImageInput = Any
-"""Path, ``http(s)://`` URL, bytes, binary file object, PIL image or NumPy array (HWC RGB)."""
+Words = Sequence[str] | str | None
+"""``["bored", "barely hidden anger"]``, ``"bored, proud"``, or None for none."""
 
 
 class Recognizer:
-    """Final signatures; the bodies follow in the next commit."""
+    """Finds faces in pictures and says which emotion each shows, in the model's classes or in any words.
+
+    Example:
+        >>> recognizer = Recognizer()  # doctest: +SKIP
+        >>> [face.emotion for face in recognizer.predict("party.jpg")]  # doctest: +SKIP
+        ['happy', 'surprise']
+    """
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | os.PathLike[str] | None = None,
         *,
         detector: str | Detector = "auto",
         flip: bool = True,
         unsure_below: float | None = None,
         threads: int | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
-        raise NotImplementedError
+        """Load a model; the detector and the vocabulary follow when first needed.
+
+        Args:
+            model: Path of an exported ONNX file, ``"hf:owner/name"``, or None for the shipped model.
+            detector: Name as `create_detector` knows it, or an own object with its ``detect`` method.
+            flip: Average each face with its mirror image, where the model says that this helps it.
+            unsure_below: Probability under which a face is marked ``unsure``; by default the model's own.
+            threads: Threads for a batch; by default the physical cores this process may use.
+            vocabulary: Word vectors the model was trained with, if they are not the packaged ones.
+
+        Raises:
+            FacelexError: If there is no such model or it cannot be used.
+        """
+        if unsure_below is not None and not 0.0 <= unsure_below <= 1.0:
+            raise FacelexError(
+                f"Expected unsure_below to be a probability in [0, 1], but got {unsure_below}."
+            )
+        self._model: Model = load_model(model, threads=threads)
+        self._detector = detector
+        self._vocabulary = vocabulary
+        self.flip = bool(flip and self._model.info["flip"])
+        self.unsure_below = float(self._model.info["unsure_below"] if unsure_below is None else unsure_below)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the probabilities."""
-        raise NotImplementedError
+        return self._model.classes
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """The ``facelex`` metadata of the model."""
-        raise NotImplementedError
+        """The ``facelex`` metadata of the model: scores, words, training record, card."""
+        return self._model.info
 
-    @property
+    @cached_property
     def detector(self) -> Detector:
         """The face detector, created when first used."""
-        raise NotImplementedError
+        if not isinstance(self._detector, str):
+            return self._detector
+        from facelex.recognize.faces import create_detector
+
+        return create_detector(self._detector)
 
     def predict(
-        self,
-        image: ImageInput,
-        *,
-        words: Sequence[str] | str | None = None,
-        detect: bool = True,
-        bgr: bool = False,
+        self, image: ImageInput, *, words: Words = None, detect: bool = True, bgr: bool = False
     ) -> list[Face]:
-        """Find and read the faces of one image."""
-        raise NotImplementedError
+        """Find and read the faces of one picture.
+
+        Args:
+            image: Whatever `load_image` reads: path, URL, bytes, file object, PIL image, NumPy RGB array.
+            words: Words and phrases to score beside the classes.
+            detect: False if the picture is a face crop already.
+            bgr: The array's channels are in OpenCV's order.
+
+        Returns:
+            One `Face` a face; an empty list if there is none.
+
+        Raises:
+            FacelexError: If the picture cannot be read or a word is not known.
+        """
+        self._check_words(words)
+        pixels = load_image(image, bgr=bgr)
+        return self.describe(pixels, self.find(pixels, detect=detect), words=words)
 
     def predict_many(
         self,
-        inputs: Iterable[ImageInput],
+        inputs: str | os.PathLike[str] | Iterable[ImageInput],
         *,
-        words: Sequence[str] | str | None = None,
+        words: Words = None,
         detect: bool = True,
         bgr: bool = False,
         batch_size: int = 64,
         workers: int | None = None,
         keep_images: bool = False,
     ) -> Iterator[ImageResult]:
-        """Read many images in order, with decoding, detection and inference overlapped."""
-        raise NotImplementedError
+        """Read many pictures, one result each in the order given.
+
+        Worker threads decode and detect ahead while the network runs on batches of faces from several
+        pictures. Inputs are drawn as they are needed, so that any number of them fits in memory.
+
+        Args:
+            inputs: A folder, a glob, or an iterable of whatever `predict` takes.
+            words: Words and phrases to score beside the classes.
+            detect: False if the pictures are face crops already.
+            bgr: The arrays' channels are in OpenCV's order.
+            batch_size: Faces the network sees at once, and pictures read ahead.
+            workers: Threads that decode and detect; by default the cores this process may use.
+            keep_images: Give each result its pixels as ``image``; fewer pictures are then read ahead.
+
+        Returns:
+            Iterator of results. A picture that cannot be read gives one with ``error``; the rest follows.
+
+        Raises:
+            FacelexError: If a word is not known, a folder or glob holds no picture, or an option is wrong.
+        """
+        from facelex.recognize.batches import read_batches
+
+        for name, value in (("batch_size", batch_size), ("workers", workers or 1)):
+            if value < 1:
+                raise FacelexError(f"Expected {name} to be at least 1, but got {value}.")
+        self._check_words(words)
+        items = _several(inputs)
+        return read_batches(
+            self, items, words=words, detect=detect, bgr=bgr, batch_size=batch_size, workers=workers,
+            keep_images=keep_images,
+        )  # fmt: skip
+
+    def find(self, image: NDArray[np.uint8], *, detect: bool = True) -> list[Detection]:
+        """Return the faces in upright RGB pixels ``(H, W, 3)``; with ``detect=False`` the whole picture."""
+        if detect:
+            return self.detector.detect(image)
+        from facelex.recognize.detectors import WholePicture
+
+        return WholePicture().detect(image)
+
+    def crop(self, image: NDArray[np.uint8], detections: Sequence[Detection]) -> NDArray[np.uint8]:
+        """Cut faces out as the model wants to see them: grey, ``(N, S, S)`` uint8."""
+        size = self._model.image_size
+        framing = self.info.get("framing")
+        crops = [crop_face(image, detection, size, framing) for detection in detections]
+        return np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
 
     def describe(
-        self,
-        image: NDArray[np.uint8],
-        detections: Sequence[Detection],
-        *,
-        words: Sequence[str] | str | None = None,
+        self, image: NDArray[np.uint8], detections: Sequence[Detection], *, words: Words = None
     ) -> list[Face]:
         """Read faces that are found already (by a tracker, say), one `Face` a detection, order kept."""
-        raise NotImplementedError
+        return self.faces_of(detections, self.crop(image, detections), words=words)
+
+    def faces_of(
+        self, detections: Sequence[Detection], crops: NDArray[np.uint8], *, words: Words = None
+    ) -> list[Face]:
+        """Return a `Face` for each detection and its crop ``(N, S, S)``, possibly from several pictures."""
+        self._check_words(words)
+        probabilities, features = self._run(_scale(crops), self.flip)
+        if words is None:
+            labels: tuple[str, ...] = ()
+            scores = np.zeros((len(detections), 0), np.float32)
+        else:
+            labels = parse_words(words)
+            assert features is not None  # _check_words has refused models without
+            scores = self._scorer.scores(features, labels)
+        return [
+            self._face(detection, row, dict(zip(labels, row_scores.tolist())), vector)
+            for detection, row, row_scores, vector in zip(
+                detections, probabilities, scores, [None] * len(detections) if features is None else features
+            )
+        ]
 
     def classify(self, crops: Any, *, flip: bool | None = None) -> NDArray[np.float32]:
-        """Return calibrated probabilities ``(N, K)`` of face crops."""
-        raise NotImplementedError
+        """Classify face crops, without looking for faces.
+
+        Args:
+            crops: Grey crops ``(N, H, W)`` or colour crops ``(N, H, W, 3)`` as an array, or a list of images
+                of any kind and size. uint8, or floats in [0, 1].
+            flip: Average with the mirror image; by default as the recogniser was made.
+
+        Returns:
+            Calibrated probabilities in class order, ``(N, K)``.
+        """
+        return self._run(self._crops(crops), self.flip if flip is None else flip)[0]
 
     def embed(self, crops: Any) -> NDArray[np.float32]:
-        """Return unit features ``(N, E)`` of face crops."""
-        raise NotImplementedError
+        """Return the features ``(N, E)`` of face crops (as `classify` takes them), of unit length.
+
+        Raises:
+            FacelexError: If the model was trained without words and so has no features.
+        """
+        self._require_features("Features")
+        features = self._run(self._crops(crops), self.flip)[1]
+        assert features is not None
+        return features
 
     def score_words(self, features: NDArray[np.float32], words: Sequence[str] | str) -> NDArray[np.float32]:
-        """Return scores ``(N, W)`` in [0, 1] of words for unit features ``(N, E)`` (cached ones, say)."""
-        raise NotImplementedError
+        """Return scores ``(N, W)`` in [0, 1] of words for unit-length features ``(N, E)``, cached ones, say.
+
+        Raises:
+            FacelexError: If the model was trained without words or a word is not known.
+        """
+        return self._scorer.scores(np.asarray(features, np.float32), words)
 
     def rank(
         self, image: ImageInput, words: Sequence[str] | str, *, detect: bool = True, bgr: bool = False
     ) -> list[Face]:
-        """Return the faces of an image, each with ``words`` ordered best first."""
-        raise NotImplementedError
+        """Return the faces of a picture, the ``words`` of each ordered from the best fitting to the worst.
+
+        Takes what `predict` takes.
+        """
+        from dataclasses import replace
+
+        faces = self.predict(image, words=words, detect=detect, bgr=bgr)
+        return [
+            replace(face, words=dict(sorted(face.words.items(), key=lambda item: -item[1]))) for face in faces
+        ]
+
+    @cached_property
+    def _scorer(self) -> WordScorer:
+        self._require_features("Words")
+        from facelex.recognize.words import create_scorer
+
+        arrays = self._model.arrays
+        if arrays is None:
+            raise FacelexError(f"{self._model.name!r} holds no text projection. Export the model again.")
+        return create_scorer(arrays, self._vocabulary)
+
+    def _require_features(self, what: str) -> None:
+        if not self._model.has_features:
+            raise FacelexError(
+                f"{what} need a model trained with words, but {self._model.name!r} only knows its "
+                f"{len(self.classes)} classes. Use the shipped model or another multimodal one."
+            )
+
+    def _check_words(self, words: Words) -> None:
+        """Raise for an unknown word now, before any picture is read."""
+        if words is not None:
+            self._scorer.text_features(words)
+
+    def _crops(self, crops: Any) -> NDArray[np.float32]:
+        """Return crops in any form as ``(N, S, S)`` in [0, 1]."""
+        size = self._model.image_size
+        if isinstance(crops, np.ndarray):
+            if crops.ndim == 4 and crops.shape[1] == 1:
+                crops = crops[:, 0]
+            if crops.shape[1:] == (size, size):
+                return _scale(crops)
+            if crops.ndim not in (3, 4) or (crops.ndim == 3 and crops.shape[2] in (1, 3, 4)):
+                raise FacelexError(
+                    f"Expected crops of shape (N, {size}, {size}), but got {crops.shape}. "
+                    "For one crop use crop[None]."
+                )
+        elif isinstance(crops, (str, bytes, os.PathLike)) or not isinstance(crops, Iterable):
+            raise FacelexError(
+                f"Expected several crops, but got one {type(crops).__name__}. Put it into a list: [crop]."
+            )
+        pictures = (load_image(crop) for crop in crops)
+        rows = [self.crop(pixels, self.find(pixels, detect=False)) for pixels in pictures]
+        return _scale(np.concatenate(rows) if rows else np.zeros((0, size, size), np.uint8))
+
+    def _run(
+        self, images: NDArray[np.float32], flip: bool, batch_size: int = 256
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return probabilities ``(N, K)`` and features ``(N, E)`` of crops ``(N, S, S)`` in [0, 1]."""
+        batches = [
+            self._run_batch(images[i : i + batch_size], flip) for i in range(0, len(images), batch_size)
+        ]
+        if not batches:
+            width = int(self.info.get("embed_dim") or 0)
+            features = np.zeros((0, width), np.float32) if self._model.has_features else None
+            return np.zeros((0, len(self.classes)), np.float32), features
+        vectors = [vectors for _, vectors in batches if vectors is not None]
+        return np.concatenate([rows for rows, _ in batches]), np.concatenate(vectors) if vectors else None
+
+    def _run_batch(
+        self, images: NDArray[np.float32], flip: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        logits, features = self._model.run(np.ascontiguousarray(images[:, None]))
+        probabilities = self._model.probabilities(logits)
+        if not flip:
+            return probabilities, features
+        mirrored_logits, mirrored = self._model.run(np.ascontiguousarray(images[:, None, :, ::-1]))
+        probabilities = (probabilities + self._model.probabilities(mirrored_logits)) * np.float32(0.5)
+        if features is None or mirrored is None:
+            return probabilities, None
+        return probabilities, normalize(features + mirrored)
+
+    def _face(
+        self,
+        detection: Detection,
+        probabilities: NDArray[np.float32],
+        words: dict[str, float],
+        embedding: NDArray[np.float32] | None,
+    ) -> Face:
+        best = int(probabilities.argmax())
+        return Face(
+            box=detection.box,
+            score=detection.score,
+            emotion=self.classes[best],
+            probabilities=dict(zip(self.classes, probabilities.tolist())),
+            unsure=bool(probabilities[best] < self.unsure_below),
+            words=words,
+            embedding=embedding,
+        )
+
+
+def _several(inputs: Any) -> Iterable[ImageInput]:
+    """Return the inputs of `predict_many` as an iterable of pictures."""
+    if isinstance(inputs, (str, os.PathLike)):
+        return find_images([os.fspath(inputs)])
+    one = (
+        isinstance(inputs, (bytes, bytearray)) or hasattr(inputs, "read") or not isinstance(inputs, Iterable)
+    )
+    if one or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):  # an array's rows are no pictures
+        raise FacelexError(
+            f"Expected a folder, a glob or several pictures, but got one {type(inputs).__name__}. Put it "
+            "into a list: [image]."
+        )
+    return inputs
+
+
+def _scale(crops: NDArray[Any]) -> NDArray[np.float32]:
+    """Return crops as float32 in [0, 1]; floats in that range keep their precision."""
+    if crops.dtype.kind != "f":
+        return to_uint8(crops, "the array of crops").astype(np.float32) / np.float32(255.0)
+    low, high = (float(crops.min()), float(crops.max())) if crops.size else (0.0, 0.0)
+    if not (low >= 0.0 and high <= 1.0):  # also false for NaN
+        raise FacelexError(
+            f"Expected crops of type uint8 or floats in [0, 1], but got {low:g} to {high:g}. Divide by 255, "
+            "or use crops.astype(np.uint8), if they are 0 to 255."
+        )
+    return crops.astype(np.float32)

@@ -19,7 +19,7 @@ class Face:
     box: tuple[float, float, float, float]
     """``x, y, w, h`` in pixels of the upright image; may reach past its edges."""
     score: float
-    """The detector's confidence in [0, 1]; 1.0 when the whole picture was taken as the face."""
+    """The detector's confidence, [0, 1] for most detectors; 1.0 when the whole picture is the face."""
     emotion: str
     """The most probable class."""
     probabilities: dict[str, float]

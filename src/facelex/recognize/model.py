@@ -1,0 +1,239 @@
+"""The ONNX file: its session, and the metadata that travels inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError, did_you_mean, require
+
+DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default.onnx"
+FORMAT = 1
+ARRAYS = (
+    "text_center", "text_weight1", "text_bias1", "text_weight2", "text_bias2", "feature_mean", "feature_cov",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """An emotion model ready to run."""
+
+    session: onnxruntime.InferenceSession
+    info: Mapping[str, Any]
+    """The ``facelex`` metadata."""
+    name: str
+    """File name, for messages."""
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(self.info["classes"])
+
+    @cached_property
+    def image_size(self) -> int:
+        """Side of the square face crop in pixels."""
+        return int(self.info["image_size"])
+
+    @cached_property
+    def has_features(self) -> bool:
+        """Whether the model was trained with words and so gives features."""
+        return "image_features" in (output.name for output in self.session.get_outputs())
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[np.float32]] | None:
+        """The text projection and the reference statistics; None for a model without words.
+
+        Raises:
+            FacelexError: If the metadata holds them in no readable form.
+        """
+        encoded = self.session.get_modelmeta().custom_metadata_map.get("facelex_arrays")
+        return None if encoded is None else _read_arrays(encoded, self.name)
+
+    def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Run the network.
+
+        Args:
+            images: Grey faces in [0, 1], ``(B, 1, S, S)``.
+
+        Returns:
+            Logits ``(B, K)`` and unit-length features ``(B, E)``, or None for a model without words.
+        """
+        if not self.has_features:
+            return self.session.run(["logits"], {"images": images})[0], None
+        logits, features = self.session.run(["logits", "image_features"], {"images": images})
+        return logits, features
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``softmax(logits / temperature)``: the calibrated probabilities, ``(B, K)``."""
+        scaled = logits.astype(np.float64) / float(self.info["temperature"])
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:
+    """Open an exported model.
+
+    Args:
+        model: Path of an ONNX file, ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging
+            Face Hub, or None for the shipped model.
+        threads: Threads one batch is computed with; by default the physical cores this process may use.
+
+    Raises:
+        FacelexError: If there is no such file, or it is not a model that facelex exported.
+        MissingExtraError: If ``hf:`` is asked for without huggingface_hub.
+    """
+    if threads is not None and threads < 1:
+        raise FacelexError(f"Expected threads to be 1 or more, but got {threads}. Leave it out for all.")
+    path = find_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or default_threads()
+    options.log_severity_level = 3  # its warnings concern the graph, not the caller
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has its own exceptions for each way a foreign file can be wrong
+        raise FacelexError(
+            f"Expected an ONNX model, but {str(path)!r} is none that ONNX Runtime can read "
+            f"({str(error).splitlines()[0][:200]}). Write one with: facelex export RUN -o model.onnx"
+        ) from error
+    return Model(session, _read_info(session, path), path.name)
+
+
+def find_model(model: str | os.PathLike[str] | None) -> Path:
+    """Return the file of a model given as a path, ``hf:owner/name``, or None for the shipped one.
+
+    Raises:
+        FacelexError: If there is no such file.
+    """
+    if model is None:
+        if not DEFAULT_MODEL.is_file():
+            raise FacelexError(
+                "This installation has no shipped model (weights/default.onnx is missing). Install it again, "
+                "or name a model file: --model model.onnx, Recognizer('model.onnx')."
+            )
+        return DEFAULT_MODEL
+    name = os.fspath(model)
+    if name.startswith("hf:"):
+        return _from_hub(name[3:])
+    path = Path(name)
+    if not path.is_file():
+        nearby = [entry.name for entry in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, nearby) or " Check the path, or leave it out for the shipped model."
+        raise FacelexError(f"No model file at {name!r}.{hint}")
+    return path
+
+
+def _from_hub(repository: str) -> Path:
+    hub = require("huggingface_hub", "hub", "A model named hf:owner/name")
+    owner, _, name = repository.partition("/")
+    if not owner or not name or "/" in name:
+        raise FacelexError(f"Expected a model as hf:owner/name, but got 'hf:{repository}'.")
+    try:
+        return Path(hub.hf_hub_download(repository, "model.onnx"))
+    except Exception as error:  # no network, no such repository, no such file, no access
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FacelexError(
+            f"Could not get model.onnx of {repository!r} from the Hugging Face Hub: {reason} Check the "
+            "name and the connection, or name a local file."
+        ) from error
+
+
+def default_threads() -> int:
+    """Return the physical cores this process may use: its CPU affinity and container quota respected.
+
+    Two threads on the two halves of one core slow a convolution down, and threads beyond a container's
+    quota are stopped in the middle of their work.
+    """
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = {_siblings(cpu) for cpu in cpus}
+    return max(1, min(len(cores), _quota()))
+
+
+def _siblings(cpu: int) -> str:
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _quota() -> int:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return 1 << 16
+
+
+def _read_info(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get("facelex")
+    if text is None:
+        raise FacelexError(
+            f"Expected a model exported by facelex, but {str(path)!r} lacks its metadata. Write one "
+            "with: facelex export RUN -o model.onnx"
+        )
+    try:
+        info = json.loads(text)
+        found = info["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise FacelexError(f"The metadata of {str(path)!r} is damaged. Export the model again.") from error
+    if found != FORMAT:
+        raise FacelexError(
+            f"Expected model format {FORMAT}, but {str(path)!r} has {found}. Update facelex or export "
+            "it again."
+        )
+    faults = [*_info_faults(info), *_graph_faults(session)]
+    if faults:
+        raise FacelexError(
+            f"{str(path)!r} is not a usable model: {'; '.join(faults)}. Export the model again."
+        )
+    return {"temperature": 1.0, "unsure_below": 0.4, "flip": True, **info}
+
+
+def _info_faults(info: dict[str, Any]) -> list[str]:
+    faults = []
+    classes = info.get("classes")
+    if not (isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes)):
+        faults.append("its classes are not a list of names")
+    size = info.get("image_size")
+    if not (isinstance(size, int) and 8 <= size <= 1024):
+        faults.append(f"its image_size is {size!r}")
+    for name in ("temperature", "unsure_below"):
+        value = info.get(name, 1.0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            faults.append(f"its {name} is {value!r}")
+    if info.get("temperature", 1.0) == 0:
+        faults.append("its temperature is 0")
+    return faults
+
+
+def _graph_faults(session: onnxruntime.InferenceSession) -> list[str]:
+    inputs = [value.name for value in session.get_inputs()]
+    outputs = [value.name for value in session.get_outputs()]
+    faults = [] if inputs == ["images"] else [f"its inputs are {inputs}, not ['images']"]
+    if "logits" not in outputs:
+        faults.append(f"its outputs {outputs} lack 'logits'")
+    return faults
+
+
+def _read_arrays(encoded: str, name: str) -> dict[str, NDArray[np.float32]]:
+    try:
+        with np.load(io.BytesIO(base64.b64decode(encoded)), allow_pickle=False) as archive:
+            arrays = {key: np.asarray(archive[key], dtype=np.float32) for key in ARRAYS}
+        width, hidden, embed = len(arrays["text_center"]), *arrays["text_weight2"].shape[::-1]
+        shapes = [(width,), (hidden, width), (hidden,), (embed, hidden), (embed,), (embed,), (embed, embed)]
+        if [arrays[key].shape for key in ARRAYS] != shapes:
+            raise ValueError("shapes differ")
+    except Exception as error:  # a zip inside base64 inside a foreign file
+        raise FacelexError(f"The word arrays in {name!r} are damaged. Export the model again.") from error
+    return arrays

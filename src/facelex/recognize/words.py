@@ -1,0 +1,149 @@
+"""Any word or phrase against a face: the text side of the shared space, and the score people see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError
+
+if TYPE_CHECKING:
+    from facelex.vocabulary import Vocabulary
+
+_normal_cdf = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2.0)), otypes=[np.float32])
+
+
+@dataclass(frozen=True)
+class TextProjection:
+    """The MLP that brings word vectors into the space of faces, with the reference faces' statistics."""
+
+    text_center: NDArray[np.float32]
+    """``(D,)``"""
+    text_weight1: NDArray[np.float32]
+    """``(H, D)``, as torch's ``Linear`` has it."""
+    text_bias1: NDArray[np.float32]
+    """``(H,)``"""
+    text_weight2: NDArray[np.float32]
+    """``(E, H)``"""
+    text_bias2: NDArray[np.float32]
+    """``(E,)``"""
+    feature_mean: NDArray[np.float32]
+    """Mean of the reference faces' features, ``(E,)``."""
+    feature_cov: NDArray[np.float32]
+    """Their covariance, ``(E, E)``."""
+
+    def encode(self, word_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the unit-length text features ``(W, E)`` of word vectors ``(W, D)``."""
+        hidden = (normalize(word_vectors) - self.text_center) @ self.text_weight1.T + self.text_bias1
+        return normalize(np.maximum(hidden, 0.0) @ self.text_weight2.T + self.text_bias2)
+
+    def scores(
+        self, image_features: NDArray[np.float32], text_features: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Score each face against each word.
+
+        The cosine ``s = <v, u>`` alone would favour the words that are near to every face; so it is
+        standardised with the mean ``m`` and covariance ``C`` of the reference faces' features:
+        ``z = (s - <m, u>) / sqrt(u' C u)``, ``score = Phi(z)``.
+
+        Args:
+            image_features: Unit-length face features ``v``, ``(N, E)``.
+            text_features: Unit-length text features ``u``, ``(W, E)``.
+
+        Returns:
+            ``(N, W)`` in [0, 1]: the share of reference faces that the word fits less well than this face.
+        """
+        spread = np.einsum("we,ef,wf->w", text_features, self.feature_cov, text_features)
+        deviation = np.sqrt(np.maximum(spread, 1e-12))
+        z = (image_features @ text_features.T - self.feature_mean @ text_features.T) / deviation
+        return _normal_cdf(z) if z.size else z.astype(np.float32)
+
+
+def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale the last axis to unit length; zero stays zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def parse_words(words: Sequence[str] | str | None) -> tuple[str, ...]:
+    """Return the words and phrases asked for, spaces tidied, each once, in order.
+
+    Args:
+        words: ``"bored, proud, barely hidden anger"``, a list of such words, or None for none.
+
+    Raises:
+        FacelexError: If a word is not text or is empty.
+    """
+    if words is None:
+        return ()
+    listed = words.split(",") if isinstance(words, str) else list(words)
+    wrong = [word for word in listed if not isinstance(word, str)]
+    if wrong:
+        raise FacelexError(f"Expected words as text, but got {wrong[0]!r} of type {type(wrong[0]).__name__}.")
+    tidy = [" ".join(word.split()) for word in listed]
+    if not tidy or not all(tidy):
+        raise FacelexError(
+            f"Expected words such as 'bored, proud, barely hidden anger', but got {words!r}, where one is "
+            "empty. Remove the spare comma, or leave the words out."
+        )
+    return tuple(dict.fromkeys(tidy))
+
+
+class WordScorer:
+    """Scores words for faces, each phrase's text features computed once."""
+
+    def __init__(self, projection: TextProjection, vocabulary: Vocabulary) -> None:
+        """Join a projection with the vocabulary its word vectors come from.
+
+        Raises:
+            FacelexError: If their widths differ.
+        """
+        width = len(projection.text_center)
+        if vocabulary.dim != width:
+            raise FacelexError(
+                f"Expected a vocabulary with vectors of {width} numbers, as the model was trained with, but "
+                f"got {vocabulary.dim}. Use the vocabulary named in the model's metadata."
+            )
+        self.projection = projection
+        self.vocabulary = vocabulary
+        self._features = lru_cache(maxsize=64)(self._encode)
+
+    def _encode(self, words: tuple[str, ...]) -> NDArray[np.float32]:
+        faults, vectors = [], []
+        for word in words:
+            try:
+                vectors.append(self.vocabulary.phrase(word))
+            except FacelexError as error:
+                faults.append(str(error))
+        if faults:
+            raise FacelexError("\n".join(faults))
+        return self.projection.encode(np.stack(vectors))
+
+    def text_features(self, words: Sequence[str] | str) -> NDArray[np.float32]:
+        """Return the unit-length features ``(W, E)`` of words.
+
+        Raises:
+            FacelexError: If words have no vector; all of them are named.
+        """
+        return self._features(parse_words(words))
+
+    def scores(self, image_features: NDArray[np.float32], words: Sequence[str] | str) -> NDArray[np.float32]:
+        """Return scores ``(N, W)`` in [0, 1] of words for unit-length face features ``(N, E)``."""
+        return self.projection.scores(image_features, self.text_features(words))
+
+
+def create_scorer(
+    arrays: Mapping[str, NDArray[np.float32]], vocabulary: Vocabulary | None = None
+) -> WordScorer:
+    """Build a scorer from a model's arrays and its vocabulary, the packaged one by default."""
+    if vocabulary is None:
+        from facelex.vocabulary import Vocabulary
+
+        vocabulary = Vocabulary.packaged()
+    return WordScorer(TextProjection(**arrays), vocabulary)

@@ -1,0 +1,52 @@
+"""Fixtures of the recognition tests; their parts are in `tiny_recognition`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny_recognition import FixedDetector, TinyVocabulary, write_model
+
+from facelex.recognize.recognizer import Recognizer
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a model with words."""
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def wordless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a model without words."""
+    return write_model(tmp_path_factory.mktemp("model") / "wordless.onnx", words=False)
+
+
+@pytest.fixture(scope="session")
+def recognizer(tiny_model: Path) -> Recognizer:
+    """A recogniser that finds two faces in every picture."""
+    detector = FixedDetector((0.1, 0.2, 0.3, 0.4), (0.5, 0.3, 0.3, 0.5))
+    return Recognizer(tiny_model, detector=detector, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def photo() -> NDArray[np.uint8]:
+    """A noisy colour picture, 90 high and 120 wide."""
+    return np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def save_picture(tmp_path: Path) -> Callable[..., Path]:
+    """Write pixels to ``tmp_path / name`` through Pillow."""
+    from PIL import Image
+
+    def save(pixels: NDArray, name: str, **options: object) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, **options)
+        return path
+
+    return save

@@ -1,0 +1,276 @@
+"""Recognizer: probabilities, flip, words, features, crops in every form, models by path and hub."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_recognition import EMBED, FixedDetector, TinyVocabulary, word_arrays, write_model
+
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+from facelex.recognize import model as model_module
+from facelex.recognize.model import default_threads, load_model
+from facelex.recognize.recognizer import Recognizer
+from facelex.recognize.words import parse_words
+
+
+@pytest.fixture
+def crops() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (9, 48, 48), dtype=np.uint8)
+
+
+def plain_probabilities(path: Path, images: np.ndarray, temperature: float) -> np.ndarray:
+    """Softmax of the raw network's logits, written as a plain loop."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    rows = []
+    for image in images:
+        logits = session.run(["logits"], {"images": image[None, None].astype(np.float32) / 255})[0][0]
+        powers = np.exp((logits - logits.max()) / temperature)
+        rows.append(powers / powers.sum())
+    return np.stack(rows)
+
+
+def test_probabilities_are_the_calibrated_mean_of_picture_and_mirror(tiny_model, recognizer, crops):
+    upright = plain_probabilities(tiny_model, crops, 1.5)
+    mirrored = plain_probabilities(tiny_model, crops[:, :, ::-1], 1.5)
+    np.testing.assert_allclose(recognizer.classify(crops, flip=False), upright, atol=1e-5)
+    np.testing.assert_allclose(recognizer.classify(crops), (upright + mirrored) / 2, atol=1e-5)
+    assert np.abs(upright - mirrored).max() > 0.05
+
+
+def test_a_model_that_declines_flip_is_not_flipped(tmp_path, crops):
+    path = write_model(tmp_path / "m.onnx", metadata={"flip": False})
+    np.testing.assert_allclose(
+        Recognizer(path).classify(crops), plain_probabilities(path, crops, 1.5), atol=1e-5
+    )
+
+
+def test_classify_takes_arrays_lists_and_floats_alike(recognizer, crops, save_picture):
+    expected = recognizer.classify(crops)
+    assert expected.dtype == np.float32
+    assert expected.shape == (9, 7)
+    np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(recognizer.classify(list(crops)), expected, atol=1e-6)
+    np.testing.assert_allclose(recognizer.classify(crops / 255.0), expected, atol=1e-5)
+    np.testing.assert_allclose(recognizer.classify(crops[:, None]), expected, atol=1e-6)
+    np.testing.assert_allclose(recognizer.classify(np.stack([crops] * 3, -1)), expected, atol=1e-6)
+    mixed = [Image.fromarray(crops[0]), save_picture(crops[1], "a.png"), crops[2] / 255.0]
+    np.testing.assert_allclose(recognizer.classify(mixed), expected[:3], atol=1e-5)
+    assert recognizer.classify([np.zeros((30, 80, 3), np.uint8)]).shape == (1, 7)
+
+
+def test_no_crops_give_no_rows(recognizer):
+    assert recognizer.classify([]).shape == (0, 7)
+    assert recognizer.classify(np.zeros((0, 48, 48), np.uint8)).shape == (0, 7)
+    assert recognizer.embed([]).shape == (0, EMBED)
+
+
+@pytest.mark.parametrize(
+    ("crops", "message"),
+    [
+        (np.zeros((48, 48), np.uint8), r"crop\[None\]"),
+        (np.zeros((48, 48, 3), np.uint8), r"crop\[None\]"),
+        (np.full((2, 48, 48), 255.0), "Divide by 255"),
+        (np.full((2, 48, 48), np.nan), "floats in"),
+        (np.zeros((2, 48, 48), np.int64), "astype"),
+        (Image.new("L", (48, 48)), r"\[crop\]"),
+        ("photo.jpg", r"\[crop\]"),
+        (7, r"\[crop\]"),
+    ],
+)
+def test_wrong_crops_are_refused_with_a_remedy(recognizer, crops, message):
+    with pytest.raises(FacelexError, match=message):
+        recognizer.classify(crops)
+
+
+def test_predict_gives_a_face_for_each_detection_with_its_box(recognizer, photo):
+    faces = recognizer.predict(photo)
+    assert [face.box for face in faces] == [(12.0, 18.0, 36.0, 36.0), (60.0, 27.0, 36.0, 45.0)]
+    for face in faces:
+        assert tuple(face.probabilities) == EMOTIONS
+        assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert face.emotion == max(face.probabilities, key=face.probabilities.get)
+        assert face.unsure == (face.probability < 0.4)
+        assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
+
+
+def test_whole_picture_without_detection_equals_classify(recognizer, crops):
+    (face,) = recognizer.predict(crops[0], detect=False)
+    assert face.box == (0.0, 0.0, 48.0, 48.0)
+    assert list(face.probabilities.values()) == pytest.approx(list(recognizer.classify(crops[:1])[0]))
+
+
+def test_bgr_frames_equal_their_rgb_picture(recognizer, photo):
+    assert recognizer.predict(photo[:, :, ::-1], bgr=True) == recognizer.predict(photo)
+    assert recognizer.predict(photo[:, :, ::-1]) != recognizer.predict(photo)
+
+
+def test_no_face_is_an_empty_list(tiny_model, photo):
+    assert Recognizer(tiny_model, detector=FixedDetector()).predict(photo) == []
+
+
+def test_unsure_threshold_can_be_moved(tiny_model, photo):
+    detector = FixedDetector((0, 0, 1, 1))
+    assert all(
+        face.unsure for face in Recognizer(tiny_model, detector=detector, unsure_below=1.0).predict(photo)
+    )
+    assert not any(
+        face.unsure for face in Recognizer(tiny_model, detector=detector, unsure_below=0.0).predict(photo)
+    )
+    with pytest.raises(FacelexError, match=r"\[0, 1\]"):
+        Recognizer(tiny_model, unsure_below=40)
+
+
+def test_word_score_follows_the_published_formula(recognizer, crops):
+    arrays = {name: array.astype(np.float64) for name, array in word_arrays().items()}
+    words = ["bored", "barely hidden anger"]
+    features = recognizer.embed(crops)
+    scores = recognizer.score_words(features, words)
+    assert scores.shape == (9, 2)
+    from math import erf, sqrt
+
+    for j, word in enumerate(words):
+        w = TinyVocabulary().phrase(word).astype(np.float64)
+        hidden = np.maximum(arrays["text_weight1"] @ (w - arrays["text_center"]) + arrays["text_bias1"], 0)
+        u = arrays["text_weight2"] @ hidden + arrays["text_bias2"]
+        u /= np.linalg.norm(u)
+        for i, v in enumerate(features):
+            z = (v @ u - arrays["feature_mean"] @ u) / sqrt(u @ arrays["feature_cov"] @ u)
+            assert scores[i, j] == pytest.approx(0.5 * (1 + erf(z / sqrt(2))), abs=1e-4)
+
+
+def test_rank_orders_each_faces_words_best_first(recognizer, photo):
+    words = ["bored", "proud", "delighted", "barely hidden anger"]
+    ranked = recognizer.rank(photo, words)
+    plain = recognizer.predict(photo, words=words)
+    assert len(ranked) == 2
+    for one, other in zip(ranked, plain):
+        assert list(one.words.values()) == sorted(one.words.values(), reverse=True)
+        assert list(other.words) == words
+        assert one.words == other.words
+
+
+def test_words_may_be_one_comma_separated_text(recognizer, photo):
+    (first, _) = recognizer.predict(photo, words=" bored,barely   hidden anger, bored")
+    assert list(first.words) == ["bored", "barely hidden anger"]
+
+
+@pytest.mark.parametrize("words", ["", " ", "bored,,proud", [], [""], [3], ["bored", None]])
+def test_empty_or_odd_words_are_refused(words):
+    with pytest.raises(FacelexError, match="words"):
+        parse_words(words)
+
+
+def test_all_unknown_words_are_named_before_any_picture_is_read(recognizer):
+    with pytest.raises(FacelexError, match=r"(?s)b0red.*pr0ud"):
+        recognizer.predict("no-such-file.jpg", words="b0red, happy, pr0ud")
+    with pytest.raises(FacelexError, match="b0red"):
+        recognizer.predict_many(["no-such-file.jpg"], words="b0red")
+
+
+def test_a_model_without_words_classifies_but_declines_words(wordless_model, crops):
+    recognizer = Recognizer(wordless_model, detector="none")
+    (face,) = recognizer.predict(crops[0])
+    assert face.embedding is None
+    assert face.words == {}
+    for call in (lambda: recognizer.embed(crops), lambda: recognizer.rank(crops[0], ["bored"])):
+        with pytest.raises(FacelexError, match="trained with words"):
+            call()
+
+
+def test_vocabulary_of_another_width_is_refused(tiny_model):
+    vocabulary = TinyVocabulary()
+    vocabulary.dim = 300
+    with pytest.raises(FacelexError, match=r"5 numbers.*300"):
+        Recognizer(tiny_model, vocabulary=vocabulary).score_words(np.zeros((1, EMBED)), "happy")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"format": 2}, "format 1"),
+        ({"classes": []}, "classes"),
+        ({"classes": [1, 2]}, "classes"),
+        ({"image_size": "big"}, "image_size"),
+        ({"temperature": 0}, "temperature"),
+        ({"unsure_below": None}, "unsure_below"),
+    ],
+)
+def test_damaged_metadata_is_refused(tmp_path, metadata, message):
+    with pytest.raises(FacelexError, match=message):
+        load_model(write_model(tmp_path / "m.onnx", metadata=metadata))
+
+
+def test_files_that_are_no_model_are_refused(tmp_path, tiny_model):
+    junk = tmp_path / "junk.onnx"
+    junk.write_bytes(b"no protobuf at all")
+    with pytest.raises(FacelexError, match="facelex export"):
+        Recognizer(junk)
+    with pytest.raises(FacelexError, match=r"Did you mean 'junk\.onnx'"):
+        Recognizer(tmp_path / "jnk.onnx")
+    import onnx
+
+    bare = onnx.load(str(tiny_model))
+    del bare.metadata_props[:]
+    onnx.save(bare, str(tmp_path / "bare.onnx"))
+    with pytest.raises(FacelexError, match="metadata"):
+        Recognizer(tmp_path / "bare.onnx")
+
+
+def test_missing_shipped_model_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(model_module, "DEFAULT_MODEL", tmp_path / "default.onnx")
+    with pytest.raises(FacelexError, match=r"no shipped model.*--model"):
+        Recognizer()
+
+
+def test_hub_models_are_fetched_by_owner_and_name(monkeypatch, tiny_model):
+    asked = []
+
+    def download(repository: str, filename: str) -> str:
+        asked.append((repository, filename))
+        if repository == "some/missing":
+            raise OSError("404 Client Error")
+        return str(tiny_model)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
+    assert Recognizer("hf:some/model").classes == EMOTIONS
+    assert asked == [("some/model", "model.onnx")]
+    with pytest.raises(FacelexError, match="404"):
+        Recognizer("hf:some/missing")
+    with pytest.raises(FacelexError, match="hf:owner/name"):
+        Recognizer("hf:model")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(FacelexError, match=r"facelex\[hub\]"):
+        Recognizer("hf:some/model")
+
+
+def test_threads_are_the_callers_choice_or_the_usable_cores(tiny_model):
+    assert load_model(tiny_model, threads=1).session.get_session_options().intra_op_num_threads == 1
+    chosen = load_model(tiny_model).session.get_session_options().intra_op_num_threads
+    assert chosen == default_threads() >= 1
+    with pytest.raises(FacelexError, match="threads"):
+        load_model(tiny_model, threads=0)
+
+
+def test_a_fresh_process_predicts_without_the_heavy_packages(tiny_model):
+    code = f"""
+import sys
+import facelex
+assert "numpy" not in sys.modules, "importing facelex alone should load next to nothing"
+import numpy as np
+faces = facelex.Recognizer({str(tiny_model)!r}, detector="none").predict(np.zeros((60, 60, 3), np.uint8))
+assert len(faces) == 1
+heavy = {{"torch", "onnx", "pandas", "matplotlib", "cv2", "scipy", "pyarrow", "huggingface_hub", "rich"}}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
