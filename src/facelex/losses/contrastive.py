@@ -15,17 +15,17 @@ What is known about seven captions in a batch (``tests/losses/test_contrastive.p
   FER2013's Training shares p_c these are sum_c p_c^2 = 17.4 % of all pairs (computed).
 * **Floor.** However good the features, neither direction falls below E[log n_y], n_y being the number of
   examples in the batch with the anchor's label: log n_y is what telling n_y equal captions apart costs. For
-  FER2013's shares: 2.40, 3.07, 3.75, 4.44 nats at batches of 64, 128, 256, 512 (computed). A loss that stays
+  FER2013's shares: 2.40, 3.07, 3.75, 4.43 nats at batches of 64, 128, 256, 512 (computed). A loss that stays
   there is no fault, and losses at different batch sizes do not compare.
 * **Nothing to gain from several positives.** Captions being a function of the class, the loss equals, in
   value and gradient, the mean over all same-class captions as positives: UniCL (Yang et al. 2022,
   https://arxiv.org/abs/2204.03610), the L_out form of SupCon (Khosla et al. 2020, Eq. 2,
   https://arxiv.org/abs/2004.11362). It differs once the captions of one class differ.
-* **The face-to-word half is a classifier.** It equals cross-entropy over the K classes with logits
-  <v, u_c> / tau + log n_c: a logit-adjusted or balanced softmax (Menon et al. 2021,
-  https://arxiv.org/abs/2007.07314; Ren et al. 2020, https://arxiv.org/abs/2007.10740) with a cosine classifier
-  and the batch's counts as prior. So the largest <v, u_c> aims at balanced accuracy; for plain accuracy add
-  the prior, log p_c, to <v, u_c> / tau, as training does.
+* **The face-to-word half is a classifier.** It equals the floor, a constant, plus cross-entropy over the K
+  classes with logits <v, u_c> / tau + log n_c: a logit-adjusted or balanced softmax (Menon et al. 2021,
+  https://arxiv.org/abs/2007.07314; Ren et al. 2020, https://arxiv.org/abs/2007.10740) with a cosine
+  classifier and the batch's counts as prior. So the largest <v, u_c> aims at balanced accuracy; for plain
+  accuracy add the prior, log p_c, to <v, u_c> / tau, as training does.
 * The word-to-face half compares the faces of a batch with one another, word by word.
 """
 

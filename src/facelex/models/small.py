@@ -1,8 +1,8 @@
 """Thin plain stacks: the ``slim`` family, made for shipping, and a tiny network for tests.
 
-The slim family is one list of layers at three widths. A runtime folds convolution, normalisation and ReLU into
-one operation, and there is little else. Multiply-accumulates are those of the convolutions for one grey face of
-48x48 pixels; ``tests/models/test_small.py`` counts both columns.
+The slim family is one list of layers at three widths. A runtime folds convolution, normalisation and ReLU
+into one operation, and there is little else. Multiply-accumulates are those of the convolutions for one grey
+face of 48x48 pixels; ``tests/models/test_small.py`` counts both columns.
 
 | name   | width | weights   | multiply-accumulates | features |
 |--------|-------|-----------|----------------------|----------|

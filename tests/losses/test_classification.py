@@ -1,0 +1,169 @@
+"""Cross-entropy and distillation against plain loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facelex.losses.classification import cross_entropy, distillation
+
+SIZE, NUM_CLASSES = 11, 7
+
+
+def scores(seed: int = 0) -> Tensor:
+    return 3 * torch.randn(
+        SIZE, NUM_CLASSES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+
+
+def ids() -> Tensor:
+    return torch.randint(NUM_CLASSES, (SIZE,), generator=torch.Generator().manual_seed(1))
+
+
+def shares(seed: int = 2) -> Tensor:
+    return scores(seed).softmax(dim=1)
+
+
+def loop_cross_entropy(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: list[float] | None = None
+) -> float:
+    """Weighted mean of -sum_c w_c q_c log p_c, with q the smoothed targets, in Python floats."""
+    classes = range(logits.shape[1])
+    weights = weights or [1.0 for _ in classes]
+    total = mass = 0.0
+    for row, target in zip(logits.tolist(), targets.tolist()):
+        log_sum = math.log(sum(math.exp(score) for score in row))
+        for c in classes:
+            smoothed = (1 - smoothing) * target[c] + smoothing / len(row)
+            total -= weights[c] * smoothed * (row[c] - log_sum)
+            mass += weights[c] * target[c]
+    return total / mass
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["ids", "shares"])
+def test_cross_entropy_equals_a_plain_loop(kind: str, weighted: bool, smoothing: float) -> None:
+    weights = [0.5, 4.0, 1.0, 0.3, 1.0, 2.0, 1.0] if weighted else None
+    targets = F.one_hot(ids(), NUM_CLASSES) if kind == "ids" else shares()
+    loss = cross_entropy(
+        scores(),
+        ids() if kind == "ids" else targets,
+        label_smoothing=smoothing,
+        class_weight=None if weights is None else torch.tensor(weights, dtype=torch.float64),
+    )
+    assert loss.item() == pytest.approx(loop_cross_entropy(scores(), targets, smoothing, weights), rel=1e-12)
+
+
+def test_ids_and_one_hot_rows_are_the_same_labels_also_when_classes_are_weighted() -> None:
+    weight = torch.linspace(0.2, 3, NUM_CLASSES)
+    options = {"class_weight": weight, "label_smoothing": 0.1}
+    torch.testing.assert_close(
+        cross_entropy(scores(), F.one_hot(ids(), NUM_CLASSES).double(), **options),
+        cross_entropy(scores(), ids(), **options),
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_distillation_equals_a_plain_loop_over_the_teachers_scores(temperature: float) -> None:
+    student, teacher = scores(3), scores(4)
+    expected = temperature**2 * loop_cross_entropy(
+        student / temperature, (teacher / temperature).softmax(dim=1)
+    )
+    loss = distillation(student, teacher.softmax(dim=1), temperature=temperature)
+    assert loss.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_distillation_is_least_where_student_and_teacher_agree() -> None:
+    student = scores().requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        distillation(student, scores().softmax(dim=1), temperature=3.0), student
+    )
+    assert gradient.abs().max() < 1e-12
+
+
+def test_distillation_gradient_keeps_its_size_over_temperatures() -> None:
+    sizes = []
+    for temperature in (20.0, 40.0):
+        student = scores(3).requires_grad_()
+        loss = distillation(student, shares(4), temperature=temperature)
+        sizes.append(torch.autograd.grad(loss, student)[0].norm())
+    assert 0.9 < sizes[1] / sizes[0] < 1.1
+
+
+def test_distillation_accepts_a_teacher_that_is_certain() -> None:
+    student = scores().float().requires_grad_()
+    loss = distillation(student, F.one_hot(ids(), NUM_CLASSES).float(), temperature=2.0)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert gradient.isfinite().all()
+
+
+def test_teacher_gets_no_gradient() -> None:
+    teacher = shares().requires_grad_()
+    assert not distillation(scores(), teacher).requires_grad
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    logits = scores().requires_grad_()
+    weight = torch.linspace(0.2, 3, NUM_CLASSES, dtype=torch.float64)
+    for target in (ids(), shares()):
+        assert torch.autograd.gradcheck(
+            lambda z, y=target: cross_entropy(z, y, label_smoothing=0.1, class_weight=weight), (logits,)
+        )
+    assert torch.autograd.gradcheck(lambda z: distillation(z, shares(), temperature=3.0), (logits,))
+
+
+def test_order_of_the_batch_does_not_matter() -> None:
+    order = torch.randperm(SIZE, generator=torch.Generator().manual_seed(3))
+    for target in (ids(), shares()):
+        torch.testing.assert_close(
+            cross_entropy(scores()[order], target[order]), cross_entropy(scores(), target)
+        )
+    torch.testing.assert_close(
+        distillation(scores()[order], shares()[order]), distillation(scores(), shares())
+    )
+
+
+def test_batch_of_one_class_is_a_plain_mean() -> None:
+    labels = torch.full((SIZE,), 1)
+    weight = torch.linspace(0.2, 3, NUM_CLASSES)
+    expected = -scores().log_softmax(dim=1)[:, 1].mean()
+    torch.testing.assert_close(cross_entropy(scores(), labels, class_weight=weight), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_give_a_float32_loss_and_finite_gradients(dtype: torch.dtype) -> None:
+    logits = (1000 * scores()).to(dtype).requires_grad_()
+    for loss in (
+        cross_entropy(logits, ids(), label_smoothing=0.1),
+        cross_entropy(logits, shares().to(dtype)),
+        distillation(logits, shares().to(dtype), temperature=2.0),
+    ):
+        assert loss.dtype == torch.float32
+        assert loss.isfinite()
+        assert torch.autograd.grad(loss, logits)[0].isfinite().all()
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match=r"Expected logits of shape \(B, K\).*got \(7,\)"):
+        cross_entropy(torch.zeros(7), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(
+        ValueError, match=r"class ids of shape \(11,\) or shares of shape \(11, 7\).*got .*\(5,\)"
+    ):
+        cross_entropy(scores(), ids()[:5])
+    with pytest.raises(
+        ValueError, match=r"Expected labels of the logits' shape \(11, 7\).*float32 of shape \(11,\)"
+    ):
+        cross_entropy(scores(), ids().float())
+    with pytest.raises(ValueError, match=r"label_smoothing in \[0, 1\], but got -0.1"):
+        cross_entropy(scores(), ids(), label_smoothing=-0.1)
+    with pytest.raises(ValueError, match=r"one weight for each of 7 classes, but got \(6,\)"):
+        cross_entropy(scores(), ids(), class_weight=torch.ones(6))
+    with pytest.raises(ValueError, match=r"teacher_probs of the logits' shape \(11, 7\).*got .*\(11, 6\)"):
+        distillation(scores(), shares()[:, :6])
+    with pytest.raises(ValueError, match="temperature above 0, but got 0"):
+        distillation(scores(), shares(), temperature=0)
