@@ -4,9 +4,9 @@
         --dictionary american-english-large --dictionary british-english-large \
         -o src/facelex/weights/glove-6b-100d.npz
 
-Kept are the most frequent alphabetic words, the words of the dictionaries (plain word lists, one word a line)
-and the feeling words of ``tools/feeling_words.txt``, as far as the GloVe file has them. ``docs/words.md`` names
-the dictionaries used and the fingerprint the command must print.
+Kept are the most frequent alphabetic words, the words of the dictionaries (plain lists, one word a line) and
+the feeling words of ``tools/feeling_words.txt``, as far as the GloVe file has them. ``docs/words.md`` names the
+dictionaries used and the fingerprint the command must print.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ def read_feelings(path: Path = FEELINGS) -> dict[str, list[str]]:
 
 
 def choose_words(words: list[str], dictionary: set[str], must: set[str], most_frequent: int) -> list[int]:
-    """Return the rows to keep, in the order of ``words`` (most frequent first)."""
-    alphabetic = re.compile("[a-z]+")
-    return [
-        i
-        for i, word in enumerate(words)
-        if word in must or (alphabetic.fullmatch(word) and (i < most_frequent or word in dictionary))
-    ]
+    """Return the rows to keep, in the order of ``words`` (most frequent first).
+
+    Single letters are left out and ``most_frequent`` counts alphabetic words only, so that GloVe files
+    without numbers and punctuation give the same choice.
+    """
+    alphabetic = [word for word in words if re.fullmatch("[a-z]{2,}", word)]
+    chosen = must | set(alphabetic[:most_frequent]) | dictionary.intersection(alphabetic)
+    return [i for i, word in enumerate(words) if word in chosen]
 
 
 def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -60,7 +61,8 @@ def neighbour_overlap(
 
 def main() -> None:
     """Build, write, read back and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("glove", type=Path, help="GloVe text file, plain or .zip, .xz, .gz")
     parser.add_argument("--dictionary", type=Path, action="append", default=[], help="word list, repeatable")
     parser.add_argument("--most-frequent", type=int, default=10_000, help="words kept whatever they are")
@@ -70,9 +72,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     words, vectors, _ = read_glove(arguments.glove)
-    dictionary = {
-        line.strip() for path in arguments.dictionary for line in path.read_text(encoding="utf-8").splitlines()
-    }
+    dictionary: set[str] = set()
+    for path in arguments.dictionary:
+        dictionary.update(path.read_text(encoding="utf-8").split())
     feelings = {word for group in read_feelings().values() for word in group}
     feelings |= {word for group in EMOTION_WORDS.values() for word in group}
     rows = choose_words(words, dictionary, feelings, arguments.most_frequent)
@@ -90,8 +92,8 @@ def main() -> None:
           f"{', '.join(sorted(feelings - set(kept)))}")  # fmt: skip
     print(f"size                       {arguments.output.stat().st_size} bytes")
     print(f"cosine to the original     mean {cosines.mean():.5f}, least {cosines.min():.5f}")
-    print(f"10 nearest neighbours kept {neighbour_overlap(true, coded, sample):.3f} of {len(sample)} random words")
-    print(f"                           {neighbour_overlap(true, coded, emotional):.3f} of the feeling words")
+    for rows_of, chosen in ((f"{len(sample)} random words", sample), ("the feeling words", emotional)):
+        print(f"10 nearest neighbours kept {neighbour_overlap(true, coded, chosen):.3f} of {rows_of}")
     print(f"fingerprint                {fingerprint(read_words, codes)}")
 
 

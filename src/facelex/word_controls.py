@@ -29,8 +29,8 @@ def label_word_vectors(
 
     Args:
         kind: ``glove`` (the class's first word), ``synonyms`` (the mean of all its words), or a control:
-            ``random``, ``orthogonal``, ``one_hot``, ``shuffled`` (``synonyms``, each vector with another class)
-            and ``shuffled_glove`` (the same of ``glove``).
+            ``random``, ``orthogonal``, ``one_hot``, ``shuffled`` (``synonyms``, each vector given to another
+            class) and ``shuffled_glove`` (the same of ``glove``).
         vocabulary: Source of the vectors; the controls ``random``, ``orthogonal`` and ``one_hot`` need none.
         words_by_class: Words or phrases of each class, in label order.
         dim: Length of the vectors; by default, and always for vectors from words, the vocabulary's.

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +82,8 @@ def _numbers(fields: list[str], dim: int, place: str) -> list[float]:
     size = sum(value * value for value in values)
     if not 0 < size < 1e30:  # also catches nan and infinity
         raise FacelexError(
-            f"Expected a vector with a direction, but that of {' '.join(word)[:40]!r} ({place}) is all zeros or "
-            "has a number that is not finite. Remove the line."
+            f"Expected a vector with a direction, but that of {' '.join(word)[:40]!r} ({place}) is all "
+            "zeros or has a number that is not finite. Remove the line."
         )
     return values
 
@@ -104,8 +104,8 @@ def _lines(path: Path) -> Iterator[str]:
                 line_number += 1
                 if len(raw) == MAX_LINE_BYTES:
                     raise FacelexError(
-                        f"Expected a word and its numbers a line, but {path.name}, line {line_number} is longer "
-                        f"than {MAX_LINE_BYTES} bytes. The file is not GloVe's text format."
+                        f"Expected a word and its numbers a line, but {path.name}, line {line_number} is "
+                        f"longer than {MAX_LINE_BYTES} bytes. The file is not GloVe's text format."
                     )
                 yield raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -115,7 +115,8 @@ def _lines(path: Path) -> Iterator[str]:
         ) from None
     except _DAMAGED as error:
         raise FacelexError(
-            f"The file {path.name} is damaged or cut short after line {line_number} ({error}). Fetch it again."
+            f"The file {path.name} is damaged or cut short after line {line_number} ({error}). "
+            "Fetch it again."
         ) from error
     except (OSError, RuntimeError) as error:  # RuntimeError: an encrypted zip
         raise FacelexError(f"Cannot read the vectors {path}: {error}.") from error
@@ -132,7 +133,7 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         elif path.suffix == ".xz":
             yield stack.enter_context(lzma.open(path, "rb"))
         elif path.suffix == ".gz":
-            yield stack.enter_context(gzip.open(path, "rb"))
+            yield cast(IO[bytes], stack.enter_context(gzip.open(path, "rb")))
         else:
             yield stack.enter_context(path.open("rb"))
 
@@ -146,7 +147,9 @@ def _member(zipped: zipfile.ZipFile, path: Path, member: str | None) -> str:
     if len(texts) != 1:
         listed = ", ".join(texts) or "none"
         example = f" Name one: {path.name}/{texts[0]}" if texts else ""
-        raise FacelexError(f"Expected one text file of vectors in {path.name}, but it holds {listed}.{example}")
+        raise FacelexError(
+            f"Expected one text file of vectors in {path.name}, but it holds {listed}.{example}"
+        )
     return texts[0]
 
 

@@ -13,7 +13,6 @@ The step itself is not needed again, since only directions matter.
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -37,10 +36,14 @@ def load_packed(path: Path) -> tuple[list[str], NDArray[np.int8], str]:
             codes = np.frombuffer(zlib.decompress(archive["codes"]), dtype=np.int8)
             return words, codes.reshape(len(words), int(archive["dim"])), str(archive["name"])
     except (OSError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, EOFError) as error:
-        raise FacelexError(f"Cannot read the vocabulary {path.name}: {error}. Install facelex again.") from error
+        raise FacelexError(
+            f"Cannot read the vocabulary {path.name}: {error}. Install facelex again."
+        ) from error
 
 
-def save_packed(path: Path, words: Sequence[str], vectors: NDArray[np.floating], name: str, step: float) -> None:
+def save_packed(
+    path: Path, words: Sequence[str], vectors: NDArray[np.floating], name: str, step: float
+) -> None:
     """Write a packed file, beside its place first.
 
     Args:
@@ -62,7 +65,7 @@ def save_packed(path: Path, words: Sequence[str], vectors: NDArray[np.floating],
         dim=np.int64(vectors.shape[1]),
         name=np.str_(name),
     )
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def _huffman(data: bytes) -> bytes:

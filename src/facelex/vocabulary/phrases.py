@@ -12,35 +12,38 @@ from collections.abc import Container, Sequence
 
 from facelex.errors import FacelexError
 
-NEGATIONS = frozenset(
-    "not no never without neither nor none nobody nothing nowhere cannot n't hardly scarcely".split()
-)
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+NEGATIONS = _words("not no never without neither nor none nobody nothing nowhere cannot n't hardly scarcely")
 """Words that turn a meaning round. "hardly" and "scarcely" are here: hardly happy is not happy."""
 
-DEGREES = frozenset(
-    "very really quite rather somewhat slightly barely almost nearly fairly extremely totally completely "
-    "utterly highly deeply terribly incredibly absolutely mildly too so just only even more most less least much "
-    "bit little lot".split()
-)
+DEGREES = _words("""
+    very really quite rather somewhat slightly barely almost nearly fairly extremely totally completely utterly
+    highly deeply terribly incredibly absolutely mildly too so just only even more most less least much bit little
+    lot half
+""")
 """Words of degree, left out: they change how much, and the mean of vectors has no "how much".
 
 "barely" is one of them: in "barely hidden anger" it weakens "hidden", not "anger".
 """
 
-STOP_WORDS = DEGREES | frozenset(
-    "a an the this that these those some any each every all both other another such own same "
-    "i me my mine we us our ours you your yours he him his she her hers it its they them their theirs one ones "
-    "myself yourself himself herself itself themselves ourselves someone somebody something anyone everyone "
-    "who whom whose which what when where why how "
-    "am is are was were be been being have has had having do does did doing will would shall should can could "
-    "may might must let get gets got getting "
-    "and or but if because as until while than then though although "
-    "of at by for with about against between into through during before after above below to from up in "
-    "out on off over under again further once here there "
-    "'s 'm 're 've 'll 'd s m re ve ll d t "
-    "look looks looking looked seem seems seeming seemed appear appears appearing appeared "
-    "feel feels feeling feelings felt face faces facial expression expressions person people".split()
-)
+STOP_WORDS = DEGREES | _words("""
+    a an the this that these those some any each every all both other another such own same
+    i me my mine we us our ours you your yours he him his she her hers it its they them their theirs one ones
+    myself yourself himself herself itself themselves ourselves someone somebody something anyone everyone
+    who whom whose which what when where why how
+    am is are was were be been being have has had having do does did doing
+    will would shall should can could may might must let get gets got getting
+    and or but if because as until while than then though although
+    of at by for with about against between into through during before after above below to from up in
+    out on off over under again further once here there
+    s m re ve ll d t
+    look looks looking looked seem seems seeming seemed appear appears appearing appeared
+    feel feels feeling feelings felt face faces facial expression expressions person people
+""")
 """Left out of phrases: grammar, degree, and words true of any face ("looks", "feeling", "person")."""
 
 _TOKEN = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
@@ -89,6 +92,8 @@ def content_words(tokens: Sequence[str], known: Container[str], text: str) -> li
         FacelexError: If the phrase negates a word.
     """
     bare = [token if token in known else _CLITIC.sub("", token) for token in tokens]
+    followed = zip(bare, [*bare[1:], ""])
+    bare = [word for word, after in followed if (word, after) not in (("kind", "of"), ("sort", "of"))]
     negating = [token for token in bare if token in NEGATIONS or _NEGATED_VERB.match(token)]
     content = [token for token in bare if token not in STOP_WORDS and token not in negating]
     if negating and content:
@@ -104,11 +109,11 @@ def content_words(tokens: Sequence[str], known: Container[str], text: str) -> li
 def known_forms(token: str, known: Container[str]) -> list[str]:
     """Return the known word or words that stand for a token; an empty list if there are none.
 
-    In this order: the token itself, without accents, the parts around its hyphens (all of them known; their
-    stop words dropped), its base form ("smirking" becomes "smirk").
+    In this order: the token itself, without accents, without hyphens, the parts around its hyphens (all of
+    them known; their stop words dropped), its base form ("smirking" becomes "smirk").
     """
     plain = "".join(c for c in unicodedata.normalize("NFKD", token) if not unicodedata.combining(c))
-    for form in (token, plain):
+    for form in (token, plain, plain.replace("-", "")):
         if form in known:
             return [form]
     if "-" in plain:

@@ -46,7 +46,7 @@ class Vocabulary:
         self._rows = vectors  # int8 codes where packaged: widened row by row, or at once by `vectors`
         self._index = {word: i for i, word in enumerate(self.words)}
         if len(self._index) < len(self.words):
-            raise FacelexError("Expected each word once, but some words come twice. Keep their first vectors.")
+            raise FacelexError("Expected each word once, but some come twice. Keep the first vector of each.")
 
     @staticmethod
     @cache
@@ -173,7 +173,8 @@ class Vocabulary:
             named.append(f"{word!r} (nearest: {', '.join(map(repr, near))})" if near else repr(word))
         count = "a word" if len(words) == 1 else f"{len(words)} words"
         return FacelexError(
-            f"No vector in {self.name} for {count}: {', '.join(named)}. Correct the spelling or use other words."
+            f"No vector in {self.name} for {count}: {', '.join(named)}. "
+            "Correct the spelling or use other words."
         )
 
 
@@ -204,6 +205,6 @@ def _unit_rows(rows: NDArray[np.generic]) -> Vector:
     vectors = rows.astype(np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
     if not norms.all():
-        raise FacelexError(f"Expected vectors with a direction, but row {int(np.argmin(norms))} is all zeros.")
+        raise FacelexError(f"Expected vectors with a direction, but row {int(norms.argmin())} is all zeros.")
     vectors /= norms[:, None]
     return vectors
