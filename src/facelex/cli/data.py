@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +15,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from facelex.data.fer2013 import Progress
+    from facelex.data.info import DatasetInfo
 
 app = App(name="data", help="Prepare, inspect and download datasets.")
 
@@ -77,6 +81,114 @@ def prepare(
     print(f"{output} {done}: {prepared.dataset!r}")
 
 
+@app.command
+def info(
+    file: Path = DEFAULT_OUTPUT,
+    /,
+    *,
+    sheet: Path | None = None,
+    format: Literal["table", "json"] = "table",
+) -> None:
+    """Show counts by split and class, copies across splits, contradicting labels and blank pictures.
+
+    Parameters
+    ----------
+    file
+        A prepared dataset, or "sketch:COUNT".
+    sheet
+        Also write a contact sheet, some pictures of each class, as this PNG.
+    format
+        A table to read, or JSON.
+    """
+    from facelex.data.info import describe, save_contact_sheet
+    from facelex.data.load import load_dataset
+
+    dataset = load_dataset(file)
+    found = describe(dataset)
+    if sheet is not None:
+        save_contact_sheet(dataset, sheet)
+    if format == "json":
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        _print_info(found)
+
+
+@app.command
+def download() -> None:
+    """Fetch FER2013 from Kaggle (needs facelex[download]) and say where it lies."""
+    from facelex.data.download import download_fer2013
+
+    folder = download_fer2013()
+    print(f"FER2013 is in {folder}\nNext: facelex data prepare {shlex.quote(str(folder))}")
+
+
+@app.command
+def sketch(
+    *,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("data/sketch.npz"),
+    count: int = 4000,
+    seed: int = 0,
+    sheet: Path | None = None,
+) -> None:
+    """Draw faces: a dataset without photos, for tests and first steps.
+
+    Parameters
+    ----------
+    output
+        The file to write.
+    count
+        How many faces.
+    seed
+        Equal seeds give equal faces.
+    sheet
+        Also write a contact sheet as this PNG.
+    """
+    from facelex.data.info import save_contact_sheet
+    from facelex.data.prepare import check_output
+    from facelex.data.sketch import sketch_dataset
+
+    check_output(output)
+    with _progress_bar("Drawing faces") as progress:
+        dataset = sketch_dataset(count, seed, progress)
+    dataset.save(output)
+    if sheet is not None:
+        save_contact_sheet(dataset, sheet)
+    print(f"{output} written: {dataset!r}")
+
+
+def _print_info(found: DatasetInfo) -> None:
+    from rich.table import Table
+
+    table = Table(title=found.source, title_justify="left")
+    table.add_column("class")
+    for split in found.counts:
+        table.add_column(split, justify="right")
+    table.add_column("all", justify="right")
+    columns = list(found.counts.values())
+    for name in found.classes:
+        row = [column[name] for column in columns]
+        table.add_row(name, *(f"{count:,}" for count in (*row, sum(row))))
+    table.add_section()
+    totals = [sum(column.values()) for column in columns]
+    table.add_row("all", *(f"{count:,}" for count in (*totals, sum(totals))))
+    blanks = list(found.blank.values())
+    table.add_row("blank", *(f"{count:,}" for count in (*blanks, sum(blanks))))
+    console = Console(highlight=False)
+    console.print(table)
+    copies = "; ".join(
+        f"{name} {found.duplicates[name]:,}" for name in ("val in train", "test in train", "test in val")
+    )
+    height, width = found.image_size
+    for line in (
+        f"Images with a pixel-identical copy in another split: {copies}",
+        f"Pictures that occur more than once: {found.duplicate_groups:,}, "
+        f"{found.conflicting_groups:,} of them under different labels",
+        f"Size {width}x{height}; FER+ votes: {'yes' if found.votes else 'no'}",
+        f"Fingerprint {found.fingerprint}",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
+
+
 def _shares(text: str) -> tuple[float, float, float]:
     from facelex.errors import FacelexError
 
@@ -84,7 +196,7 @@ def _shares(text: str) -> tuple[float, float, float]:
         train, val, test = (float(part) for part in text.split(","))
     except ValueError:
         train = val = test = -1.0
-    if min(train, val, test) < 0 or train == 0 or abs(train + val + test - 1) > 1e-6:
+    if min(train, val, test) < 0 or abs(train + val + test - 1) > 1e-6:
         raise FacelexError(
             f"Expected --split as three shares of train, val and test that sum to 1, such as 0.8,0.1,0.1, "
             f"but got {text!r}."
@@ -94,9 +206,10 @@ def _shares(text: str) -> tuple[float, float, float]:
 
 @contextmanager
 def _progress_bar(title: str) -> Iterator[Progress]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

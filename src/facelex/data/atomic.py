@@ -12,7 +12,9 @@ from facelex.errors import FacelexError
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then move it there; a failure leaves ``path`` as it was.
+    """Let ``write`` fill a temporary file beside ``path``, then move it there.
+
+    A failure leaves ``path`` as it was and nothing beside it.
 
     Raises:
         FacelexError: If the place cannot be written, for example because the disk is full.
@@ -27,7 +29,7 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise FacelexError(
                 f"The disk is full: {path} could not be written and is as it was before; make room or choose "
-                "another place with --output."
+                "another place."
             ) from error
         raise FacelexError(f"Could not write {path}: {error.strerror or error}.") from error
     finally:

@@ -67,10 +67,14 @@ class FaceDataset:
         if pixels.ndim != 3 or pixels.dtype != np.uint8:
             raise ValueError(f"Expected pixels (N, H, W) uint8, but got {pixels.shape} {pixels.dtype}.")
         if labels.shape != (count,) or splits.shape != (count,):
-            raise ValueError(f"Expected {count} labels and splits, but got {labels.shape} and {splits.shape}.")
+            raise ValueError(
+                f"Expected {count} labels and splits, but got {labels.shape} and {splits.shape}."
+            )
         if votes is not None and votes.shape != (count, 10):
             raise ValueError(f"Expected votes of shape ({count}, 10), but got {votes.shape}.")
-        if count and not (0 <= labels.min() and labels.max() < len(class_names) and splits.max() < len(SPLITS)):
+        if count and not (
+            labels.min() >= 0 and labels.max() < len(class_names) and splits.max() < len(SPLITS)
+        ):
             raise ValueError(f"Expected labels below {len(class_names)} and splits below {len(SPLITS)}.")
         labels, splits = labels.astype(np.int64), splits.astype(np.uint8)
         votes = None if votes is None else votes.astype(np.uint8)
@@ -154,7 +158,7 @@ class FaceDataset:
                     pixels=file["pixels"],
                     labels=file["labels"],
                     splits=file["splits"],
-                    votes=file["votes"] if "votes" in file else None,
+                    votes=file.get("votes"),
                     groups=file["groups"],
                     class_names=tuple(str(name) for name in file["class_names"]),
                     source=str(file["source"]),
@@ -162,13 +166,13 @@ class FaceDataset:
                 )
             except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
                 raise FacelexError(
-                    f"The dataset {path} is damaged ({error}); write it again with: facelex data prepare SOURCE "
-                    f"--output {path}"
+                    f"The dataset {path} is damaged ({error}); write it again with: "
+                    f"facelex data prepare SOURCE --output {path}"
                 ) from error
 
 
 def read_signature(path: Path) -> str:
-    """Return the signature stored by :meth:`FaceDataset.save`, or an empty string if there is none to read."""
+    """Return the signature stored by :meth:`FaceDataset.save`, or ``""`` if there is none to read."""
     try:
         with _open_cache(path) as file:
             return str(file["signature"])

@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 
 class Fer2013(NamedTuple):
-    """What the file holds, in file order: pixels ``(N, 48, 48)``, labels ``(N,)`` and split codes ``(N,)``."""
+    """What the file holds, in file order: pixels ``(N, 48, 48)``, labels and split codes ``(N,)``."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -87,7 +87,9 @@ def _columns(header: Sequence[str]) -> tuple[int, int, int]:
         got = ", ".join(header)[:80]
         hint = ""
         if missing == ["Usage"]:
-            hint = "; this looks like the challenge's train.csv, take icml_face_data.csv or fer2013.csv instead"
+            hint = (
+                "; this looks like the challenge's train.csv, take icml_face_data.csv or fer2013.csv instead"
+            )
         raise FacelexError(
             f"no column {' or '.join(map(repr, missing))}: expected the columns {', '.join(expected)}, "
             f"but got {got!r}{hint}"

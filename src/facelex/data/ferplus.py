@@ -40,8 +40,8 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
         missing = [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in header]
         if missing:
             raise FacelexError(
-                f"{path} has no column {', '.join(map(repr, missing))}; expected FER+'s fer2013new.csv with Usage and "
-                f"{', '.join(FERPLUS_COLUMNS)}."
+                f"{path} has no column {', '.join(map(repr, missing))}; expected FER+'s fer2013new.csv with "
+                f"Usage, {', '.join(FERPLUS_COLUMNS)}."
             )
         columns = [header.index(name) for name in FERPLUS_COLUMNS]
         usage_column = header.index("Usage")
@@ -50,22 +50,22 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
             cells = [row[column].strip() for column in columns] if usage in USAGES else []
             if not cells or not all(cell.isascii() and cell.isdigit() and int(cell) <= 255 for cell in cells):
                 raise FacelexError(
-                    f"{path}, row {number}: expected a Usage of {', '.join(USAGES)} and ten whole numbers of votes, "
-                    f"but got {','.join(row)[:80]!r}."
+                    f"{path}, row {number}: expected a Usage of {', '.join(USAGES)} and ten whole numbers "
+                    f"of votes, but got {','.join(row)[:80]!r}."
                 )
             votes.append([int(cell) for cell in cells])
             usages.append(USAGES[usage])
     if len(votes) != len(splits):
         raise FacelexError(
-            f"{path} has {len(votes):,} rows of votes, but the FER2013 file has {len(splits):,} pictures; votes are "
-            "joined by row, so both must be the complete files."
+            f"{path} has {len(votes):,} rows of votes, but the FER2013 file has {len(splits):,} pictures; "
+            "votes are joined by row, so both must be the complete files."
         )
     differing = np.flatnonzero(np.array(usages, np.uint8) != splits)
     if len(differing):
         row_index = int(differing[0])
         raise FacelexError(
-            f"{path}, row {row_index + 1}: its Usage means {SPLITS[usages[row_index]]}, but the same row of the FER2013 "
-            f"file is in {SPLITS[int(splits[row_index])]}; the two files are not in the same order."
+            f"{path}, row {row_index + 1}: its Usage means {SPLITS[usages[row_index]]}, but the same row "
+            f"of the FER2013 file is in {SPLITS[int(splits[row_index])]}; the two files are not in the same order."
         )
     return np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS))
 

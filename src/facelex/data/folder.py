@@ -54,8 +54,8 @@ def read_folder(
 
     Args:
         root: Holds split/class/image or class/image; a single folder in between is stepped into.
-        size: Height and width to store; an image of another shape is cropped to its middle square and scaled.
-        classes: Class folders in label order, or ``AUTO``; by default the seven emotions in any known spelling.
+        size: Height and width to store; another shape is cropped to its middle square.
+        classes: Class folders in label order, or ``AUTO``; by default the seven emotions in any spelling.
         split: Shares of train, val and test where the folder gives no splits. Where it gives train but no
             val, the val share is taken from train. Each class is shared out alike and pixel-identical
             images stay together.
@@ -95,7 +95,9 @@ def _find_images(root: Path) -> tuple[list[_Found], list[str]]:
         elif folder.name.lower() in SPLIT_FOLDERS:
             code = SPLIT_FOLDERS[folder.name.lower()]
             for class_folder in _folders(folder):
-                found += [_Found(path, class_folder.name, code) for path in _images_below(class_folder, passed)]
+                found += [
+                    _Found(path, class_folder.name, code) for path in _images_below(class_folder, passed)
+                ]
             passed.update(f"images in {folder.name}/" for path in folder.iterdir() if _is_image(path))
         else:
             passed.update(f"images in {folder.name}/" for _ in _images_below(folder, Counter()))
@@ -163,8 +165,8 @@ def _classify(
     if unknown:
         near = did_you_mean(unknown[0].lower(), index) if len(unknown) == 1 else ""
         raise FacelexError(
-            f"Unknown class folder {', '.join(map(repr, unknown))} in {root}.{near} Known: {', '.join(names)}. "
-            "For classes of your own give --classes a,b,c, or --classes auto to take the folders' names."
+            f"Unknown class folder {', '.join(map(repr, unknown))} in {root}.{near} Known: {', '.join(names)}."
+            " For classes of your own give --classes a,b,c, or --classes auto to take the folders' names."
         )
     labels = np.array([known[folder] for folder in folders], np.int64)
     if classes is not None:
@@ -182,7 +184,7 @@ def _known(folder: str, index: dict[str, int]) -> int | None:
 def _read_all(
     root: Path, paths: Sequence[Path], size: int, skip_bad: bool, progress: Progress | None
 ) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-    """Return the pixels of the readable images, their rows among ``paths``, and the unreadable ones' names."""
+    """Return the pixels of the readable images, their rows among ``paths``, and the unreadable names."""
     pixels = np.empty((len(paths), size, size), np.uint8)
     good: list[int] = []
     bad: list[str] = []
@@ -234,7 +236,9 @@ def _splits(
             groups = duplicate_groups(pixels[train])
             splits[train] = random_splits(labels[train], groups, (rest, 1.0 - rest, 0.0), seed)
             count = int(np.sum(splits == 1))
-            notes.append(f"There is no val folder, so {count:,} of train were set aside as val with seed {seed}.")
+            notes.append(
+                f"There is no val folder, so {count:,} of train were set aside as val with seed {seed}."
+            )
     empty = [name for code, name in enumerate(SPLITS) if not np.any(splits == code)]
     if empty:
         notes.append(f"No images for the split {' and '.join(empty)}.")

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from facelex.errors import FacelexError
 
@@ -46,7 +46,7 @@ def open_csv(path: Path, names: Sequence[str]) -> Iterator[TextStream]:
 
     Args:
         path: The file: plain, .gz, .xz, or an archive (.zip, .tar, .tar.gz, .tar.xz, .tgz) that holds it.
-        names: File names to look for in an archive, the preferred one first; a lone .csv of any name also does.
+        names: File names to look for in an archive, the preferred first; a lone .csv of any name also does.
 
     Raises:
         FacelexError: If the file is missing, cannot be read, is cut short, or an archive holds no such file.
@@ -76,15 +76,15 @@ def _unpacked(path: Path, raw: IO[bytes], names: Sequence[str], stack: ExitStack
         archive = stack.enter_context(zipfile.ZipFile(raw))
         return stack.enter_context(archive.open(_member(path, archive.namelist(), names)))
     if last in (".tar", ".tgz") or ".tar" in suffixes[-2:-1]:
-        tar = stack.enter_context(tarfile.open(fileobj=raw, mode="r:*"))
+        tar = stack.enter_context(tarfile.open(fileobj=raw, mode="r:*"))  # noqa: SIM115
         files = [member.name for member in tar.getmembers() if member.isfile()]
         member = tar.extractfile(_member(path, files, names))
         assert member is not None  # only plain files are listed
         return stack.enter_context(member)
     if last == ".gz":
-        return stack.enter_context(gzip.GzipFile(fileobj=raw))  # type: ignore[return-value]
+        return cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=raw)))
     if last == ".xz":
-        return stack.enter_context(lzma.LZMAFile(raw))  # type: ignore[return-value]
+        return stack.enter_context(lzma.LZMAFile(raw))
     return raw
 
 
@@ -99,6 +99,6 @@ def _member(path: Path, files: Sequence[str], names: Sequence[str]) -> str:
         return tables[0]
     found = ", ".join(plain[:5]) + (f" and {len(plain) - 5:,} more" if len(plain) > 5 else "")
     raise FacelexError(
-        f"{path} holds no {' or '.join(names)} (it holds {found or 'nothing'}); if it holds folders of images, "
-        "unpack it and give the folder."
+        f"{path} holds no {' or '.join(names)} (it holds {found or 'nothing'}); if it holds folders of images, unpack it "
+        "and give the folder."
     )

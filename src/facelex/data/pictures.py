@@ -36,7 +36,9 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError("too many pixels") from error
     except Image.UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image, or damaged" if path.stat().st_size else "empty file") from error
+        raise UnreadableImageError(
+            "not an image, or damaged" if path.stat().st_size else "empty file"
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
     if grey.size != (size, size):

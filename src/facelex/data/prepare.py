@@ -65,15 +65,20 @@ def prepare(
         FacelexError: If the source cannot be used as it is; nothing is written then.
     """
     options = options or PrepareOptions()
-    if output.suffix.lower() != ".npz":
-        raise FacelexError(f"Expected an output file that ends in .npz, but got {output}.")
+    check_output(output)
     if not 16 <= options.size <= 512:
         raise FacelexError(f"Expected a size from 16 to 512 pixels, but got {options.size}.")
     if not source.exists():
         raise FacelexError(
-            f"There is no file or folder {source}; give fer2013.csv, icml_face_data.csv or a folder of images, "
-            "or fetch FER2013 with: facelex data download"
+            f"There is no file or folder {source}; give fer2013.csv, icml_face_data.csv or a folder of "
+            "images, or fetch FER2013 with: facelex data download"
         )
+    if source.suffix.lower() == ".npz" and source.is_file():
+        raise FacelexError(
+            f"{source} is an .npz file; look at a prepared dataset with: facelex data info {source}"
+        )
+    if options.seed < 0:
+        raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
     source = _csv_inside(source) or source
     signature = source_signature(source, options)
     if not force and read_signature(output) == signature:
@@ -83,8 +88,8 @@ def prepare(
 
         if options.ferplus is not None:
             raise FacelexError(
-                f"FER+ votes are joined to the official CSV row by row, and the pictures of {source} have no rows; "
-                "give fer2013.csv or icml_face_data.csv with --ferplus, or leave --ferplus out."
+                f"FER+ votes are joined to the official CSV row by row, and the pictures of {source} have "
+                "no rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave --ferplus out."
             )
         dataset, notes = read_folder(
             source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress
@@ -93,6 +98,12 @@ def prepare(
         dataset, notes = _from_csv(source, options, progress)
     dataset.save(output, signature)
     return Prepared(dataset, reused=False, notes=notes)
+
+
+def check_output(output: Path) -> None:
+    """Refuse a name that could not be read back later, before any work is done."""
+    if output.suffix.lower() != ".npz" or output.is_dir():
+        raise FacelexError(f"Expected an output file that ends in .npz, but got {output}.")
 
 
 def source_signature(source: Path, options: PrepareOptions) -> str:

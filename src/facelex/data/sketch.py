@@ -9,13 +9,13 @@ ones, so no network is always right.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from facelex.data.dataset import FaceDataset
+from facelex.data.fer2013 import Progress
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 
@@ -55,7 +55,7 @@ EXPRESSIONS: dict[str, Expression] = {
 """The seven emotions at full strength."""
 
 
-def sketch_dataset(count: int, seed: int = 0) -> FaceDataset:
+def sketch_dataset(count: int, seed: int = 0, progress: Progress | None = None) -> FaceDataset:
     """Draw ``count`` faces, the seven emotions in turn: of ten rounds eight are train, one val and one test.
 
     Face i depends on ``seed`` and i alone, so a larger set begins with the smaller one.
@@ -65,6 +65,8 @@ def sketch_dataset(count: int, seed: int = 0) -> FaceDataset:
     """
     if not 1 <= count <= 1_000_000:
         raise FacelexError(f"Expected from 1 to 1,000,000 drawn faces, but got {count}.")
+    if seed < 0:
+        raise FacelexError(f"Expected a seed of 0 or more, but got {seed}.")
     order = np.arange(count)
     labels = order % len(EMOTIONS)
     rounds = order // len(EMOTIONS) % 10
@@ -72,13 +74,15 @@ def sketch_dataset(count: int, seed: int = 0) -> FaceDataset:
     pixels = np.empty((count, SIDE, SIDE), np.uint8)
     for row, label in enumerate(labels):
         pixels[row] = draw_face(EMOTIONS[label], np.random.default_rng((seed, row)))
+        if progress and row % 100 == 0:
+            progress(row, count)
     return FaceDataset.create(pixels, labels, splits, EMOTIONS, f"sketch: {count} drawn faces, seed {seed}")
 
 
 def draw_face(emotion: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw one face that shows ``emotion``, ``(48, 48)`` uint8."""
-    expression = EXPRESSIONS[emotion].weakened(rng.uniform(0.3, 1.1))
-    jitter = rng.normal(0.0, 0.13, len(fields(Expression)))
+    expression = EXPRESSIONS[emotion].weakened(rng.uniform(0.5, 1.2))
+    jitter = rng.normal(0.0, 0.1, len(fields(Expression)))
     moved = {f.name: getattr(expression, f.name) + jitter[i] for i, f in enumerate(fields(Expression))}
     canvas = _Canvas(rng)
     _draw_head(canvas, rng)
@@ -88,18 +92,18 @@ def draw_face(emotion: str, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 class _Canvas:
-    """A grey picture on which shapes are drawn in the head's own coordinates, turned and moved as the head is."""
+    """A grey picture on which shapes are drawn in the head's own coordinates."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         side = SIDE * _SCALE
-        self.skin, self.background = rng.uniform(70, 215), rng.uniform(20, 235)
-        angle = np.clip(rng.normal(0, 0.13), -0.4, 0.4)  # radians, about 7 degrees
-        self.turn = rng.uniform(-0.35, 0.35)  # to the side: the features slide over the head
+        self.skin, self.background = rng.uniform(100, 215), rng.uniform(20, 235)
+        angle = np.clip(rng.normal(0, 0.09), -0.3, 0.3)  # radians, about 5 degrees
+        self.turn = rng.uniform(-0.22, 0.22)  # to the side: the features slide over the head
         self.nod = rng.uniform(-0.1, 0.1)
-        width = side * rng.uniform(0.31, 0.42)
+        width = side * rng.uniform(0.36, 0.43)
         cos, sin = np.cos(angle) * width, np.sin(angle) * width
         self.matrix = np.array([[cos, -sin], [sin, cos]])
-        self.centre = side * (0.5 + rng.uniform(-0.06, 0.06, 2))
+        self.centre = side * (0.5 + rng.uniform(-0.04, 0.04, 2))
         self.image = Image.new("L", (side, side), int(self.background))
         self.draw = ImageDraw.Draw(self.image)
         self.unit = width
@@ -120,14 +124,14 @@ class _Canvas:
 
     def finish(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Scale down, light from one side, blur a little, add noise."""
-        blurred = self.image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.6)))
+        blurred = self.image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1)))
         grey = np.asarray(blurred.reduce(_SCALE), np.float64)
         across, down = rng.uniform(-0.35, 0.35, 2)
         axis = np.linspace(-1, 1, SIDE)
         light = 1 + across * axis[None, :] + down * axis[:, None]
-        contrast = rng.uniform(0.5, 1.1)
+        contrast = rng.uniform(0.65, 1.1)
         grey = (grey * light - 128) * contrast + 128 + rng.uniform(-25, 25)
-        grey += rng.normal(0, rng.uniform(3, 14), grey.shape)
+        grey += rng.normal(0, rng.uniform(2, 9), grey.shape)
         return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
@@ -154,9 +158,9 @@ def _draw_head(canvas: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _draw_eyes(canvas: _Canvas, rng: np.random.Generator, face: Expression) -> None:
-    apart, height, ink = rng.uniform(0.36, 0.46), rng.uniform(-0.3, -0.18), canvas.skin - rng.uniform(50, 100)
-    eye_width, thickness = rng.uniform(0.17, 0.24), rng.uniform(0.05, 0.1)
-    open_by = max(0.02, rng.uniform(0.09, 0.13) * (1 + 0.75 * face.lids))
+    apart, height, ink = rng.uniform(0.36, 0.46), rng.uniform(-0.3, -0.18), canvas.skin - rng.uniform(70, 130)
+    eye_width, thickness = rng.uniform(0.2, 0.27), rng.uniform(0.06, 0.11)
+    open_by = max(0.02, rng.uniform(0.11, 0.14) * (1 + 0.8 * face.lids))
     gaze = rng.uniform(-0.4, 0.4)
     glasses = rng.random() < 0.12
     brow_height = height - rng.uniform(0.26, 0.34)
@@ -181,7 +185,7 @@ def _draw_eyes(canvas: _Canvas, rng: np.random.Generator, face: Expression) -> N
 
 
 def _draw_mouth(canvas: _Canvas, rng: np.random.Generator, face: Expression) -> None:
-    ink = canvas.skin - rng.uniform(35, 80)
+    ink = canvas.skin - rng.uniform(55, 100)
     tip = rng.uniform(0.15, 0.28) - 0.08 * face.nose
     canvas.line(np.array([[-0.1, tip], [0.0, tip + 0.05], [0.1, tip]]), ink, 0.05)
     for side in (-1.0, 1.0):
@@ -189,13 +193,13 @@ def _draw_mouth(canvas: _Canvas, rng: np.random.Generator, face: Expression) -> 
             canvas.line(np.array([[side * 0.1, -0.18], [side * 0.22, -0.02]]), ink + 10, 0.04)
         if abs(face.corners) + face.nose > 0.45:  # fold from nose to mouth
             canvas.line(np.array([[side * 0.25, tip], [side * 0.48, tip + 0.3]]), canvas.skin - 25, 0.04)
-    width = rng.uniform(0.3, 0.4) * (1 + 0.35 * face.stretch)
+    width = rng.uniform(0.36, 0.46) * (1 + 0.35 * face.stretch)
     y = rng.uniform(0.58, 0.7)
-    t = np.linspace(-1, 1, 9)
-    bend = -0.2 * face.corners * t**2  # corners up is negative y
+    t = np.linspace(-1, 1, 11)
+    bend = -0.24 * face.corners * t**2  # corners up is negative y
     arch = 1 - t**2
     upper = np.stack([width * t, y + bend - (0.03 + 0.12 * max(face.upper_lip, 0)) * arch], axis=1)
-    lower = np.stack([width * t, y + bend + (0.03 + 0.38 * max(face.jaw, 0)) * arch], axis=1)
+    lower = np.stack([width * t, y + bend + (0.03 + 0.4 * max(face.jaw, 0)) * np.sqrt(arch)], axis=1)
     if face.jaw > 0.12 or face.upper_lip > 0.3:
         canvas.fill(np.concatenate([upper, lower[::-1]]), canvas.skin - 95)
         if face.upper_lip > 0.15:
@@ -206,10 +210,3 @@ def _draw_mouth(canvas: _Canvas, rng: np.random.Generator, face: Expression) -> 
     canvas.line(lower, ink, lips)
     if rng.random() < 0.08:  # beard
         canvas.line(np.array([[-0.3, y + 0.3], [0.0, y + 0.38], [0.3, y + 0.3]]), ink, 0.12)
-
-
-def write_sketch(path: Path, count: int, seed: int) -> FaceDataset:
-    """Draw faces and save them as a dataset file."""
-    dataset = sketch_dataset(count, seed)
-    dataset.save(path)
-    return dataset
