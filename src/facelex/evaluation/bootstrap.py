@@ -8,7 +8,7 @@ same distribution as resampling the examples one by one (Efron and Tibshirani 19
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,11 +115,23 @@ def resample_sums(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES)
     return np.concatenate(sums)
 
 
-def mean_interval(
-    values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
-) -> Interval:
-    """Interval of the mean of per-example values, ``(n,)``, such as ``metrics.nll_per_example``."""
-    if len(values) == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), level)
-    means = resample_sums(values[:, None].astype(np.float64), seed, resamples)[:, 0] / len(values)
-    return percentile_interval(float(values.mean()), means, level)
+def mean_intervals(
+    values: Mapping[str, np.ndarray], seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
+) -> dict[str, Interval]:
+    """Intervals of the means of per-example values, ``(n,)`` each, over the same resamples.
+
+    Args:
+        values: For example ``{"nll": metrics.nll_per_example(probs, labels)}``; all of equal length.
+        seed: Seed of the draws.
+        resamples: Number of draws.
+        level: Confidence level.
+    """
+    columns = np.stack([np.asarray(column, dtype=np.float64) for column in values.values()], axis=1)
+    if len(columns) == 0:
+        nan = float("nan")
+        return {name: Interval(nan, nan, nan, level) for name in values}
+    means = resample_sums(columns, seed, resamples) / len(columns)  # (R, m)
+    return {
+        name: percentile_interval(float(columns[:, i].mean()), means[:, i], level)
+        for i, name in enumerate(values)
+    }

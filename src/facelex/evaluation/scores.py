@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,7 @@ from rich.text import Text
 from facelex.data.atomic import replace_file
 from facelex.errors import FacelexError
 from facelex.evaluation import metrics
-from facelex.evaluation.bootstrap import RESAMPLES, Interval, confusion_interval, mean_interval
+from facelex.evaluation.bootstrap import RESAMPLES, Interval, confusion_interval, mean_intervals
 from facelex.evaluation.calibration import fit_temperature, risk_coverage, suggest_unsure_below
 from facelex.evaluation.predictions import Predictions
 
@@ -85,12 +86,26 @@ def score_view(
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         metric = getattr(metrics, name)
         scores[name] = asdict(confusion_interval(metric, confusion, seed, resamples, stratified=stratified))
-    scores |= _probability_scores(probs, labels, seed, resamples)
+    calibrated = preds.view_probs(view, temperature)
+    intervals = mean_intervals(
+        {
+            "nll": metrics.nll_per_example(probs, labels),
+            "brier": metrics.brier_per_example(probs, labels),
+            "calibrated nll": metrics.nll_per_example(calibrated, labels),
+            "calibrated brier": metrics.brier_per_example(calibrated, labels),
+        },
+        seed,
+        resamples,
+    )
+    scores |= {"nll": asdict(intervals["nll"]), "brier": asdict(intervals["brier"])}
+    scores |= _reliability_scores(probs, labels)
     if temperature != 1:
-        calibrated = preds.view_probs(view, temperature)
-        scores["calibrated"] = {"temperature": temperature} | _probability_scores(
-            calibrated, labels, seed, resamples
-        )
+        scores["calibrated"] = {
+            "temperature": temperature,
+            "nll": asdict(intervals["calibrated nll"]),
+            "brier": asdict(intervals["calibrated brier"]),
+            **_reliability_scores(calibrated, labels),
+        }
     scores["area_under_risk_coverage"] = risk_coverage(probs, labels).area
     scores["per_class"] = {
         name: {
@@ -107,11 +122,9 @@ def score_view(
     return scores
 
 
-def _probability_scores(probs: np.ndarray, labels: np.ndarray, seed: int, resamples: int) -> dict[str, Any]:
+def _reliability_scores(probs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     bins = metrics.reliability(probs, labels)
     return {
-        "nll": asdict(mean_interval(metrics.nll_per_example(probs, labels), seed, resamples)),
-        "brier": asdict(mean_interval(metrics.brier_per_example(probs, labels), seed, resamples)),
         "ece": bins.ece,
         "mce": bins.mce,
         "reliability": {
@@ -217,7 +230,7 @@ VIEW_LABELS = {"single": "single view", "flip": "with mirror image"}
 def render_scores(scores: Mapping[str, Any]) -> RenderableType:
     """Render what ``score_predictions`` returned for a terminal."""
     views = scores["views"]
-    parts: list[RenderableType] = [_summary_table(scores)]
+    parts: list[RenderableType] = [_summary_table(scores, view) for view in views]
     headline = views[list(views)[-1]]["official"]
     parts.append(_class_table(headline, list(views)[-1]))
     parts.append(_confusion_table(headline, scores["classes"]))
@@ -241,21 +254,15 @@ def render_scores(scores: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _summary_table(scores: Mapping[str, Any]) -> Table:
-    table = Table(
-        title=f"{scores['model'] or 'model'} on {scores['split']} (%, 95 % bootstrap interval)",
-        title_justify="left",
-    )
-    rows: dict[str, list[str]] = {}
-    table.add_column("")
-    for view in scores["views"]:
-        for name in SETS:
-            entry = scores["views"][view][name]
-            table.add_column(f"{VIEW_LABELS[view]}\n{name}", justify="right")
-            for label, text in summary_rows(entry):
-                rows.setdefault(label, []).append(text)
-    for label, cells in rows.items():
-        table.add_row(label, *cells)
+def _summary_table(scores: Mapping[str, Any], view: str) -> Table:
+    title = f"{scores['model'] or 'model'} on {scores['split']}, {VIEW_LABELS[view]} (%)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("[95 % bootstrap interval]")
+    columns = [summary_rows(scores["views"][view][name]) for name in SETS]
+    for name in SETS:
+        table.add_column(name, justify="right")
+    for cells in zip(*columns):
+        table.add_row(cells[0][0], *(text for _, text in cells))
     return table
 
 
@@ -286,7 +293,8 @@ def summary_rows(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _class_table(entry: Mapping[str, Any], view: str) -> Table:
-    table = Table(title=f"By class (%, {VIEW_LABELS[view]}, official)", title_justify="left")
+    title = f"By class ({VIEW_LABELS[view]}, official, %)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("class")
     for name in ("precision", "recall", "F1", "support"):
         table.add_column(name, justify="right")
@@ -302,7 +310,8 @@ def _class_table(entry: Mapping[str, Any], view: str) -> Table:
 
 
 def _confusion_table(entry: Mapping[str, Any], classes: list[str]) -> Table:
-    table = Table(title="Confusion (rows: truth, columns: named)", title_justify="left")
+    title = "Confusion (rows: truth, columns: named)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in classes:
         table.add_column(name, justify="right")
