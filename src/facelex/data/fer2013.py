@@ -71,6 +71,8 @@ def read_fer2013(path: Path, progress: Progress | None = None) -> Fer2013:
             place = f"row {number} (line {rows.line_num})" if number else "header"
             cut = " The file ends in the middle of this row: is it cut short?" if stream.ended_in_line else ""
             raise FacelexError(f"{path}, {place}: {error}.{cut}") from error
+        if progress:
+            progress(stream.total, stream.total)
     if not labels:
         raise FacelexError(f"{path} has a header but no rows; expected one face a row.")
     return Fer2013(

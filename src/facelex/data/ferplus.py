@@ -65,7 +65,8 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
         row_index = int(differing[0])
         raise FacelexError(
             f"{path}, row {row_index + 1}: its Usage means {SPLITS[usages[row_index]]}, but the same row "
-            f"of the FER2013 file is in {SPLITS[int(splits[row_index])]}; the two files are not in the same order."
+            f"of the FER2013 file is in {SPLITS[int(splits[row_index])]}; "
+            "the two files are not in the same order."
         )
     return np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS))
 

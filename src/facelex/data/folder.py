@@ -165,8 +165,9 @@ def _classify(
     if unknown:
         near = did_you_mean(unknown[0].lower(), index) if len(unknown) == 1 else ""
         raise FacelexError(
-            f"Unknown class folder {', '.join(map(repr, unknown))} in {root}.{near} Known: {', '.join(names)}."
-            " For classes of your own give --classes a,b,c, or --classes auto to take the folders' names."
+            f"Unknown class folder {', '.join(map(repr, unknown))} in {root}.{near} "
+            f"Known: {', '.join(names)}. "
+            "For classes of your own give --classes a,b,c, or --classes auto to take the folders' names."
         )
     labels = np.array([known[folder] for folder in folders], np.int64)
     if classes is not None:

@@ -99,6 +99,6 @@ def _member(path: Path, files: Sequence[str], names: Sequence[str]) -> str:
         return tables[0]
     found = ", ".join(plain[:5]) + (f" and {len(plain) - 5:,} more" if len(plain) > 5 else "")
     raise FacelexError(
-        f"{path} holds no {' or '.join(names)} (it holds {found or 'nothing'}); if it holds folders of images, unpack it "
-        "and give the folder."
+        f"{path} holds no {' or '.join(names)} (it holds {found or 'nothing'}); if it "
+        "holds folders of images, unpack it and give the folder."
     )
