@@ -5,8 +5,8 @@
         -o src/facelex/weights/glove-6b-100d.npz
 
 Kept are the most frequent alphabetic words, the words of the dictionaries (plain lists, one word a line) and
-the feeling words of ``tools/feeling_words.txt``, as far as the GloVe file has them. ``docs/words.md`` names the
-dictionaries used and the fingerprint the command must print.
+the feeling words of ``tools/feeling_words.txt``, as far as the GloVe file has them. ``docs/words.md`` names
+the dictionaries used and the fingerprint the command must print.
 """
 
 from __future__ import annotations

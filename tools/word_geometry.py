@@ -1,4 +1,4 @@
-"""Print how the classes' word vectors lie to each other: ``python tools/word_geometry.py --kind synonyms``."""
+"""Print how the classes' word vectors lie: ``python tools/word_geometry.py --kind synonyms``."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ NEGATIONS = _words("not no never without neither nor none nobody nothing nowhere
 """Words that turn a meaning round. "hardly" and "scarcely" are here: hardly happy is not happy."""
 
 DEGREES = _words("""
-    very really quite rather somewhat slightly barely almost nearly fairly extremely totally completely utterly
-    highly deeply terribly incredibly absolutely mildly too so just only even more most less least much bit little
-    lot half
+    very really quite rather somewhat slightly barely almost nearly fairly extremely totally completely
+    utterly highly deeply terribly incredibly absolutely mildly too so just only even more most less least
+    much bit little lot half
 """)
 """Words of degree, left out: they change how much, and the mean of vectors has no "how much".
 
@@ -127,9 +127,9 @@ def _base_forms(word: str) -> list[str]:
     bases = []
     for ending, replacements in _ENDINGS:
         stem = word.removesuffix(ending)
-        if stem == word or len(stem) < 3:
+        if stem == word or len(stem) < 2 or (ending == "s" and stem.endswith("s")):
             continue
         bases += [stem + replacement for replacement in replacements]
         if stem[-1] == stem[-2] and ending in ("ing", "ed", "er", "est"):  # "grinning" -> "grin"
             bases.append(stem[:-1])
-    return bases
+    return [base for base in bases if len(base) >= 3]

@@ -19,6 +19,10 @@ PACKAGED = Path(__file__).parent.parent / "weights" / "glove-6b-100d.npz"
 """The packaged vocabulary; ``docs/words.md`` says what is in it and how it was made."""
 
 
+MAX_CORRECTED = 8
+"""Spellings are suggested for this many unknown words of a phrase; each search takes about 0.1 s."""
+
+
 class Vocabulary:
     """Words and their vectors, in order of how often the words are used.
 
@@ -168,8 +172,8 @@ class Vocabulary:
 
     def _unknown(self, words: list[str]) -> FacelexError:
         named = []
-        for word in words:
-            near = nearest_spellings(phrases.fold(word), self.words)
+        for i, word in enumerate(words):
+            near = nearest_spellings(phrases.fold(word), self.words) if i < MAX_CORRECTED else []
             named.append(f"{word!r} (nearest: {', '.join(map(repr, near))})" if near else repr(word))
         count = "a word" if len(words) == 1 else f"{len(words)} words"
         return FacelexError(
