@@ -1,0 +1,408 @@
+"""One self-contained page on one or more runs, and its figures as PNG."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facelex import __version__
+from facelex.data.atomic import replace_file
+from facelex.errors import FacelexError, require
+from facelex.evaluation import figures
+from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
+from facelex.evaluation.metrics import confused_pairs
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import RunFolder, load_run_folder
+from facelex.evaluation.scores import (
+    SETS,
+    VIEW_LABELS,
+    interval_of,
+    number,
+    percent,
+    percent_interval,
+    summary_rows,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
+SPLIT_ORDER = ("test", "val", "train")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page in both themes."""
+
+    alt: str
+    light: str
+    dark: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class SplitSection:
+    """Scores of one split of one run, ready to print."""
+
+    split: str
+    view: str
+    table: list[tuple[str, list[str]]]
+    columns: list[str]
+    per_class: list[dict[str, Any]]
+    pairs: list[dict[str, str]]
+    calibration: list[str]
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """One run, ready to print."""
+
+    name: str
+    anchor: str
+    finished: bool
+    progress: str
+    facts: list[tuple[str, str]]
+    curves: list[Picture]
+    splits: list[SplitSection]
+    config: str
+    environment: list[tuple[str, str]]
+    notes: list[str] = field(default_factory=list)
+
+
+class _Drawer:
+    """Draws a figure for the page in both themes and writes the light one as PNG."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.written: list[Path] = []
+
+    def __call__(
+        self, name: str, alt: str, draw: Callable[[figures.Theme], Figure], wide: bool = False
+    ) -> Picture:
+        uris = []
+        for theme in figures.THEMES:
+            with figures.figure_style(theme):
+                figure = draw(theme)
+                uris.append(figures.svg_uri(figure))
+                if theme is figures.LIGHT:
+                    path = self.folder / f"{name}.png"
+                    replace_file(path, lambda file, figure=figure: figures.save_png(figure, file))
+                    self.written.append(path)
+        return Picture(alt, uris[0], uris[1], wide)
+
+
+def write_report(paths: Sequence[str | Path], output: str | Path | None = None) -> list[Path]:
+    """Write ``report.html`` and its figures.
+
+    Args:
+        paths: Run folders, finished or not.
+        output: Folder to write into; ``RUN/report`` for one run, ``report`` for several by default.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        FacelexError: If a folder holds no run, or nothing to show yet.
+        MissingExtraError: If matplotlib or jinja2 is not installed.
+    """
+    if not paths:
+        raise FacelexError("Expected at least one run folder to report on, but got none.")
+    jinja2 = require("jinja2", "report", "Writing a report")
+    require("matplotlib", "report", "Writing a report")
+    runs = [load_run_folder(path) for path in paths]
+    empty = [str(run.path) for run in runs if not run.phases and not run.scores]
+    if empty:
+        raise FacelexError(
+            f"Nothing to report yet in {', '.join(empty)}: no epoch has ended and no split was evaluated."
+        )
+    folder = Path(output) if output is not None else _default_folder(runs)
+    draw = _Drawer(folder)
+    names = unique_names(runs)
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    html = page.render(
+        title=names[0] if len(runs) == 1 else f"{len(runs)} runs",
+        version=__version__,
+        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        overview=overview_rows(runs, names),
+        forest=_forest(runs, names, draw),
+        comparisons=compare_runs(runs, names),
+        runs=[_run_section(run, name, draw, len(runs) > 1) for run, name in zip(runs, names)],
+    )
+    return [write_text(folder / "report.html", html), *draw.written]
+
+
+def _default_folder(runs: Sequence[RunFolder]) -> Path:
+    return runs[0].path / "report" if len(runs) == 1 else Path("report")
+
+
+def unique_names(runs: Sequence[RunFolder]) -> list[str]:
+    """Return the runs' folder names, with the parent's before them where two are equal."""
+    names = [run.name for run in runs]
+    names = [
+        f"{run.path.resolve().parent.name}-{n}" if names.count(n) > 1 else n for run, n in zip(runs, names)
+    ]
+    return [f"{n}-{i + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+
+
+def _splits(run: RunFolder) -> list[str]:
+    return [split for split in SPLIT_ORDER if "views" in run.scores.get(split, {})]
+
+
+def overview_rows(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each run, split and view: accuracy with its interval, official and de-duplicated."""
+    rows: list[dict[str, Any]] = []
+    for run, name in zip(runs, names):
+        if not _splits(run):
+            rows.append({"run": name, "pending": _last_val(run)})
+        for split in _splits(run):
+            for view, entry in run.scores[split]["views"].items():
+                official, deduplicated = (entry[key] for key in SETS)
+                rows.append(
+                    {
+                        "run": name,
+                        "split": split,
+                        "view": VIEW_LABELS[view],
+                        "official": percent_interval(official["accuracy"]),
+                        "deduplicated": percent_interval(deduplicated["accuracy"]),
+                        "balanced": percent(official["balanced_accuracy"]["value"]),
+                        "macro_f1": percent(official["macro_f1"]["value"]),
+                        "nll": number(official["nll"]["value"]),
+                        "ece": percent(official["ece"]),
+                    }
+                )
+    return rows
+
+
+def _last_val(run: RunFolder) -> str:
+    values = [v for phase in run.phases for v in phase.columns.get("val_accuracy", []) if not math.isnan(v)]
+    return (
+        f"not evaluated yet; validation accuracy after the last epoch {percent(values[-1])} %"
+        if values
+        else ""
+    )
+
+
+def _forest(runs: Sequence[RunFolder], names: Sequence[str], draw: _Drawer) -> Picture | None:
+    for split in SPLIT_ORDER:
+        scored = [(run, name) for run, name in zip(runs, names) if split in _splits(run)]
+        if len(scored) < 2:
+            continue
+        shared = [
+            view for view in VIEW_LABELS if all(view in run.scores[split]["views"] for run, _ in scored)
+        ]
+        rows = [
+            (name, interval_of(run.scores[split]["views"][shared[-1]]["official"]["accuracy"]))
+            for run, name in scored
+        ]
+        label = f"accuracy on {split} (%, {VIEW_LABELS[shared[-1]]}, 95 % bootstrap interval)"
+        return draw("accuracy", label, lambda theme: figures.draw_forest(rows, theme, label), True)
+    return None
+
+
+def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, str]]:
+    """Compare every run with the first one where both predicted the same examples of the same split."""
+    found: list[tuple[str, str, str, PairedExamples]] = []
+    for split in SPLIT_ORDER:
+        stored = [run.path / f"predictions-{split}.npz" for run in runs]
+        if len(runs) < 2 or not all(path.exists() for path in stored):
+            continue
+        preds = [Predictions.load(path) for path in stored]
+        view = "flip" if all("flip" in p.views for p in preds) else "single"
+        for name, other in zip(names[1:], preds[1:]):
+            try:
+                found.append((name, split, view, compare_predictions(preds[0], other, view)))
+            except FacelexError:
+                continue  # another dataset: there is nothing to pair
+        break
+    adjusted = holm([result.p_value for *_, result in found])
+    return [
+        {
+            "run": name,
+            "base": names[0],
+            "split": split,
+            "view": VIEW_LABELS[view],
+            "difference": f"{100 * result.difference.value:+.2f} "
+            f"[{100 * result.difference.low:+.2f}, {100 * result.difference.high:+.2f}]",
+            "only_a": str(result.only_a),
+            "only_b": str(result.only_b),
+            "p_value": _p_text(result.p_value),
+            "adjusted": _p_text(p) if len(found) > 1 else "",
+        }
+        for (name, split, view, result), p in zip(found, adjusted)
+    ]
+
+
+def _p_text(p_value: float) -> str:
+    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.4f}"
+
+
+def _run_section(run: RunFolder, name: str, draw: _Drawer, several: bool) -> RunSection:
+    prefix = f"{name}/" if several else ""
+    planned = planned_epochs(run)
+    progress = f"{run.epochs} of {planned} epochs" if planned else f"{run.epochs} epochs"
+    notes = []
+    if not run.finished:
+        notes.append(f"This run has not finished: {progress} done. What follows is what there is so far.")
+    elif not _splits(run):
+        notes.append(f"No split has been evaluated yet. Run: facelex evaluate {run.path}")
+    return RunSection(
+        name=name,
+        anchor="run-" + "".join(c if c.isalnum() else "-" for c in name),
+        finished=run.finished,
+        progress=progress,
+        facts=_facts(run),
+        curves=_curves(run, prefix, draw),
+        splits=[_split_section(run, split, prefix, draw) for split in _splits(run)],
+        config=_config_text(run),
+        environment=_flat(run.environment),
+        notes=notes,
+    )
+
+
+def planned_epochs(run: RunFolder) -> int | None:
+    """Epochs of the run's phases as configured, None when the configuration does not say."""
+    try:
+        phases = run.config["methods"][run.config["method"]]
+        limit = run.config.get("max_epochs_per_phase")
+        return sum(min(int(p["epochs"]), int(limit or p["epochs"])) for p in phases)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _facts(run: RunFolder) -> list[tuple[str, str]]:
+    model = run.config.get("model")
+    model = model if isinstance(model, dict) else {}
+    dataset = run.environment.get("dataset")
+    facts = [
+        ("method", run.config.get("method")),
+        ("network", model.get("image_encoder")),
+        ("words", model.get("text_encoder") if run.config.get("method") != "baseline" else None),
+        ("seed", run.config.get("seed")),
+        ("weights", f"{run.environment['parameters']:,}" if "parameters" in run.environment else None),
+        ("training", _duration(run.seconds) if run.seconds > 0 else None),
+        ("device", run.environment.get("device")),
+        ("data", dataset.get("source") if isinstance(dataset, dict) else run.data),
+    ]
+    return [(label, str(value)) for label, value in facts if value not in (None, "")]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _curves(run: RunFolder, prefix: str, draw: _Drawer) -> list[Picture]:
+    pictures = []
+    for number_, phase in enumerate(run.phases):
+        part = (
+            f"{phase.name}"
+            if [p.name for p in run.phases].count(phase.name) == 1
+            else f"{phase.name}-{number_}"
+        )
+        for quantity in ("loss", "accuracy"):
+            alt = f"{phase.name}: train and val {quantity}"
+            pictures.append(
+                draw(
+                    f"{prefix}{quantity}-{part}",
+                    alt,
+                    lambda theme, p=phase, q=quantity, t=alt: figures.draw_curves(p, q, theme, t),
+                )
+            )
+    if run.phases:
+        pictures.append(
+            draw(
+                f"{prefix}lr",
+                "Learning rate",
+                lambda theme: figures.draw_learning_rate(run.phases, theme),
+                True,
+            )
+        )
+    return pictures
+
+
+def _split_section(run: RunFolder, split: str, prefix: str, draw: _Drawer) -> SplitSection:
+    scores = run.scores[split]
+    views, classes = scores["views"], scores["classes"]
+    view = list(views)[-1]
+    entry = views[view]["official"]
+    confusion = np.array(entry["confusion"])
+    columns = [f"{VIEW_LABELS[v]}, {name}" for v in views for name in SETS]
+    rows: dict[str, list[str]] = {}
+    for v in views:
+        for name in SETS:
+            for label, text in summary_rows(views[v][name]):
+                rows.setdefault(label, []).append(text)
+    reliability = {"as trained": entry}
+    if "calibrated" in entry:
+        reliability[f"temperature {number(entry['calibrated']['temperature'], 2)}"] = entry["calibrated"]
+    pictures = [
+        draw(
+            f"{prefix}confusion-{split}-{what}",
+            f"Confusion matrix on {split}, {what}",
+            lambda theme, n=normalise: figures.draw_confusion(confusion, classes, theme, n),
+        )
+        for what, normalise in (("counts", False), ("percent", True))
+    ]
+    pictures.append(
+        draw(
+            f"{prefix}reliability-{split}",
+            f"Reliability on {split}: accuracy against confidence",
+            lambda theme: figures.draw_reliability(reliability, theme),
+        )
+    )
+    return SplitSection(
+        split=split,
+        view=VIEW_LABELS[view],
+        table=list(rows.items()),
+        columns=columns,
+        per_class=[
+            {
+                "name": name,
+                "support": f"{row['support']:,}",
+                **{key: percent(row[key], 1) for key in ("precision", "recall", "f1")},
+                "bar": 100 * (row["f1"] or 0),
+            }
+            for name, row in entry["per_class"].items()
+        ],
+        pairs=[
+            {"true": classes[i], "named": classes[j], "count": str(count), "share": percent(share, 1)}
+            for i, j, count, share in confused_pairs(confusion)[:8]
+        ],
+        calibration=[
+            f"{VIEW_LABELS[v]}: temperature {number(fit['temperature'])}; saying “unsure” below "
+            f"{number(fit['unsure_below'])} answers {percent(fit['coverage'], 1)} % of the faces, of which "
+            f"{percent(fit['answered_accuracy'], 1)} % right"
+            for v in views
+            if (fit := views[v].get("calibration"))
+        ],
+        pictures=pictures,
+    )
+
+
+def _config_text(run: RunFolder) -> str:
+    if not run.config:
+        return ""
+    yaml = require("yaml", "report", "Showing config.yaml")
+    return str(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)))
+    return rows
