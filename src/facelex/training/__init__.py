@@ -1,0 +1,1 @@
+"""Phases as data through one engine on Lightning Fabric."""

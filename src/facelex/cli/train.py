@@ -1,0 +1,82 @@
+"""``facelex train``: one run, from a configuration to a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from facelex.errors import FacelexError, require
+
+app = App(name="train", help="Train one run: a baseline or a word-supervised network.")
+
+
+@app.default
+def train(
+    *,
+    config: Annotated[str, Parameter(name=["--config", "-c"])] = "quick",
+    overrides: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    resume: bool = False,
+    data: str | None = None,
+    accelerator: str = "auto",
+    devices: str = "1",
+    num_nodes: int = 1,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> None:
+    """Train a network and write a run folder: weights, curves, configuration, validation predictions.
+
+    Args:
+        config: A shipped configuration (quick, paper, sketch, ...) or a YAML file.
+        overrides: Change one setting, for example --set model.image_encoder=resnet18; may be repeated.
+        output: The run folder; by default runs/CONFIG-METHOD-ENCODER-sSEED.
+        resume: Continue the run in the folder from its last finished epoch.
+        data: Dataset file, in place of the configuration's.
+        accelerator: auto, cpu or cuda.
+        devices: Number of devices (processes) on this node, or auto.
+        num_nodes: Number of nodes, under torchrun or Slurm.
+        threads: CPU threads; all cores by default.
+        quiet: Print only the last line.
+    """
+    require("torch", "train", "Training")
+    import torch
+    from rich.console import Console
+
+    from facelex.data.load import load_dataset
+    from facelex.training.config import load_config
+    from facelex.training.progress import RichReporter, SilentReporter
+    from facelex.training.run import train_run
+
+    settings = [*(overrides or []), *([f"data={data}"] if data else [])]
+    run_config = load_config(config, settings)
+    if output is None:
+        encoder = run_config.model.image_encoder.replace(":", "-")
+        output = Path("runs") / f"{Path(config).stem}-{run_config.method}-{encoder}-s{run_config.seed}"
+    if threads is not None:
+        if threads < 1:
+            raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
+        torch.set_num_threads(threads)
+    console = Console()
+    if not quiet:
+        console.print(
+            f"{run_config.method} · {run_config.model.image_encoder} · seed {run_config.seed} → {output}"
+        )
+    result = train_run(
+        run_config,
+        load_dataset(run_config.data),
+        output,
+        resume=resume,
+        accelerator=accelerator,
+        devices=devices if devices == "auto" else _count(devices),
+        num_nodes=num_nodes,
+        reporter=SilentReporter() if quiet else RichReporter(console),
+    )
+    console.print(f"{result.folder}: validation accuracy {100 * result.val_accuracy:.2f} %", highlight=False)
+
+
+def _count(devices: str) -> int:
+    if not devices.isdigit() or int(devices) < 1:
+        raise FacelexError(f"Expected --devices auto or a number of at least 1, but got {devices!r}.")
+    return int(devices)

@@ -1,0 +1,89 @@
+"""The weighted sum of losses that a phase minimises, each logged by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from facelex.losses.classification import cross_entropy, distillation
+from facelex.losses.contrastive import class_contrastive
+from facelex.losses.supervised_contrastive import supervised_contrastive
+from facelex.models.dual_encoder import ModelOutput
+
+
+class Objective:
+    """``loss(output, labels) -> (total, parts)`` with the weights of one phase.
+
+    Args:
+        weights: Loss name to weight: ``cross_entropy``, ``alignment``, ``supervised_contrastive``,
+            ``distillation``; a weight of zero is not computed.
+        label_smoothing: Share of the label spread over all classes.
+        image_to_text_weight: The report's lambda, weight of the face-to-word direction.
+        contrast_temperature: Temperature of the contrast between faces.
+        distillation_temperature: Softening of teacher and student.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        *,
+        label_smoothing: float = 0.0,
+        image_to_text_weight: float = 0.75,
+        contrast_temperature: float = 0.1,
+        distillation_temperature: float = 1.0,
+    ):
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.label_smoothing = label_smoothing
+        self.image_to_text_weight = image_to_text_weight
+        self.contrast_temperature = contrast_temperature
+        self.distillation_temperature = distillation_temperature
+
+    def __call__(
+        self,
+        output: ModelOutput,
+        labels: Tensor,
+        label_probs: Tensor | None = None,
+        teacher_probs: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add up the phase's losses.
+
+        Args:
+            output: What the model returned for the batch (features gathered over ranks where there are any).
+            labels: ``(B,)`` int64.
+            label_probs: ``(B, K)`` targets of the classification in place of labels, for vote shares.
+            teacher_probs: ``(B, K)`` probabilities to imitate, for ``distillation``.
+
+        Returns:
+            The scalar to minimise, and each loss before weighting, detached.
+        """
+        losses: dict[str, Tensor] = {}
+        if "cross_entropy" in self.weights:
+            target = labels if label_probs is None else label_probs
+            losses["cross_entropy"] = cross_entropy(
+                output.logits, target, label_smoothing=self.label_smoothing
+            )
+        if "alignment" in self.weights:
+            assert output.image_features is not None
+            assert output.text_features is not None
+            losses["alignment"] = class_contrastive(
+                output.image_features,
+                output.text_features,
+                labels,
+                output.logit_scale,
+                image_to_text_weight=self.image_to_text_weight,
+            )
+        if "supervised_contrastive" in self.weights:
+            assert output.image_features is not None
+            losses["supervised_contrastive"] = supervised_contrastive(
+                output.image_features, labels, temperature=self.contrast_temperature
+            )
+        if "distillation" in self.weights:
+            assert teacher_probs is not None
+            losses["distillation"] = distillation(
+                output.logits, teacher_probs, temperature=self.distillation_temperature
+            )
+        total = sum(
+            (self.weights[name] * loss for name, loss in losses.items()), start=output.logits.new_zeros(())
+        )
+        return total, {name: loss.detach() for name, loss in losses.items()}

@@ -1,0 +1,64 @@
+"""Word vectors of the classes: GloVe, means over synonyms, and the controls a claim about words needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facelex.emotions import EMOTION_WORDS
+from facelex.errors import FacelexError
+from facelex.vocabulary import Vocabulary
+from facelex.word_controls import label_word_vectors
+
+
+def create_word_vectors(
+    kind: str, vocabulary: Vocabulary, words_by_class: Mapping[str, Sequence[str]], *, seed: int = 0
+) -> Tensor:
+    """Build the frozen vectors that stand for the classes.
+
+    Args:
+        kind: ``glove`` (each class's first word), ``synonyms`` (all its words) or a control with the same
+            shape and no meaning: ``random``, ``orthogonal``, ``shuffled``, ``one_hot``.
+        vocabulary: Where words have their vectors.
+        words_by_class: Words of each class, in label order.
+        seed: Seed of the controls' random numbers.
+
+    Returns:
+        Unit vectors ``(K, W, D)`` float32; ``W = 1`` except for ``synonyms``, where classes with fewer words
+        repeat theirs.
+
+    Raises:
+        FacelexError: If the kind or a word is unknown.
+    """
+    if kind == "synonyms":
+        width = max(len(words) for words in words_by_class.values())
+        rows = [[words[i % len(words)] for i in range(width)] for words in words_by_class.values()]
+        vectors = [[torch.from_numpy(vocabulary.phrase(word)) for word in row] for row in rows]
+        return torch.stack([torch.stack(row) for row in vectors]).float()
+    vectors_2d = label_word_vectors(kind, vocabulary, words_by_class, vocabulary.dim, seed)
+    return torch.from_numpy(vectors_2d).float().unsqueeze(1)
+
+
+def class_words(
+    class_names: Sequence[str], given: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Words of each class in label order: the given ones, else the packaged ones, else the class name itself.
+
+    Raises:
+        FacelexError: If words are given for something that is no class.
+    """
+    given = given or {}
+    unknown = sorted(set(given) - set(class_names))
+    if unknown:
+        raise FacelexError(
+            f"Words are given for {', '.join(map(repr, unknown))}, but the classes are {', '.join(class_names)}."
+        )
+    return {name: tuple(given.get(name, EMOTION_WORDS.get(name, (name,)))) for name in class_names}
+
+
+def load_vocabulary(name: str) -> Vocabulary:
+    """The packaged vocabulary, or a GloVe text file by path."""
+    return Vocabulary.packaged() if name == "packaged" else Vocabulary.from_glove(Path(name))

@@ -1,0 +1,96 @@
+"""Augmentation of whole batches on the device: each image draws its own parameters.
+
+Rotation, reflection, translation, resizing and cropping (Porcu et al. 2020, without GANs) are one affine map
+and so one ``grid_sample``; brightness, contrast and random erasing follow. The dataset stays on the device as
+uint8 and nothing goes through PIL or worker processes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facelex.training.config import AugmentConfig
+
+
+def augment_images(images: Tensor, size: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Change a batch at random.
+
+    Args:
+        images: ``(B, 1, H, W)`` uint8.
+        size: Side of the output in pixels; images are resampled to it by the same affine map.
+        config: How strong each change may be.
+        generator: Source of all randomness, on the images' device.
+
+    Returns:
+        ``(B, 1, size, size)`` float32 in [0, 1], channels-last.
+    """
+    count, channels = images.shape[:2]
+    pixels = images.float().div_(255)
+    grid = F.affine_grid(_affine_maps(count, config, generator), [count, channels, size, size], False)
+    pixels = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    if config.brightness or config.contrast:
+        gain = 1 + config.contrast * _uniform(count, generator)
+        shift = config.brightness * _uniform(count, generator)
+        pixels = (pixels - 0.5) * _per_image(gain) + 0.5 + _per_image(shift)
+    pixels = pixels.clamp_(0, 1)
+    if config.erasing:
+        pixels = _erase(pixels, config, generator)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def resize_images(images: Tensor, size: int) -> Tensor:
+    """Turn ``(B, 1, H, W)`` uint8 into float32 in [0, 1] at the given side, channels-last, unaugmented."""
+    pixels = images.float().div_(255)
+    if pixels.shape[-1] != size or pixels.shape[-2] != size:
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True).clamp_(0, 1)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _affine_maps(count: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Maps ``(B, 2, 3)`` from output to input coordinates, both in [-1, 1]."""
+    angle = _uniform(count, generator) * math.radians(config.rotation)
+    scale = 1 + config.resize * _uniform(count, generator)
+    cut = config.crop * (_uniform(count, generator) + 1) / 2  # share of the side that is cut away
+    scale = scale * (1 - cut)
+    mirror = (
+        1 - 2 * (torch.rand(count, generator=generator, device=generator.device) < config.reflection).float()
+    )
+    # a shift of a whole side is 2 in grid coordinates; the crop window may lie anywhere inside
+    shift_x = 2 * config.translation * _uniform(count, generator) + cut * _uniform(count, generator)
+    shift_y = 2 * config.translation * _uniform(count, generator) + cut * _uniform(count, generator)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    top = torch.stack([mirror * cos, -sin, shift_x], dim=1)
+    bottom = torch.stack([mirror * sin, cos, shift_y], dim=1)
+    return torch.stack([top, bottom], dim=1)
+
+
+def _erase(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Overwrite a random rectangle of some images with noise."""
+    count, _, height, width = pixels.shape
+    device = pixels.device
+    low, high = config.erasing_area
+    chosen = torch.rand(count, generator=generator, device=device) < config.erasing
+    area = low + (high - low) * torch.rand(count, generator=generator, device=device)
+    aspect = torch.exp(math.log(3.0) * _uniform(count, generator))  # 1:3 to 3:1
+    half_height = (area * aspect).sqrt().clamp(max=1) * height / 2
+    half_width = (area / aspect).sqrt().clamp(max=1) * width / 2
+    center_y = torch.rand(count, generator=generator, device=device) * height
+    center_x = torch.rand(count, generator=generator, device=device) * width
+    rows = (torch.arange(height, device=device) + 0.5 - center_y[:, None]).abs() < half_height[:, None]
+    columns = (torch.arange(width, device=device) + 0.5 - center_x[:, None]).abs() < half_width[:, None]
+    hole = (rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]).unsqueeze(1)
+    noise = torch.rand(pixels.shape, generator=generator, device=device)
+    return torch.where(hole, noise, pixels)
+
+
+def _uniform(count: int, generator: torch.Generator) -> Tensor:
+    """``count`` numbers in [-1, 1)."""
+    return torch.rand(count, generator=generator, device=generator.device) * 2 - 1
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)

@@ -1,0 +1,65 @@
+"""Checkpoints that are either whole or absent, and readable without running code."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from facelex.data.atomic import replace_file
+from facelex.errors import FacelexError
+
+CHECKPOINT = "checkpoint.pt"
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values beside ``path`` and move them into place.
+
+    Raises:
+        FacelexError: If the disk is full or refuses; the previous checkpoint is untouched.
+    """
+
+    def write(file: IO[bytes]) -> None:
+        try:
+            torch.save({"format": FORMAT, **state}, file)
+        except RuntimeError as error:  # how torch reports that the file could not be written
+            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
+        file.flush()
+        os.fsync(file.fileno())
+
+    try:
+        replace_file(path, write)
+    except FacelexError as error:
+        raise FacelexError(
+            f"{error} The last complete checkpoint is kept: continue it with --resume."
+        ) from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint written by :func:`save_checkpoint`; pickled objects are refused.
+
+    Raises:
+        FacelexError: If the file is missing, cut short, or not ours.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise FacelexError(
+            f"There is no checkpoint at {path}. Start the run without --resume, or name another run folder."
+        ) from error
+    except (
+        Exception
+    ) as error:  # a damaged archive raises RuntimeError, EOFError, UnpicklingError, KeyError, ...
+        raise FacelexError(
+            f"{path} is not a complete facelex checkpoint (cut short or damaged). "
+            "Delete it and start the run again without --resume."
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise FacelexError(
+            f"{path} is not a facelex checkpoint of format {FORMAT}. Start again without --resume."
+        )
+    return state

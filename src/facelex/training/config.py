@@ -1,0 +1,355 @@
+"""Run configurations: YAML found by name, checked in full, every fault reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from facelex.errors import FacelexError, did_you_mean, unknown_name
+from facelex.models.dual_encoder import PARTS
+
+CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, docstrings become descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """Which networks, and the shape of the space they share."""
+
+    image_encoder: str = "vgg11"
+    """Registry name of the face network, or ``timm:NAME``."""
+    text_encoder: Literal["glove", "synonyms", "random", "orthogonal", "shuffled", "one_hot"] = "synonyms"
+    """What stands for a class: GloVe of its name, of several words, or a meaningless control."""
+    vocabulary: str = "packaged"
+    """``packaged``, or the path of a GloVe text file (any dimension; .zip, .xz and .gz too)."""
+    words: dict[str, tuple[str, ...]] | None = None
+    """Words or phrases of each class; the packaged lists by default."""
+    hidden_dim: int = Field(256, ge=1)
+    """Hidden width of both projections."""
+    embed_dim: int = Field(64, ge=1)
+    """Width of the shared space."""
+    dropout: float = Field(0.25, ge=0, lt=1)
+    """Dropout before the classifier and in the projections."""
+    temperature: float = Field(0.07, gt=0)
+    """Initial temperature of the contrastive loss; learned when a phase trains ``logit_scale``."""
+    center_words: bool = True
+    """Subtract the mean of the class vectors from every word vector."""
+    mix_words: bool = False
+    """In training, stand for a class with a random mean of its words (needs ``synonyms``)."""
+
+
+class AugmentConfig(Section):
+    """Random changes to each training image, drawn per image on the device (Porcu et al. 2020)."""
+
+    rotation: float = Field(10.0, ge=0, le=180)
+    """Largest rotation either way, degrees."""
+    translation: float = Field(0.08, ge=0, le=1)
+    """Largest shift along each axis, as a fraction of the side."""
+    resize: float = Field(0.1, ge=0, lt=1)
+    """Zoom in or out by up to this fraction."""
+    crop: float = Field(0.0, ge=0, lt=1)
+    """Cut out a window with up to this fraction of the side removed, anywhere inside, and enlarge it."""
+    reflection: float = Field(0.5, ge=0, le=1)
+    """Probability of the mirror image."""
+    brightness: float = Field(0.0, ge=0, le=1)
+    """Largest change of brightness, as a fraction of the full range."""
+    contrast: float = Field(0.0, ge=0, le=1)
+    """Largest relative change of contrast."""
+    erasing: float = Field(0.0, ge=0, le=1)
+    """Probability of overwriting a rectangle with noise (Zhong et al. 2020)."""
+    erasing_area: tuple[float, float] = (0.02, 0.2)
+    """Smallest and largest erased share of the picture."""
+
+
+class OptimizerConfig(Section):
+    """The optimiser of every phase."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """``sgd`` has Nesterov momentum."""
+    lr: float = Field(0.001, gt=0)
+    """Highest learning rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 regularisation (decoupled for ``adamw``)."""
+    decay_norms: bool = False
+    """Whether normalisation weights and biases decay as well."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of ``sgd``; the first beta of the Adams."""
+    clip_grad_norm: float | None = Field(None, gt=0)
+    """Scale gradients down to this global norm."""
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves."""
+
+    name: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
+    """``cosine`` falls from lr to zero; ``one_cycle`` warms up first; ``plateau`` follows val loss."""
+    span: Literal["phase", "run"] = "phase"
+    """Whether each phase has its own schedule or one schedule spans all phases."""
+    warmup: float = Field(0.2, ge=0, lt=1)
+    """Share of ``one_cycle`` spent rising from ``start_factor``."""
+    start_factor: float = Field(0.1, gt=0, le=1)
+    """Where ``one_cycle`` starts, relative to lr."""
+    final_factor: float = Field(0.0, ge=0, le=1)
+    """Where ``cosine`` and ``one_cycle`` end, relative to lr."""
+    patience: int = Field(5, ge=0)
+    """Epochs without a better val loss before ``plateau`` lowers the rate."""
+    factor: float = Field(0.75, gt=0, lt=1)
+    """What ``plateau`` multiplies the rate by."""
+
+
+class LossConfig(Section):
+    """Weights of the losses that a phase adds up; a loss of weight zero is not computed."""
+
+    cross_entropy: float = Field(0.0, ge=0)
+    """Classification on labels (or label shares)."""
+    alignment: float = Field(0.0, ge=0)
+    """Contrast between faces and the words of their labels (the report's Eq. 4.1 and 4.2)."""
+    supervised_contrastive: float = Field(0.0, ge=0)
+    """Contrast between faces of the same and of other labels (Khosla et al. 2020)."""
+    distillation: float = Field(0.0, ge=0)
+    """Cross-entropy against the mean probabilities of ``teachers``."""
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> LossConfig:
+        if not any(self.model_dump().values()):
+            raise ValueError("give at least one loss a weight above zero")
+        return self
+
+
+class PhaseConfig(Section):
+    """One stage of training: what trains, on which losses, for how long."""
+
+    name: str
+    """Shown in logs and curves."""
+    epochs: int = Field(ge=1)
+    """Passes over the training split."""
+    losses: LossConfig
+    """What is minimised."""
+    train: tuple[str, ...] = PARTS
+    """Parts that learn; the rest is frozen, its batch statistics too."""
+    lr_factor: float = Field(1.0, gt=0)
+    """Multiplies the optimiser's lr in this phase."""
+    image_sizes: dict[float, int] | None = None
+    """Progressive resolution: from each fraction of the phase on, this side in pixels."""
+
+    @model_validator(mode="after")
+    def _parts_and_sizes(self) -> PhaseConfig:
+        for part in self.train:
+            if part not in PARTS:
+                raise ValueError(str(unknown_name("part", part, PARTS)))
+        if self.image_sizes is not None:
+            if not all(0 <= start < 1 for start in self.image_sizes) or 0 not in self.image_sizes:
+                raise ValueError("image_sizes needs fractions in [0, 1) and one entry for 0")
+            if min(self.image_sizes.values()) < 16:
+                raise ValueError("image_sizes needs sides of at least 16 pixels")
+        return self
+
+    def image_size(self, epoch: int, default: int) -> int:
+        """Side in pixels of the training images in ``epoch`` (counted from 0)."""
+        if self.image_sizes is None:
+            return default
+        fraction = epoch / self.epochs
+        return self.image_sizes[max(start for start in self.image_sizes if start <= fraction + 1e-9)]
+
+
+class RunConfig(Section):
+    """Everything that decides a run's result."""
+
+    description: str = ""
+    """One line for people."""
+    data: str = "data/fer2013.npz"
+    """A file written by ``facelex data prepare``, or ``sketch`` for drawn faces."""
+    seed: int = Field(0, ge=0)
+    """Decides initial weights, order of examples and augmentation."""
+    method: str = "multimodal"
+    """Which entry of ``methods`` to run."""
+    methods: dict[str, tuple[PhaseConfig, ...]]
+    """Named lists of phases; a method whose phases never align has no words."""
+    max_epochs_per_phase: int | None = Field(None, ge=1)
+    """Cut every phase short, to try a configuration."""
+    image_size: int = Field(48, ge=16)
+    """Side in pixels of the images at the end of training and in evaluation."""
+    batch_size: int = Field(128, ge=1)
+    """Examples a step, over all devices."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the label spread evenly over the classes."""
+    vote_weight: float = Field(0.0, ge=0, le=1)
+    """Share of the target taken from FER+ votes (extra annotation; report it as such)."""
+    image_to_text_weight: float = Field(0.75, ge=0, le=1)
+    """The report's lambda."""
+    contrast_temperature: float = Field(0.1, gt=0)
+    """Temperature of ``supervised_contrastive``."""
+    teachers: tuple[str, ...] = ()
+    """Run folders whose mean probabilities ``distillation`` imitates."""
+    distillation_temperature: float = Field(1.0, gt=0)
+    """Softens teachers and student (Hinton et al. 2015)."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Average the weights over steps with this decay and use the average for evaluation."""
+    drop_blank: bool = True
+    """Leave blank training images (pixel deviation below 5) out."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    """Arithmetic of the forward and backward pass, in Lightning Fabric's words."""
+    compile: bool = False
+    """Compile the network with torch.compile (pays on GPUs)."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where else to log; metrics.csv is always written."""
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.method not in self.methods:
+            raise ValueError(str(unknown_name("method", self.method, self.methods)))
+        if not self.phases:
+            raise ValueError(f"method {self.method!r} has no phases")
+        if any(phase.losses.distillation for phase in self.phases) and not self.teachers:
+            raise ValueError("distillation has a weight, but no run folder is named in 'teachers'")
+        if self.model.mix_words and self.model.text_encoder != "synonyms":
+            raise ValueError("model.mix_words needs model.text_encoder=synonyms")
+        return self
+
+    @property
+    def phases(self) -> tuple[PhaseConfig, ...]:
+        """The phases of the chosen method, cut to ``max_epochs_per_phase``."""
+        limit = self.max_epochs_per_phase
+        phases = self.methods[self.method]
+        if limit is None:
+            return phases
+        return tuple(phase.model_copy(update={"epochs": min(phase.epochs, limit)}) for phase in phases)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether any phase aligns faces with words."""
+        return any(phase.losses.alignment for phase in self.phases)
+
+
+def list_configs() -> list[str]:
+    """Names of the shipped configurations."""
+    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration and apply overrides.
+
+    Args:
+        name_or_path: A shipped name (``paper``, ``quick``, ``sketch``) or a YAML file.
+        overrides: ``key.subkey=value`` strings; values are read as YAML, list items by their number.
+
+    Raises:
+        FacelexError: If there is no such configuration, or listing everything that is wrong with it.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = CONFIG_FOLDER / f"{name_or_path}.yaml"
+        if not path.is_file():
+            error = unknown_name("config", str(name_or_path), list_configs())
+            raise FacelexError(f"{error} Or give the path of a .yaml file.")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FacelexError(f"Cannot read the config {path}: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FacelexError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(raw, dict):
+        raise FacelexError(f"Expected {path} to hold keys and values, but got {type(raw).__name__}.")
+    faults: list[str] = []
+    for override in overrides:
+        try:
+            _apply(raw, override)
+        except FacelexError as error:
+            faults.append(str(error))
+    return _validate(raw, faults, str(path.name))
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise FacelexError(f"Expected an override like optimizer.lr=0.01, but got {override!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise FacelexError(f"The value of {key!r} is not valid YAML: {text!r}.") from error
+    if isinstance(value, str):
+        with suppress(ValueError):  # YAML 1.1 reads 1e-4 as a string; people mean the number
+            value = float(value)
+    node: Any = raw
+    *parents, last = key.split(".")
+    for part in parents:
+        node = _child(node, part, key, create=True)
+    if isinstance(node, list):
+        node[_position(node, last, key)] = value
+    elif isinstance(node, dict):
+        node[_mapping_key(node, last)] = value
+    else:
+        raise FacelexError(f"Cannot set {key!r}: {'.'.join(parents)!r} is a single value.")
+
+
+def _child(node: Any, part: str, key: str, *, create: bool) -> Any:
+    if isinstance(node, list):
+        return node[_position(node, part, key)]
+    if isinstance(node, dict):
+        return node.setdefault(_mapping_key(node, part), {}) if create else node[part]
+    raise FacelexError(f"Cannot set {key!r}: what stands before {part!r} is a single value.")
+
+
+def _position(node: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise FacelexError(f"Expected a position 0 to {len(node) - 1} in {key!r}, but got {part!r}.")
+    return int(part)
+
+
+def _mapping_key(node: dict[Any, Any], part: str) -> Any:
+    for existing in node:  # image_sizes has numbers as keys
+        if str(existing) == part:
+            return existing
+    return part
+
+
+def _validate(raw: dict[str, Any], faults: list[str], where: str) -> RunConfig:
+    try:
+        config = RunConfig.model_validate(raw)
+    except ValidationError as error:
+        faults += [_sentence(dict(fault)) for fault in error.errors()]
+    if faults:
+        head = f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:" if len(faults) > 1 else ""
+        raise FacelexError(
+            "\n".join([head, *(f"- {f}" for f in faults)]) if head else f"{where}: {faults[0]}"
+        )
+    return config
+
+
+def _sentence(fault: dict[str, Any]) -> str:
+    location = fault["loc"]
+    key = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        section = _section_at(location[:-1])
+        known = list(section.model_fields) if section else []
+        return f"Unknown key {key!r}.{did_you_mean(str(location[-1]), known)} Known here: {', '.join(known)}."
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"The key {key!r} is missing."
+    if fault["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message[0].lower()}{message[1:]}, but got {fault['input']!r}."
+
+
+def _section_at(location: Sequence[Any]) -> type[Section] | None:
+    """Find the class of the section that a fault's location points into."""
+    if not location:
+        return RunConfig
+    if location[0] == "methods":
+        return LossConfig if "losses" in location else PhaseConfig
+    field = RunConfig.model_fields.get(str(location[0]))
+    annotation = field.annotation if field else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None

@@ -1,0 +1,65 @@
+"""What a result depends on besides its configuration: versions, commit, command, hardware."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facelex import __version__
+
+_PACKAGES = ("torch", "lightning", "timm", "numpy", "pillow", "onnxruntime")
+
+
+def describe_environment(device: torch.device, threads: int) -> dict[str, Any]:
+    """Collect versions, commit, command line and hardware as plain values (no user name, no host name)."""
+    versions = {"facelex": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "command": " ".join(["facelex", *sys.argv[1:]]),
+        "versions": versions,
+        "commit": _commit(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "threads": threads,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the source checkout, with ``+changes`` if it differs; None outside one."""
+    folder = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(folder)]
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+        if commit.returncode:
+            return None
+        changed = subprocess.run(
+            [*git, "diff", "--quiet", "HEAD", "--", str(folder.parent)], timeout=10
+        ).returncode
+        return commit.stdout.strip() + ("+changes" if changed else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

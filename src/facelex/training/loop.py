@@ -1,0 +1,191 @@
+"""One epoch of training and one pass of prediction, over a dataset that lives on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from facelex.losses.objective import Objective
+from facelex.models.dual_encoder import ModelOutput
+from facelex.training.augment import augment_images, resize_images
+from facelex.training.averaging import WeightAverage
+from facelex.training.config import AugmentConfig
+
+StepCallback = Callable[[int], None]
+
+
+class DeviceSplit(NamedTuple):
+    """One split of a dataset, whole, on the device."""
+
+    pixels: Tensor
+    """``(N, 1, H, W)`` uint8."""
+    labels: Tensor
+    """``(N,)`` int64."""
+    label_probs: Tensor | None = None
+    """``(N, K)`` classification targets in place of labels."""
+    teacher_probs: Tensor | None = None
+    """``(N, K)`` probabilities to imitate."""
+
+
+class EpochResult(NamedTuple):
+    """Means over an epoch's examples."""
+
+    loss: float
+    accuracy: float
+    """Share in [0, 1]; of augmented images with the training weights, so lower than in evaluation."""
+    losses: dict[str, float]
+
+
+def batch_indices(
+    count: int, batch_size: int, generator: torch.Generator, rank: int, world: int
+) -> Iterator[Tensor]:
+    """Yield this rank's share of each global batch of a fresh order.
+
+    Every example is used at most once an epoch; the last incomplete batch is dropped, unless it would be the
+    only one. The ranks' shares together are exactly the batches that a single device would see.
+    """
+    order = torch.randperm(count, generator=generator, device=generator.device)
+    for start in range(0, max(count - batch_size, 0) + 1, batch_size):
+        yield order[start : start + batch_size][rank::world]
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Number of batches that :func:`batch_indices` yields."""
+    return max(count // batch_size, 1)
+
+
+def train_one_epoch(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LambdaLR | None,
+    split: DeviceSplit,
+    objective: Objective,
+    augment: AugmentConfig,
+    *,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    clip_grad_norm: float | None = None,
+    average: WeightAverage | None = None,
+    average_of: nn.Module | None = None,
+    on_step: StepCallback | None = None,
+) -> EpochResult:
+    """Train for one pass over ``split``.
+
+    All randomness (order, augmentation, dropout) follows from ``seed``, so an epoch repeats exactly. Nothing
+    waits for the device inside the loop: sums stay there until the end.
+
+    Args:
+        fabric: Device, precision and process group.
+        model: The network as set up by Fabric.
+        optimizer: As set up by Fabric.
+        scheduler: Stepped after each batch; None leaves the rate alone.
+        split: The training data.
+        objective: What is minimised.
+        augment: Strength of augmentation.
+        image_size: Side of the training images, pixels.
+        batch_size: Examples a step over all ranks.
+        seed: Of this epoch.
+        clip_grad_norm: Largest global gradient norm.
+        average: Moving average to update after each step, of ``average_of`` (the bare model).
+        average_of: The bare model behind ``model``.
+        on_step: Called with the number of examples after each step.
+    """
+    generator = torch.Generator(device=fabric.device).manual_seed(seed)
+    rank_generator = torch.Generator(device=fabric.device).manual_seed(seed + 7919 * (fabric.global_rank + 1))
+    torch.manual_seed(seed + fabric.global_rank)
+    totals: dict[str, Tensor] = {}
+    steps = 0
+    for index in batch_indices(
+        len(split.labels), batch_size, generator, fabric.global_rank, fabric.world_size
+    ):
+        images = augment_images(split.pixels[index], image_size, augment, rank_generator)
+        labels = split.labels[index]
+        output = model(images)
+        accuracy = (output.logits.detach().argmax(1) == labels).float().mean()
+        output, labels, label_probs, teacher_probs = _gather(
+            fabric,
+            output,
+            labels,
+            None if split.label_probs is None else split.label_probs[index],
+            None if split.teacher_probs is None else split.teacher_probs[index],
+        )
+        loss, parts = objective(output, labels, label_probs, teacher_probs)
+        fabric.backward(loss)
+        if clip_grad_norm is not None:
+            fabric.clip_gradients(model, optimizer, max_norm=clip_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if scheduler is not None:
+            scheduler.step()
+        if average is not None and average_of is not None:
+            average.update(average_of)
+        for name, value in {"loss": loss.detach(), "accuracy": accuracy, **parts}.items():
+            totals[name] = totals[name] + value if name in totals else value.clone()
+        steps += 1
+        if on_step is not None:
+            on_step(len(labels))
+    means = {
+        name: float(fabric.all_reduce(total / steps, reduce_op="mean")) for name, total in totals.items()
+    }
+    return EpochResult(means.pop("loss"), means.pop("accuracy"), means)
+
+
+def _gather(
+    fabric: Fabric,
+    output: ModelOutput,
+    labels: Tensor,
+    label_probs: Tensor | None,
+    teacher_probs: Tensor | None,
+) -> tuple[ModelOutput, Tensor, Tensor | None, Tensor | None]:
+    """Collect the global batch on every rank, gradients included, so that contrast sees all negatives.
+
+    Each rank then computes the same loss over the global batch. DDP averages gradients over ranks, and the
+    gathered gradients add up over ranks, so the result equals one device with the same global batch.
+    """
+    if fabric.world_size == 1:
+        return output, labels, label_probs, teacher_probs
+
+    def together(tensor: Tensor | None, grads: bool) -> Tensor | None:
+        return None if tensor is None else fabric.all_gather(tensor, sync_grads=grads).flatten(0, 1)
+
+    gathered = output._replace(
+        logits=together(output.logits, True),
+        image_features=together(output.image_features, True),
+    )
+    all_labels = together(labels, False)
+    assert all_labels is not None
+    return gathered, all_labels, together(label_probs, False), together(teacher_probs, False)
+
+
+@torch.inference_mode()
+def predict_probs(
+    model: nn.Module, pixels: Tensor, *, image_size: int, flip: bool = True, batch_size: int = 512
+) -> Tensor:
+    """Probabilities of unaugmented images.
+
+    Args:
+        model: A bare model; put into evaluation mode.
+        pixels: ``(N, 1, H, W)`` uint8 on the model's device.
+        image_size: Side that the model sees, pixels.
+        flip: Average the probabilities of each image and its mirror image.
+        batch_size: Images at once.
+
+    Returns:
+        ``(N, K)`` float32.
+    """
+    model.eval()
+    rows = []
+    for batch in pixels.split(batch_size):
+        images = resize_images(batch, image_size)
+        probs = F.softmax(model(images).logits, dim=1)
+        if flip:
+            probs = (probs + F.softmax(model(images.flip(3)).logits, dim=1)) / 2
+        rows.append(probs)
+    return torch.cat(rows)

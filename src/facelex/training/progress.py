@@ -1,0 +1,85 @@
+"""What a person sees while a run trains."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Reporter(Protocol):
+    """Hears about a run's progress."""
+
+    def start(self, total_images: int, done_images: int) -> None:
+        """The run begins (or continues) with this many image passes ahead and behind."""
+
+    def step(self, images: int) -> None:
+        """A batch of ``images`` is done."""
+
+    def epoch(self, row: dict[str, float | int | str]) -> None:
+        """An epoch is done; ``row`` is its line of metrics.csv."""
+
+    def stop(self) -> None:
+        """The run has ended, well or not."""
+
+
+class SilentReporter:
+    """Says nothing."""
+
+    def start(self, total_images: int, done_images: int) -> None:
+        """Ignore."""
+
+    def step(self, images: int) -> None:
+        """Ignore."""
+
+    def epoch(self, row: dict[str, float | int | str]) -> None:
+        """Ignore."""
+
+    def stop(self) -> None:
+        """Ignore."""
+
+
+class RichReporter:
+    """A progress bar with images/s and time left, and a line after each epoch."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("training", rate="", total=None)
+
+    def start(self, total_images: int, done_images: int) -> None:
+        """Show the bar."""
+        self.progress.reset(self.task, total=total_images, completed=done_images, rate="")
+        self.progress.start()
+
+    def step(self, images: int) -> None:
+        """Move the bar."""
+        task = self.progress.tasks[0]
+        rate = f"{task.speed:,.0f} images/s" if task.speed else ""
+        self.progress.update(self.task, advance=images, rate=rate)
+
+    def epoch(self, row: dict[str, float | int | str]) -> None:
+        """Print the epoch's numbers."""
+        self.console.print(
+            f"{row['phase']:>10} {row['epoch']:>3}  {row['image_size']} px  "
+            f"train {float(row['train_loss']):.3f} {100 * float(row['train_accuracy']):5.2f} %  "
+            f"val {float(row['val_loss']):.3f} {100 * float(row['val_accuracy']):5.2f} %  "
+            f"{float(row['images_per_second']):,.0f} images/s",
+            highlight=False,
+        )
+        self.progress.update(self.task, description=str(row["phase"]))
+
+    def stop(self) -> None:
+        """Remove the bar."""
+        self.progress.stop()

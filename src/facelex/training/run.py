@@ -1,0 +1,434 @@
+"""A run: from a configuration and a dataset to a run folder with weights, curves and scores."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facelex.data.atomic import replace_file
+from facelex.data.dataset import FaceDataset
+from facelex.data.ferplus import vote_shares
+from facelex.errors import FacelexError
+from facelex.evaluation.predictions import Predictions
+from facelex.losses.objective import Objective
+from facelex.models.dual_encoder import PARTS, DualEncoder
+from facelex.models.text import class_words, create_word_vectors, load_vocabulary
+from facelex.training.averaging import WeightAverage
+from facelex.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from facelex.training.config import PhaseConfig, RunConfig
+from facelex.training.environment import describe_environment
+from facelex.training.loop import DeviceSplit, predict_probs, steps_per_epoch, train_one_epoch
+from facelex.training.optimizers import create_optimizer, create_schedule
+from facelex.training.progress import Reporter, SilentReporter
+from facelex.training.weights import create_model, predict_logits, predict_run, save_weights
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics.csv"
+Row = dict[str, float | int | str]
+
+
+class RunResult(NamedTuple):
+    """Where a finished run lies and how it did on the validation split."""
+
+    folder: Path
+    val_accuracy: float
+    """Share in [0, 1], mean over each image and its mirror image."""
+
+
+def train_run(
+    config: RunConfig,
+    dataset: FaceDataset,
+    folder: Path,
+    *,
+    resume: bool = False,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    reporter: Reporter | None = None,
+) -> RunResult:
+    """Train all phases of ``config`` and write the run folder.
+
+    Each epoch's randomness follows from the seed, the phase and the epoch alone, and a checkpoint is written
+    after each epoch; so a run that is killed at any moment and continued with ``resume`` ends with the weights
+    of an uninterrupted one.
+
+    Args:
+        config: What to do.
+        dataset: What to learn from; ``train`` trains, ``val`` is measured after each epoch.
+        folder: The run folder; must not hold a run unless ``resume``.
+        resume: Continue from the folder's checkpoint.
+        accelerator: ``auto``, ``cpu``, ``cuda``, in Fabric's words.
+        devices: How many processes on this node.
+        num_nodes: How many nodes.
+        reporter: Hears about progress.
+
+    Raises:
+        FacelexError: If the folder holds another run, the dataset differs from the checkpoint's, or the disk
+            refuses.
+    """
+    _check_dataset(config, dataset)
+    if not resume and (folder / CHECKPOINT).exists():
+        raise FacelexError(
+            f"{folder} already holds a run. Continue it with --resume, or name another folder."
+        )
+    state = load_checkpoint(folder / CHECKPOINT) if resume else None
+    if state is not None:
+        _check_same_run(state, config, dataset, folder)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        precision=config.precision,
+        strategy="auto" if devices in (1, "1") and num_nodes == 1 else "ddp_find_unused_parameters_true",
+        loggers=_trackers(config, folder),
+    )
+    fabric.launch()
+    trainer = _Training(fabric, config, dataset, folder, reporter or SilentReporter())
+    return trainer.run(state)
+
+
+class _Training:
+    """The state of one run while it trains."""
+
+    def __init__(
+        self, fabric: Fabric, config: RunConfig, dataset: FaceDataset, folder: Path, reporter: Reporter
+    ):
+        self.fabric, self.config, self.dataset, self.folder = fabric, config, dataset, folder
+        self.reporter = reporter if fabric.is_global_zero else SilentReporter()
+        self.rows: list[Row] = []
+        torch.manual_seed(config.seed)
+        train_index = dataset.indices("train")
+        if config.drop_blank:
+            train_index = train_index[~dataset.blank()[train_index]]
+        words = None
+        if config.has_words:
+            words = create_word_vectors(
+                config.model.text_encoder,
+                load_vocabulary(config.model.vocabulary),
+                class_words(dataset.class_names, config.model.words),
+                seed=config.seed,
+            )
+        self.spec = _describe_model(config, dataset, train_index, words)
+        self.model = create_model(self.spec, words).to(fabric.device, memory_format=torch.channels_last)
+        self.module = fabric.setup_module(torch.compile(self.model) if config.compile else self.model)
+        self.train = self._split(train_index)
+        if any(phase.losses.distillation for phase in config.phases):
+            self.train = self.train._replace(teacher_probs=self._teacher_probs(train_index))
+        self.val = self._split(dataset.indices("val"), soft=False)
+
+    def run(self, state: dict[str, Any] | None) -> RunResult:
+        config, phases = self.config, self.config.phases
+        start_phase, start_epoch = (state["phase"], state["epoch"]) if state else (0, 0)
+        if state:
+            self.model.load_state_dict(state["model"])
+            self.rows = [dict(row) for row in state["rows"]]
+        else:
+            self._write_beginnings()
+        images = [phase.epochs * len(self.train.labels) for phase in phases]
+        done = sum(images[:start_phase]) + start_epoch * len(self.train.labels)
+        self.reporter.start(sum(images), done)
+        average: WeightAverage | None = None
+        try:
+            for number in range(start_phase, len(phases)):
+                resumed = state if number == start_phase else None
+                average = self._run_phase(number, phases[number], resumed)
+        finally:
+            self.reporter.stop()
+        if (
+            average is None and state and "average" in state and config.ema_decay
+        ):  # resumed when already finished
+            average = WeightAverage(self.model, config.ema_decay)
+            average.model.load_state_dict(state["average"])
+        return self._finish(average.model if average else self.model)
+
+    def _run_phase(
+        self, number: int, phase: PhaseConfig, state: dict[str, Any] | None
+    ) -> WeightAverage | None:
+        fabric, config = self.fabric, self.config
+        for part in PARTS:
+            module = getattr(self.model, part)
+            if isinstance(module, nn.Module):
+                module.requires_grad_(part in phase.train)
+        self.model.logit_scale.requires_grad_("logit_scale" in phase.train)
+        optimizer = create_optimizer(self.model, config.optimizer, config.optimizer.lr * phase.lr_factor)
+        steps = [p.epochs * steps_per_epoch(len(self.train.labels), config.batch_size) for p in config.phases]
+        whole = config.schedule.span == "run"
+        scheduler = create_schedule(
+            optimizer,
+            config.schedule,
+            first_step=sum(steps[:number]) if whole else 0,
+            total_steps=sum(steps) if whole else steps[number],
+        )
+        average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
+        first_epoch = 0
+        if state and state["epoch"] > 0:
+            first_epoch = state["epoch"]
+            optimizer.load_state_dict(state["optimizer"])
+            scheduler.load_state_dict(state["scheduler"])
+            if average:
+                average.model.load_state_dict(state["average"])
+                average.steps = state["average_steps"]
+        optimizer = fabric.setup_optimizers(optimizer)
+        objective = Objective(
+            phase.losses.model_dump(),
+            label_smoothing=config.label_smoothing,
+            image_to_text_weight=config.image_to_text_weight,
+            contrast_temperature=config.contrast_temperature,
+            distillation_temperature=config.distillation_temperature,
+        )
+        for epoch in range(first_epoch, phase.epochs):
+            started = time.perf_counter()
+            self._training_mode(phase)
+            size = phase.image_size(epoch, config.image_size)
+            result = train_one_epoch(
+                fabric, self.module, optimizer,
+                scheduler if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR) else None,
+                self.train, objective, config.augment,
+                image_size=size, batch_size=config.batch_size, seed=_epoch_seed(config.seed, number, epoch),
+                clip_grad_norm=config.optimizer.clip_grad_norm,
+                average=average, average_of=self.model, on_step=self.reporter.step,
+            )  # fmt: skip
+            seconds = time.perf_counter() - started
+            val_loss, val_accuracy = self._validate(average.model if average else self.model, phase)
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(val_loss)
+            row: Row = {
+                "phase": phase.name,
+                "epoch": epoch + 1,
+                "lr": optimizer.param_groups[0]["lr"],
+                "image_size": size,
+                "train_loss": result.loss,
+                "train_accuracy": result.accuracy,
+                "val_loss": val_loss,
+                "val_accuracy": val_accuracy,
+                "seconds": round(seconds, 3),
+                "images_per_second": round(len(self.train.labels) / seconds, 1),
+                "peak_memory_mb": round(_peak_memory_mb(fabric.device)),
+                **result.losses,
+            }
+            self.rows.append(row)
+            self.reporter.epoch(row)
+            self._save(number, epoch + 1, phase, optimizer, scheduler, average)
+        if average:
+            self.model.load_state_dict(average.model.state_dict())  # the next phase starts from the average
+        return average
+
+    def _training_mode(self, phase: PhaseConfig) -> None:
+        self.module.train()
+        for part in PARTS:
+            module = getattr(self.model, part)
+            if isinstance(module, nn.Module) and part not in phase.train:
+                module.eval()
+
+    def _validate(self, model: DualEncoder, phase: PhaseConfig) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy on val, single view, by what the phase trains to answer with."""
+        by_words = model.has_words and not phase.losses.cross_entropy and not phase.losses.distillation
+        model.eval()
+        losses, right = [], 0
+        with torch.inference_mode(), self.fabric.autocast():
+            for pixels, labels in zip(self.val.pixels.split(512), self.val.labels.split(512)):
+                logits = predict_logits(model, pixels, self.config.image_size, by_words=by_words)
+                losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+                right += (logits.argmax(1) == labels).sum()  # type: ignore[assignment]
+        count = max(len(self.val.labels), 1)
+        return float(torch.stack(losses).sum()) / count, float(right) / count
+
+    def _save(
+        self, number: int, epoch: int, phase: PhaseConfig, optimizer: Any, scheduler: Any, average: Any
+    ) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        last = epoch == phase.epochs and number + 1 < len(self.config.phases)
+        model = average.model if last and average else self.model
+        state = {
+            "config": self.config.model_dump_json(),
+            "fingerprint": self.dataset.fingerprint,
+            "phase": number + 1 if last else number,
+            "epoch": 0 if last else epoch,
+            "rows": self.rows,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": {k: v for k, v in scheduler.state_dict().items() if _is_plain(v)},
+        }
+        if average:
+            state |= {"average": average.model.state_dict(), "average_steps": average.steps}
+        save_checkpoint(self.folder / CHECKPOINT, state)
+        _write_rows(self.folder / METRICS, self.rows)
+        self.fabric.log_dict({k: v for k, v in self.rows[-1].items() if k != "phase"}, step=len(self.rows))
+
+    def _write_beginnings(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_text(
+            self.folder / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+        )
+        environment = describe_environment(self.fabric.device, torch.get_num_threads())
+        environment |= {
+            "dataset": {"source": self.dataset.source, "fingerprint": self.dataset.fingerprint},
+            "devices": self.fabric.world_size,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+        }
+        _write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
+
+    def _finish(self, model: DualEncoder) -> RunResult:
+        probs = predict_probs(model, self.val.pixels, image_size=self.config.image_size).cpu().numpy()
+        labels = self.val.labels.cpu().numpy()
+        accuracy = float((probs.argmax(1) == labels).mean()) if len(labels) else float("nan")
+        if self.fabric.is_global_zero:
+            save_weights(self.folder, model, self.spec)
+            index = self.dataset.indices("val")
+            Predictions(
+                probs=probs,
+                labels=labels,
+                seen=self.dataset.seen_in("val"),
+                votes=None if self.dataset.votes is None else self.dataset.votes[index],
+                classes=self.dataset.class_names,
+                model=self.folder.name,
+                split="val",
+                fingerprint=self.dataset.fingerprint,
+            ).save(self.folder / "predictions-val.npz")
+        self.fabric.barrier()
+        return RunResult(self.folder, accuracy)
+
+    def _split(self, index: NDArray[np.int64], *, soft: bool = True) -> DeviceSplit:
+        device, dataset = self.fabric.device, self.dataset
+        labels = torch.from_numpy(dataset.labels[index]).to(device)
+        label_probs = None
+        weight = self.config.vote_weight
+        if soft and weight:
+            assert dataset.votes is not None
+            shares = (
+                torch.from_numpy(vote_shares(dataset.votes[index], dataset.class_names)).float().to(device)
+            )
+            hard = F.one_hot(labels, dataset.num_classes).float()
+            known = shares.sum(1, keepdim=True) > 0
+            label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
+        pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
+        return DeviceSplit(pixels, labels, label_probs)
+
+    def _teacher_probs(self, index: NDArray[np.int64]) -> Tensor:
+        """Mean probabilities of the teachers on the unaugmented training images and their mirror images."""
+        total = None
+        for name in self.config.teachers:
+            probs = torch.from_numpy(predict_run(Path(name), self.dataset, "train"))
+            total = probs if total is None else total + probs
+        assert total is not None
+        position = np.full(len(self.dataset.labels), -1, np.int64)
+        position[self.dataset.indices("train")] = np.arange(len(total))
+        return (total / len(self.config.teachers))[position[index]].to(self.fabric.device)
+
+
+def _describe_model(
+    config: RunConfig, dataset: FaceDataset, train_index: NDArray[np.int64], words: Tensor | None
+) -> dict[str, Any]:
+    sample = dataset.pixels[train_index].astype(np.float32) / 255
+    return {
+        "format": 1,
+        "image_encoder": config.model.image_encoder,
+        "classes": list(dataset.class_names),
+        "image_size": config.image_size,
+        "mean": round(float(sample.mean()), 4),
+        "std": round(max(float(sample.std()), 1e-3), 4),
+        "hidden_dim": config.model.hidden_dim,
+        "embed_dim": config.model.embed_dim,
+        "dropout": config.model.dropout,
+        "temperature": config.model.temperature,
+        "center_words": config.model.center_words,
+        "mix_words": config.model.mix_words,
+        "has_words": words is not None,
+        "word_vectors_shape": None if words is None else list(words.shape),
+        "text_encoder": config.model.text_encoder if words is not None else None,
+        "vocabulary": config.model.vocabulary if words is not None else None,
+        "words": {k: list(v) for k, v in class_words(dataset.class_names, config.model.words).items()},
+    }
+
+
+def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
+    if len(dataset.indices("train")) == 0:
+        raise FacelexError(f"{dataset.source} has no training images. Prepare a dataset with a train split.")
+    if len(dataset.indices("val")) == 0:
+        raise FacelexError(f"{dataset.source} has no validation images. Prepare a dataset with a val split.")
+    if config.vote_weight and dataset.votes is None:
+        raise FacelexError(
+            "vote_weight is above zero, but the dataset has no FER+ votes. "
+            "Prepare it with --ferplus fer2013new.csv."
+        )
+
+
+def _check_same_run(state: Mapping[str, Any], config: RunConfig, dataset: FaceDataset, folder: Path) -> None:
+    if state["fingerprint"] != dataset.fingerprint:
+        raise FacelexError(
+            f"The run in {folder} was trained on another dataset (fingerprint {state['fingerprint'][:12]}, "
+            f"this one has {dataset.fingerprint[:12]}). Prepare the same data or start a new run folder."
+        )
+    before, now = json.loads(state["config"]), json.loads(config.model_dump_json())
+    changed = sorted(key for key in now if before.get(key) != now[key])
+    if changed:
+        raise FacelexError(
+            f"The run in {folder} began with other settings of {', '.join(changed)}. "
+            "Resume it with its own config, or start a new run folder."
+        )
+
+
+def _trackers(config: RunConfig, folder: Path) -> list[Any]:
+    from lightning.fabric import loggers
+
+    made: list[Any] = []
+    for name in config.trackers:
+        try:
+            if name == "tensorboard":
+                made.append(loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
+            else:
+                from lightning.pytorch.loggers import WandbLogger
+
+                made.append(WandbLogger(project="facelex", name=folder.name, save_dir=str(folder)))
+        except (ImportError, ModuleNotFoundError) as error:
+            raise FacelexError(f"Tracking with {name} needs: pip install 'facelex[track]'") from error
+    return made
+
+
+def _epoch_seed(seed: int, phase: int, epoch: int) -> int:
+    """A seed of its own for each epoch of each phase of each run."""
+    return int(np.random.SeedSequence([seed, phase, epoch]).generate_state(1)[0] >> 1)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int | float | str | bool | list | tuple | type(None)) and not callable(value)
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write_text(path, text.getvalue())
+
+
+def _write_text(path: Path, text: str) -> None:
+    replace_file(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,116 @@
+"""Final weights: what a run leaves behind, how to load it and what it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor
+
+from facelex.data.atomic import replace_file
+from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError
+from facelex.models.dual_encoder import DualEncoder
+from facelex.models.registry import create_image_encoder
+from facelex.training.augment import resize_images
+from facelex.training.checkpoint import CHECKPOINT
+from facelex.training.loop import predict_probs
+
+WEIGHTS, SPEC = "model.safetensors", "model.json"
+
+
+def create_model(spec: Mapping[str, Any], word_vectors: Tensor | None = None) -> DualEncoder:
+    """Build the network that a ``model.json`` describes (weights still random).
+
+    Args:
+        spec: The content of ``model.json``.
+        word_vectors: ``(K, W, D)``; zeros of the right shape by default, to be filled from weights.
+    """
+    if spec["has_words"] and word_vectors is None:
+        word_vectors = torch.zeros(tuple(spec["word_vectors_shape"]))
+    return DualEncoder(
+        create_image_encoder(spec["image_encoder"]),
+        len(spec["classes"]),
+        word_vectors if spec["has_words"] else None,
+        mean=spec["mean"],
+        std=spec["std"],
+        hidden_dim=spec["hidden_dim"],
+        embed_dim=spec["embed_dim"],
+        dropout=spec["dropout"],
+        temperature=spec["temperature"],
+        center_words=spec["center_words"],
+        mix_words=spec["mix_words"],
+    )
+
+
+def predict_logits(model: DualEncoder, pixels: Tensor, image_size: int, *, by_words: bool = False) -> Tensor:
+    """Classifier scores of ``(N, 1, H, W)`` uint8, or scaled similarities to the class words."""
+    output = model(resize_images(pixels, image_size))
+    if not by_words:
+        return output.logits
+    return output.logit_scale * output.image_features.float() @ output.text_features.float().T
+
+
+def save_weights(folder: Path, model: DualEncoder, spec: Mapping[str, Any]) -> None:
+    """Write ``model.safetensors`` and ``model.json`` into a run folder, each whole or not at all."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    data = safetensors.torch.save(state, metadata={"facelex": json.dumps(dict(spec))})
+    replace_file(folder / WEIGHTS, lambda file: file.write(data))
+    text = json.dumps(dict(spec), indent=2)
+    replace_file(folder / SPEC, lambda file: file.write(text.encode()))
+
+
+def load_model(folder: Path) -> tuple[DualEncoder, dict[str, Any]]:
+    """Load the final weights of a run.
+
+    Returns:
+        The model in evaluation mode on the CPU, and the content of ``model.json``.
+
+    Raises:
+        FacelexError: If the folder holds no finished run or its files are damaged.
+    """
+    if not (folder / SPEC).is_file() or not (folder / WEIGHTS).is_file():
+        hint = (
+            "The run has not finished; continue it with --resume."
+            if (folder / CHECKPOINT).exists()
+            else "Name a folder that 'facelex train' wrote."
+        )
+        raise FacelexError(f"{folder} holds no finished run ({SPEC} and {WEIGHTS}). {hint}")
+    try:
+        spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        model = create_model(spec)
+        model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise FacelexError(f"The weights in {folder} are damaged or do not fit {SPEC}: {error}") from error
+    return model.to(memory_format=torch.channels_last).eval(), spec  # type: ignore[call-overload]
+
+
+def predict_run(
+    folder: Path, dataset: FaceDataset, split: str, flip: bool = True, device: str | None = None
+) -> NDArray[np.float32]:
+    """Probabilities of a run's final weights on a split of a dataset, in float32 arithmetic.
+
+    Args:
+        folder: A finished run.
+        dataset: Its pixels may have any size; they are resized to the model's.
+        split: ``train``, ``val`` or ``test``.
+        flip: Average over each image and its mirror image.
+        device: Torch device; CUDA if there is one by default.
+
+    Returns:
+        ``(n, K)`` float32 in the split's order.
+    """
+    model, spec = load_model(folder)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(target)
+    pixels = (
+        torch.from_numpy(np.ascontiguousarray(dataset.pixels[dataset.indices(split)])).unsqueeze(1).to(target)
+    )
+    return predict_probs(model, pixels, image_size=spec["image_size"], flip=flip).cpu().numpy()
