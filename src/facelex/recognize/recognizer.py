@@ -142,7 +142,7 @@ class Recognizer:
         """
         from facelex.recognize.batches import read_batches
 
-        for name, value in (("batch_size", batch_size), ("workers", workers or 1)):
+        for name, value in (("batch_size", batch_size), ("workers", 1 if workers is None else workers)):
             if value < 1:
                 raise FacelexError(f"Expected {name} to be at least 1, but got {value}.")
         self._check_words(words)

@@ -91,8 +91,8 @@ def download(url: str) -> bytes:
     Raises:
         FacelexError: If the address cannot be read or holds more.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "facelex", "Accept": "image/*"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "facelex", "Accept": "image/*"})
         with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as reply:  # http(s) only: see is_url
             data: bytes = reply.read(MAX_DOWNLOAD_BYTES + 1)
     except Exception as error:  # no such host, HTTP 404, a timeout, a malformed address: the user's to see

@@ -1,0 +1,232 @@
+"""Results as files and screens: JSON, CSV, Parquet and a table, written while they come where possible."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, Protocol
+
+from facelex.errors import FacelexError, require, unknown_name
+from facelex.recognize.results import Face, ImageResult, table_columns
+
+FORMATS = ("table", "json", "csv", "parquet")
+ROWS_PER_GROUP = 10_000
+"""Rows held before a Parquet row group is written."""
+
+
+class Writer(Protocol):
+    """Takes results one by one; `close` completes the output."""
+
+    def write(self, result: ImageResult) -> None:
+        """Add one result."""
+        ...
+
+    def close(self) -> None:
+        """Write what is still held."""
+        ...
+
+
+class JsonWriter:
+    """A JSON list with one object an image, each on its own lines as soon as it is known."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._count = 0
+        stream.write("[")
+
+    def write(self, result: ImageResult) -> None:
+        """Add one object: ``{"source", "width", "height", "faces"}`` or ``{"source", "error"}``."""
+        text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+        self._stream.write(("," if self._count else "") + "\n" + text)
+        self._count += 1
+
+    def close(self) -> None:
+        """End the list."""
+        self._stream.write("\n]\n" if self._count else "]\n")
+
+
+class CsvWriter:
+    """A row a face under one header line."""
+
+    def __init__(self, stream: IO[str], classes: Sequence[str], words: Sequence[str]) -> None:
+        self._rows = csv.DictWriter(stream, table_columns(classes, words), lineterminator="\n")
+        self._rows.writeheader()
+
+    def write(self, result: ImageResult) -> None:
+        """Add the rows of one image."""
+        self._rows.writerows(result.to_rows())
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+class ParquetWriter:
+    """A row a face with typed columns, in row groups."""
+
+    def __init__(self, stream: IO[bytes], classes: Sequence[str], words: Sequence[str]) -> None:
+        self._arrow = require("pyarrow", "table", "Parquet")
+        parquet = require("pyarrow.parquet", "table", "Parquet")
+        special = {
+            "source": "string",
+            "emotion": "string",
+            "error": "string",
+            "face": "int32",
+            "unsure": "bool_",
+        }
+        self._schema = self._arrow.schema(
+            [
+                (name, getattr(self._arrow, special.get(name, "float64"))())
+                for name in table_columns(classes, words)
+            ]
+        )
+        self._file = parquet.ParquetWriter(stream, self._schema)
+        self._held: list[dict[str, Any]] = []
+
+    def write(self, result: ImageResult) -> None:
+        """Add the rows of one image."""
+        source = result.source.encode("utf-8", "backslashreplace").decode()  # Parquet's text is valid Unicode
+        self._held += [row | {"source": source} for row in result.to_rows()]
+        if len(self._held) >= ROWS_PER_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        """Write the last row group and the footer."""
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._file.write_table(self._arrow.Table.from_pylist(self._held, schema=self._schema))
+            self._held = []
+
+
+class TableWriter:
+    """A table for people: a line a face, the most probable emotions, the words from best to worst."""
+
+    def __init__(self, stream: IO[str], words: Sequence[str]) -> None:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        self._console = Console(file=stream, width=None if stream.isatty() else 200)
+        self._table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading, justify in (("source", "left"), ("face", "right"), ("box", "left"), ("emotion", "left")):
+            self._table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        self._table.add_column("also")
+        if words:
+            self._table.add_column("words")
+        self._has_words = bool(words)
+
+    def write(self, result: ImageResult) -> None:
+        """Add the lines of one image."""
+        from rich.markup import escape
+
+        source = escape(result.source)
+        if result.error is not None:
+            self._table.add_row(source, "", "", f"[red]{escape(result.error)}[/]")
+        elif not result.faces:
+            self._table.add_row(source, "", "", "[dim]no face found[/]")
+        for index, face in enumerate(result.faces):
+            self._table.add_row(source if index == 0 else "", str(index), *self._cells(face))
+
+    def _cells(self, face: Face) -> list[str]:
+        from rich.markup import escape
+
+        ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])
+        (name, best), others = ranked[0], ranked[1:3]
+        emotion = f"{escape(name)} {best:.0%}"
+        cells = [
+            " ".join(f"{value:.0f}" for value in face.box),
+            f"[dim]{emotion}, unsure[/]" if face.unsure else f"[bold]{emotion}[/]",
+            ", ".join(f"{escape(name)} {p:.0%}" for name, p in others),
+        ]
+        if self._has_words:
+            words = sorted(face.words.items(), key=lambda item: -item[1])
+            cells.append(", ".join(f"{escape(word)} {score:.2f}" for word, score in words))
+        return cells
+
+    def close(self) -> None:
+        """Print the table."""
+        self._console.print(self._table)
+
+
+@contextmanager
+def open_writer(
+    kind: str, target: Path | IO[str], *, classes: Sequence[str], words: Sequence[str] = ()
+) -> Iterator[Writer]:
+    """Open a writer of results.
+
+    A file appears in its place only when all is written; if something goes wrong half-way there is none.
+
+    Args:
+        kind: ``table``, ``json``, ``csv`` or ``parquet``.
+        target: File to write, or an open text stream such as ``sys.stdout`` (not for Parquet).
+        classes: The model's classes, for the columns.
+        words: Words asked for, for the columns.
+
+    Raises:
+        FacelexError: If the format is not known or the file cannot be written.
+    """
+    if kind not in FORMATS:
+        raise unknown_name("format", kind, FORMATS)
+    if not isinstance(target, Path):
+        if kind == "parquet":
+            raise FacelexError("Parquet is no text for the screen. Name a file: --output faces.parquet")
+        with _closing(_create(kind, target, classes, words)) as writer:
+            yield writer
+        return
+    with (
+        _replacing(target, binary=kind == "parquet") as stream,
+        _closing(_create(kind, stream, classes, words)) as writer,
+    ):
+        yield writer
+
+
+def _create(kind: str, stream: IO[Any], classes: Sequence[str], words: Sequence[str]) -> Writer:
+    match kind:
+        case "json":
+            return JsonWriter(stream)
+        case "csv":
+            return CsvWriter(stream, classes, words)
+        case "parquet":
+            return ParquetWriter(stream, classes, words)
+        case _:
+            return TableWriter(stream, words)
+
+
+@contextmanager
+def _closing(writer: Writer) -> Iterator[Writer]:
+    yield writer
+    writer.close()  # only when all went well: a half-written list is not completed
+
+
+@contextmanager
+def _replacing(target: Path, *, binary: bool) -> Iterator[IO[Any]]:
+    """Open a file beside ``target`` that takes its place at the end."""
+    try:
+        stream: IO[Any] = NamedTemporaryFile(  # noqa: SIM115 - closed below, before it is moved
+            "wb" if binary else "w",
+            encoding=None if binary else "utf-8",
+            errors=None if binary else "backslashreplace",  # file names need not be valid Unicode
+            newline=None if binary else "",
+            dir=target.parent,
+            prefix=f".{target.name}.",
+            delete=False,
+        )
+    except OSError as error:
+        raise FacelexError(
+            f"Could not write {str(target)!r}: {error.strerror}. Choose another place."
+        ) from error
+    part = Path(stream.name)
+    try:
+        with stream:
+            yield stream
+        part.chmod(0o644)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

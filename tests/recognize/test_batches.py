@@ -1,0 +1,168 @@
+"""predict_many: order, broken files, batches, and a bounded number of pictures in work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_recognition import FixedDetector
+
+from facelex.errors import FacelexError
+from facelex.recognize.recognizer import Recognizer
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(11)
+    return [rng.integers(0, 256, (30 + i, 40, 3), dtype=np.uint8) for i in range(count)]
+
+
+def test_results_come_in_order_and_equal_single_predictions(recognizer):
+    images = pictures(23)
+    results = list(recognizer.predict_many(images, batch_size=4, workers=3, words="bored"))
+    assert [result.source for result in results] == [f"array {i}" for i in range(23)]
+    assert [result.height for result in results] == [image.shape[0] for image in images]
+    for image, result in zip(images, results):
+        for one, other in zip(recognizer.predict(image, words="bored"), result.faces, strict=True):
+            assert one.box == other.box
+            assert list(one.probabilities.values()) == pytest.approx(
+                list(other.probabilities.values()), abs=1e-5
+            )
+            assert one.words == pytest.approx(other.words, abs=1e-5)
+
+
+def test_a_broken_file_is_reported_beside_the_others(recognizer, photo, save_picture, tmp_path):
+    good = save_picture(photo, "good.png")
+    (tmp_path / "bad.png").write_bytes(good.read_bytes()[:300])
+    results = list(recognizer.predict_many([good, tmp_path / "bad.png", "gone.png", None, good]))
+    assert [result.ok for result in results] == [True, False, False, False, True]
+    assert "damaged" in results[1].error
+    assert "No such file" in results[2].error
+    assert results[1].faces == ()
+    assert results[0] == replace(results[4], source=results[0].source)
+
+
+def test_pictures_without_faces_and_with_many_mix_in_one_batch(tiny_model):
+    class ByHeight:
+        name = "by-height"
+
+        def detect(self, image):
+            return FixedDetector(*[(0.1, 0.1, 0.5, 0.5)] * (image.shape[0] % 5)).detect(image)
+
+    recognizer = Recognizer(tiny_model, detector=ByHeight(), threads=1)
+    counts = [len(result.faces) for result in recognizer.predict_many(pictures(12), batch_size=3)]
+    assert counts == [(30 + i) % 5 for i in range(12)]
+
+
+def test_faces_of_several_pictures_share_one_batch(recognizer, monkeypatch):
+    sizes = []
+    faces_of = Recognizer.faces_of
+    monkeypatch.setattr(
+        Recognizer,
+        "faces_of",
+        lambda self, found, crops, **kw: sizes.append(len(found)) or faces_of(self, found, crops, **kw),
+    )
+    list(recognizer.predict_many(pictures(20), batch_size=8))
+    assert sizes == [8] * 5
+
+
+def test_ten_thousand_pictures_are_never_all_in_memory(tiny_model):
+    recognizer = Recognizer(tiny_model, detector=FixedDetector((0, 0, 1, 1)), threads=1)
+    picture = np.zeros((48, 48, 3), np.uint8)
+    drawn = 0
+
+    def endless():
+        nonlocal drawn
+        for _ in range(10_000):
+            drawn += 1
+            yield picture
+
+    seen = 0
+    furthest = 0
+    for _ in recognizer.predict_many(endless(), batch_size=16, workers=2):
+        furthest = max(furthest, drawn - seen)
+        seen += 1
+    assert seen == drawn == 10_000
+    assert furthest <= 3 * 16
+
+
+def test_stopping_early_stops_reading(recognizer):
+    drawn = 0
+
+    def endless():
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield np.zeros((48, 48, 3), np.uint8)
+
+    before = threading.active_count()
+    results = recognizer.predict_many(endless(), batch_size=4, workers=2)
+    for _ in range(5):
+        next(results)
+    results.close()
+    for _ in range(100):
+        if threading.active_count() <= before:
+            break
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+    assert drawn <= 20
+
+
+def test_decoding_goes_on_while_the_network_runs(recognizer, monkeypatch):
+    """With 8 pictures of 20 ms decoding and batches of 20 ms inference, the two overlap."""
+    from facelex.recognize import batches
+
+    decoding_during_inference = []
+    in_decoder = threading.Event()
+    load = batches.load_image
+
+    def slow_load(item, **kw):
+        in_decoder.set()
+        time.sleep(0.02)
+        return load(item, **kw)
+
+    faces_of = Recognizer.faces_of
+
+    def slow_inference(self, found, crops, **kw):
+        in_decoder.clear()
+        decoding_during_inference.append(in_decoder.wait(0.2))
+        return faces_of(self, found, crops, **kw)
+
+    monkeypatch.setattr(batches, "load_image", slow_load)
+    monkeypatch.setattr(Recognizer, "faces_of", slow_inference)
+    list(recognizer.predict_many(pictures(16), batch_size=4, workers=2))
+    assert decoding_during_inference[0]
+
+
+def test_pixels_are_kept_on_request_with_less_read_ahead(recognizer):
+    images = pictures(40)
+    drawn = 0
+
+    def count():
+        nonlocal drawn
+        for image in images:
+            drawn += 1
+            yield image
+
+    for seen, result in enumerate(recognizer.predict_many(count(), keep_images=True)):
+        np.testing.assert_array_equal(result.image, images[seen])
+        assert drawn - seen <= 24
+    assert next(recognizer.predict_many(images)).image is None
+
+
+def test_folder_and_wrong_inputs(recognizer, photo, save_picture, tmp_path):
+    for name in ("b.png", "a.png"):
+        save_picture(photo, name)
+    assert [r.source for r in recognizer.predict_many(tmp_path)] == [
+        str(tmp_path / n) for n in ("a.png", "b.png")
+    ]
+    for one in (photo, b"bytes", 3, (tmp_path / "a.png").open("rb")):
+        with pytest.raises(FacelexError, match=r"\[image\]"):
+            recognizer.predict_many(one)
+    assert list(recognizer.predict_many([])) == []
+    with pytest.raises(FacelexError, match="batch_size"):
+        recognizer.predict_many([photo], batch_size=0)
+    with pytest.raises(FacelexError, match="workers"):
+        recognizer.predict_many([photo], workers=0)

@@ -1,0 +1,393 @@
+"""load_image and find_images: every form of picture, and a sentence for everything that is none."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from facelex.errors import FacelexError
+from facelex.recognize import images, sources
+from facelex.recognize.images import load_image
+from facelex.recognize.sources import find_images, source_name
+
+
+def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def quarters() -> np.ndarray:
+    """Red, green, blue and white quarters: every flip, turn or swap of channels shows."""
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:12, :20], pixels[:12, 20:], pixels[12:, :20] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    pixels[12:, 20:] = 255
+    return pixels
+
+
+def test_path_bytes_file_object_pil_and_array_agree(quarters, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(quarters).save(path)
+    with path.open("rb") as stream:
+        forms = [
+            path,
+            str(path),
+            path.read_bytes(),
+            stream,
+            Image.open(path),
+            Image.fromarray(quarters),
+            quarters,
+        ]
+        for form in forms:
+            np.testing.assert_array_equal(load_image(form), quarters)
+    assert load_image(quarters[:, ::-1]).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "BMP", "TIFF", "GIF", "PPM", "TGA", "WEBP", "JPEG", "JPEG2000", "AVIF", "ICO"]
+)
+def test_formats_are_read_whatever_the_file_is_called(quarters, kind):
+    options = {"sizes": [(40, 24)]} if kind == "ICO" else {"lossless": True} if kind == "WEBP" else {}
+    pixels = load_image(encoded(Image.fromarray(quarters), kind, **options))
+    assert pixels.shape == (24, 40, 3)
+    assert np.abs(pixels.astype(int) - quarters).mean() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(quarters, orientation):
+    undo = {
+        1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+    }[orientation]  # fmt: skip
+    stored = Image.fromarray(quarters)
+    stored = stored if undo is None else stored.transpose(undo)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(load_image(encoded(stored, "PNG", exif=exif)), quarters)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_does_not_hide_the_picture(quarters):
+    data = encoded(Image.fromarray(quarters), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff junk")
+    np.testing.assert_array_equal(load_image(data), quarters)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F"]
+)
+def test_every_pil_mode_gives_rgb_or_a_sentence(mode):
+    grey = Image.fromarray(np.tile(np.arange(32, dtype=np.uint8) * 8, (16, 1)))
+    picture = grey.convert("RGB").convert(mode) if mode not in ("LAB",) else Image.new("LAB", (32, 16))
+    try:
+        pixels = load_image(picture)
+    except FacelexError:
+        assert mode in ("F", "LAB")  # floats up to 248 have no known range
+    else:
+        assert pixels.shape == (16, 32, 3)
+        assert pixels.dtype == np.uint8
+
+
+def test_cmyk_jpeg_keeps_its_colours(quarters):
+    pixels = load_image(encoded(Image.fromarray(quarters).convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(pixels.astype(int) - quarters).mean() < 10
+
+
+def test_transparency_is_laid_over_white(quarters):
+    alpha = np.zeros(quarters.shape[:2], np.uint8)
+    alpha[:12] = 255
+    rgba = np.dstack([quarters, alpha])
+    expected = quarters.copy()
+    expected[12:] = 255
+    np.testing.assert_array_equal(load_image(rgba), expected)
+    np.testing.assert_array_equal(load_image(Image.fromarray(rgba)), expected)
+    palette = Image.new("P", (20, 20), 0)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    assert (load_image(encoded(palette, "PNG", transparency=0)) == 255).all()
+
+
+def test_sixteen_bit_pictures_are_scaled_not_clipped():
+    deep = np.linspace(0, 65535, 20 * 16).astype(np.uint16).reshape(16, 20)
+    expected = np.rint(deep / 257).astype(np.uint8)
+    for form in (deep, deep.astype(">u2"), Image.fromarray(deep), encoded(Image.fromarray(deep), "PNG")):
+        np.testing.assert_array_equal(load_image(form)[:, :, 0], expected)
+
+
+def test_first_frame_of_an_animation_is_taken():
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    for kind in ("GIF", "WEBP", "PNG"):
+        pixels = load_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
+        assert pixels[10, 10, 0] > 200
+        assert pixels[10, 10, 2] < 60
+
+
+def test_bgr_floats_booleans_and_grey_arrays(quarters):
+    np.testing.assert_array_equal(load_image(quarters[:, :, ::-1], bgr=True), quarters)
+    np.testing.assert_array_equal(load_image(quarters / 255.0), quarters)
+    np.testing.assert_array_equal(load_image((quarters / 255).astype(np.float16)), quarters)
+    grey = quarters[:, :, 0]
+    for form in (grey, grey[:, :, None], grey > 0):
+        np.testing.assert_array_equal(load_image(form), np.repeat(grey[:, :, None], 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((20, 20, 3), 255.0), "Divide by 255"),
+        (np.full((20, 20), -0.5), "Divide by 255"),
+        (np.full((20, 20), np.nan), "NaN"),
+        (np.full((20, 20), np.inf), "infinity"),
+        (np.zeros((20, 20), np.int32), "int32"),
+        (np.zeros((20, 20), complex), "complex"),
+        (np.array([["a"] * 20] * 20), "uint8"),
+        (np.array([[None] * 20] * 20), "object"),
+        (np.zeros((3, 20, 20), np.uint8), "transpose"),
+        (np.zeros((5, 20, 20, 3), np.uint8), "predict_many"),
+        (np.zeros((20, 20, 2), np.uint8), "shape"),
+        (np.zeros(20, np.uint8), "shape"),
+        (np.zeros((0, 0, 3), np.uint8), "at least"),
+        (np.zeros((1, 1, 3), np.uint8), "at least"),
+        (np.zeros((1, 100_000, 3), np.uint8), "more than"),
+        (np.broadcast_to(np.uint8(0), (20_000, 20_000, 3)), "more than"),
+    ],
+)
+def test_arrays_that_could_be_silently_wrong_are_refused(array, message):
+    with pytest.raises(FacelexError, match=message):
+        load_image(array)
+
+
+@pytest.mark.parametrize("thing", [None, 3, 2.5, [1, 2], {"a": 1}, object()])
+def test_things_that_are_no_picture_are_named(thing):
+    with pytest.raises(FacelexError, match=type(thing).__name__):
+        load_image(thing)
+
+
+def test_bgr_of_an_encoded_picture_is_refused(quarters):
+    with pytest.raises(FacelexError, match="bgr"):
+        load_image(encoded(Image.fromarray(quarters), "PNG"), bgr=True)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 64))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    "size", [(1, 1), (100_000, 1), (1, 100_000), (13_000, 13_000), (60_000, 60_000), (60_000, 20)]
+)
+def test_absurd_sizes_are_refused_before_decoding(size):
+    with pytest.raises(FacelexError, match="Refused"):
+        load_image(png_header(*size))
+
+
+def test_truncated_and_foreign_files_are_reported(quarters, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    jpeg = encoded(Image.fromarray(noise), "JPEG")
+    with pytest.raises(FacelexError, match="damaged or incomplete"):
+        load_image(jpeg[: len(jpeg) // 2])
+    with pytest.raises(FacelexError, match="empty"):
+        load_image(b"")
+    for name, data in {
+        "a.jpg": b"<html>not found</html>",
+        "b.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(FacelexError, match="no format that can be read"):
+            load_image(tmp_path / name)
+
+
+def test_heic_without_its_plugin_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    if "HEIF" in Image.OPEN:
+        pytest.skip("Pillow reads HEIC here")
+    with pytest.raises(FacelexError, match=r"facelex\[heic\]"):
+        load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
+
+
+def test_paths_that_lead_nowhere(tmp_path, quarters):
+    Image.fromarray(quarters).save(tmp_path / "party.jpg")
+    with pytest.raises(FacelexError, match=r"No such file.*Did you mean 'party\.jpg'"):
+        load_image(tmp_path / "prty.jpg")
+    with pytest.raises(FacelexError, match="folder"):
+        load_image(tmp_path)
+    for name in ("nul\0name.jpg", "x" * 5000):
+        with pytest.raises(FacelexError):
+            load_image(name)
+    for address in ("ftp://host/a.jpg", "file:///etc/hostname"):
+        with pytest.raises(FacelexError, match="http"):
+            load_image(address)
+    with pytest.raises(FacelexError, match="regular file"):
+        load_image("/dev/zero")
+
+
+def test_file_objects_must_be_binary_and_readable():
+    with pytest.raises(FacelexError, match="'rb'"):
+        load_image(io.StringIO("text"))
+    closed = io.BytesIO(b"x")
+    closed.close()
+    with pytest.raises(FacelexError, match="closed"):
+        load_image(closed)
+
+
+def test_closed_pil_image_is_reported(quarters, tmp_path):
+    Image.fromarray(quarters).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        pass
+    with pytest.raises(FacelexError, match="PIL image"):
+        load_image(picture)
+
+
+class Reply(io.BytesIO):
+    """What urlopen gives."""
+
+
+def test_urls_are_fetched_only_when_given_and_limited(monkeypatch, quarters):
+    asked = []
+
+    def urlopen(request, timeout):
+        asked.append((request.full_url, timeout))
+        if "missing" in request.full_url:
+            raise OSError("HTTP Error 404")
+        return Reply(encoded(Image.fromarray(quarters), "PNG"))
+
+    monkeypatch.setattr(sources.urllib.request, "urlopen", urlopen)
+    np.testing.assert_array_equal(load_image("https://example.org/a"), quarters)
+    assert asked == [("https://example.org/a", sources.DOWNLOAD_SECONDS)]
+    with pytest.raises(FacelexError, match="404"):
+        load_image("HTTP://example.org/missing.png")
+    monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 10)
+    with pytest.raises(FacelexError, match="holds more"):
+        load_image("https://example.org/a")
+
+
+def test_malformed_url_is_a_sentence():
+    with pytest.raises(FacelexError, match="Could not download"):
+        load_image("http://[::1/a.jpg")
+
+
+def test_folders_and_globs_expand_in_order_each_file_once(tmp_path):
+    for name in (
+        "b.jpg",
+        "a.PNG",
+        ".hidden.jpg",
+        "._b.jpg",
+        "note.txt",
+        "sub/c.webp",
+        "sub/.git/d.jpg",
+        "x[1].jpg",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    def names(*inputs: str, recursive: bool = False) -> list[str]:
+        found = find_images([str(tmp_path / item) for item in inputs], recursive=recursive)
+        return [str(Path(path).relative_to(tmp_path)) for path in found]
+
+    assert names("") == ["a.PNG", "b.jpg", "x[1].jpg"]
+    assert names("", recursive=True) == ["a.PNG", "b.jpg", "x[1].jpg", "sub/c.webp"]
+    assert names("*.jpg", "b.jpg") == ["b.jpg", "x[1].jpg"]
+    assert names("x[1].jpg") == ["x[1].jpg"]
+    assert names("b.jpg", "", "note.txt", "gone.jpg") == [
+        "b.jpg",
+        "a.PNG",
+        "x[1].jpg",
+        "note.txt",
+        "gone.jpg",
+    ]
+    assert find_images(["https://example.org/*.jpg"]) == ["https://example.org/*.jpg"]
+    with pytest.raises(FacelexError, match="No file matches"):
+        names("*.tiff")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FacelexError, match=r"holds none.*--recursive"):
+        names("empty")
+
+
+def test_sources_are_named_by_path_or_place(tmp_path, quarters):
+    assert source_name("a.jpg") == "a.jpg"
+    assert source_name(Path("a.jpg")) == "a.jpg"
+    assert source_name(b"x", 3) == "bytes 3"
+    assert source_name(quarters, 4) == "array 4"
+    assert source_name(io.BytesIO(), 5) == "image 5"
+    Image.fromarray(quarters).save(tmp_path / "a.png")
+    assert source_name(Image.open(tmp_path / "a.png")) == str(tmp_path / "a.png")
+    assert source_name(Image.fromarray(quarters), 6) == "image 6"
+
+
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+SEEDS = [
+    encoded(Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)), kind)
+    for kind in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "QOI", "JPEG2000", "AVIF")
+]  # fmt: skip
+
+
+def must_answer_or_refuse(source: object) -> None:
+    try:
+        pixels = load_image(source)
+    except FacelexError:
+        return
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
+
+
+@FUZZ
+@given(st.binary(max_size=400))
+@example(b"\0\0\0\x18ftypheic")
+@example(b"II*\0")
+def test_any_bytes_are_read_or_refused(data):
+    must_answer_or_refuse(data)
+
+
+@pytest.mark.filterwarnings("ignore")
+@FUZZ
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=12),
+    st.integers(0, 4000),
+)
+def test_damaged_pictures_are_read_or_refused(seed, changes, cut):
+    data = bytearray(seed)
+    for place, value in changes:
+        data[place % len(data)] = value
+    must_answer_or_refuse(bytes(data[: cut or None]))
+
+
+@pytest.mark.filterwarnings("ignore")
+@FUZZ
+@given(
+    hnp.arrays(
+        st.one_of(hnp.scalar_dtypes(), hnp.byte_string_dtypes(), hnp.array_dtypes()),
+        hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=12),
+    )
+)
+def test_any_array_is_read_or_refused(array):
+    must_answer_or_refuse(array)
+
+
+@FUZZ
+@given(st.text(max_size=60))
+def test_any_text_as_a_path_is_read_or_refused(text):
+    if not images.is_url(text):
+        must_answer_or_refuse(text)
