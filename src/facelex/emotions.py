@@ -25,14 +25,18 @@ ALIASES: dict[str, str] = {
 
 EMOTION_WORDS: dict[str, tuple[str, ...]] = {
     "angry": ("anger", "angry", "furious", "rage", "annoyed", "outraged"),
-    "disgust": ("disgust", "disgusted", "revulsion", "loathing", "repulsed", "distaste"),
+    "disgust": ("disgust", "disgusted", "revulsion", "loathing", "repugnance", "distaste"),
     "fear": ("fear", "afraid", "scared", "frightened", "terrified", "fearful"),
     "happy": ("happiness", "happy", "joy", "smiling", "cheerful", "delighted"),
     "sad": ("sadness", "sad", "sorrow", "unhappy", "grief", "miserable"),
     "surprise": ("surprise", "surprised", "astonished", "amazed", "astonishment", "shocked"),
-    "neutral": ("neutral", "calm", "impassive", "expressionless", "composed", "indifferent"),
+    "neutral": ("neutral", "calm", "impassive", "expressionless", "unemotional", "indifferent"),
 }
-"""Several words per emotion, all in GloVe's first 50,000 words; a class vector is a mean over them."""
+"""Several words per emotion, all in the packaged vocabulary; a class vector is a mean over them.
+
+Words whose vectors mean something else are left out: "composed" lies beside "comprising", "repulsed" beside
+"counterattack", "blank" beside "ballots".
+"""
 
 
 def emotion_index(name: str) -> int:

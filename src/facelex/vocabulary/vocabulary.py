@@ -122,7 +122,7 @@ class Vocabulary:
 
         Example:
             >>> Vocabulary.packaged().phrase_words("A barely hidden, bitter-sweet smile!")
-            ['hidden', 'bitter', 'sweet', 'smile']
+            ['hidden', 'bittersweet', 'smile']
 
         Raises:
             FacelexError: As :meth:`phrase`.
