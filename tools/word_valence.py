@@ -1,8 +1,8 @@
 """Print how much of words' pleasantness their vectors hold: ``python tools/word_valence.py``.
 
 A ridge regression from word vectors to the valence ratings of the PyPI package vaderSentiment (MIT; Hutto and
-Gilbert 2014), tenfold: each word's valence is predicted from the other nine tenths. Random vectors of the same
-shape stand beside it. Needs ``pip install vaderSentiment``.
+Gilbert 2014), tenfold: each word's valence is predicted from the other nine tenths. Random vectors of the
+same shape stand beside it. Needs ``pip install vaderSentiment``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from facelex.vocabulary.packed import fingerprint, load_packed
 SCRIPT = Path(__file__).parents[2] / "tools" / "build_vocabulary.py"
 
 
-def test_script_keeps_frequent_dictionary_and_feeling_words_and_prints_the_fingerprint(
+def test_script_keeps_frequent_dictionary_and_feeling_words_and_prints_fingerprint(
     tmp_path: Path,
 ) -> None:
     words = ["the", ",", "a", "paris", "42", "lyon", "table", "wide-eyed", "so-called", "happy"]
