@@ -17,15 +17,15 @@ def report(
 ) -> None:
     """Write one self-contained page on one or more runs, and its figures as PNG.
 
-    Runs that have not finished are shown as far as they have come. Scores are those that "facelex evaluate RUN"
-    has left in the run folders.
+    Runs that have not finished are shown as far as they have come. Scores are those that "facelex evaluate
+    RUN" has left in the run folders.
 
     Parameters
     ----------
     runs
         Run folders.
     output
-        Folder to write report.html and the figures into; RUN/report for one run, report for several by default.
+        Folder to write report.html and the figures into; by default RUN/report for one run, else report.
     """
     from rich.console import Console
 

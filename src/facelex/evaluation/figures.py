@@ -1,7 +1,7 @@
 """Figures of a report: curves, confusion matrices, reliability; each drawn once for light and once for dark.
 
-Every ``draw_`` function takes plain numbers and returns a matplotlib ``Figure`` that no window or global state
-knows of; matplotlib is imported when the first figure is drawn.
+Every ``draw_`` function takes plain numbers and returns a matplotlib ``Figure`` that no window or global
+state knows of; matplotlib is imported when the first figure is drawn.
 """
 
 from __future__ import annotations
@@ -41,25 +41,13 @@ class Theme:
 
 
 LIGHT = Theme(
-    "light",
-    "#ffffff",
-    "#1d2430",
-    "#6a7486",
-    "#e3e7ee",
-    "#3f6fb5",
-    "#d9762b",
-    ("#ffffff", "#7fa6d9", "#1f4683"),
-)
+    name="light", background="#ffffff", text="#1d2430", faint="#6a7486", grid="#e3e7ee",
+    train="#3f6fb5", val="#d9762b", ramp=("#ffffff", "#7fa6d9", "#1f4683"),
+)  # fmt: skip
 DARK = Theme(
-    "dark",
-    "#191e27",
-    "#e6eaf1",
-    "#98a3b5",
-    "#2c3441",
-    "#86b4f0",
-    "#f2a868",
-    ("#191e27", "#3b639c", "#b9d6ff"),
-)
+    name="dark", background="#191e27", text="#e6eaf1", faint="#98a3b5", grid="#2c3441",
+    train="#86b4f0", val="#f2a868", ramp=("#191e27", "#3b639c", "#b9d6ff"),
+)  # fmt: skip
 THEMES: tuple[Theme, ...] = (LIGHT, DARK)
 
 
@@ -96,6 +84,7 @@ def figure_style(theme: Theme) -> Iterator[None]:
         "legend.frameon": False,
         "legend.fontsize": 9,
         "svg.hashsalt": "facelex",
+        "svg.fonttype": "none",  # letters, not outlines: a page of many runs stays small
     }
     with matplotlib.rc_context(style):
         yield
@@ -119,9 +108,7 @@ def svg_uri(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(text.getvalue()).decode("ascii")
 
 
-def draw_curves(
-    phase: Phase, quantity: str, theme: Theme, title: str, references: Mapping[str, float] | None = None
-) -> Figure:
+def draw_curves(phase: Phase, quantity: str, theme: Theme, title: str) -> Figure:
     """Draw train and val ``loss`` or ``accuracy`` of one phase by epoch.
 
     Args:
@@ -129,22 +116,19 @@ def draw_curves(
         quantity: ``loss`` or ``accuracy``.
         theme: Colours.
         title: Title of the figure.
-        references: Named horizontal lines, for example chance level.
     """
     figure, axes = _new()
     epochs = np.array(phase.columns["epoch"])
     scale = 100 if quantity == "accuracy" else 1
     if quantity == "loss" and len(phase.losses) > 1:
-        for name, values in phase.losses.items():
-            axes.plot(epochs, values, color=theme.train, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
-            _end_label(axes, epochs, np.array(values), name.replace("_", " "), theme.faint)
+        for name, part in phase.losses.items():
+            axes.plot(epochs, part, color=theme.train, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
+            _end_label(axes, epochs, np.array(part), name.replace("_", " "), theme.faint)
     for split, color in (("train", theme.train), ("val", theme.val)):
         values = scale * np.array(phase.columns.get(f"{split}_{quantity}", [math.nan] * len(epochs)))
         if np.isnan(values).all():
             continue
-        axes.plot(
-            epochs, values, color=color, label=split, marker="o" if len(epochs) < 15 else "", markersize=3.5
-        )
+        axes.plot(epochs, values, color=color, label=split, marker=_marker(epochs), markersize=3.5)
         if split == "val":
             best = int(np.nanargmax(values) if quantity == "accuracy" else np.nanargmin(values))
             axes.plot(epochs[best], values[best], marker="o", color=color, markersize=6.5)
@@ -158,17 +142,17 @@ def draw_curves(
                 fontsize=9,
                 fontweight="bold",
             )
-    for name, value in (references or {}).items():
-        axes.axhline(scale * value, color=theme.faint, linewidth=1, linestyle=":")
-        axes.text(
-            epochs[-1], scale * value, f" {name}", color=theme.faint, fontsize=8, va="bottom", ha="right"
-        )
     axes.set(title=title, xlabel="epoch", ylabel="accuracy (%)" if quantity == "accuracy" else "loss")
     axes.margins(y=0.14)
     _whole_epochs(axes)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right" if quantity == "accuracy" else "upper right", ncols=2)
     return figure
+
+
+def _marker(epochs: np.ndarray) -> str:
+    """Mark each epoch while there are few."""
+    return "o" if len(epochs) < 15 else ""
 
 
 def _end_label(axes: Axes, x: np.ndarray, y: np.ndarray, text: str, color: str) -> None:
@@ -193,15 +177,13 @@ def _whole_epochs(axes: Axes) -> None:
 
 def draw_learning_rate(phases: Sequence[Phase], theme: Theme) -> Figure:
     """Draw the learning rate at the end of each epoch over all phases."""
-    figure, axes = _new(height=2.6)
+    figure, axes = _new(9.0, 2.4)
     start = 0
     for phase in phases:
         rates = np.array(phase.columns.get("lr", []))
         epochs = start + 1 + np.arange(len(phase.columns["epoch"]))
         if len(rates):
-            axes.plot(
-                epochs, rates, color=theme.train, marker="o" if len(epochs) < 15 else "", markersize=3.5
-            )
+            axes.plot(epochs, rates, color=theme.train, marker=_marker(epochs), markersize=3.5)
         if start:
             axes.axvline(start + 0.5, color=theme.faint, linewidth=1, linestyle=":")
         if len(phases) > 1:
@@ -210,9 +192,9 @@ def draw_learning_rate(phases: Sequence[Phase], theme: Theme) -> Figure:
                 color=theme.faint, fontsize=8.5,
             )  # fmt: skip
         start += len(phase.columns["epoch"])
-    axes.set(title="Learning rate", xlabel="epoch, all phases", ylabel="lr")
+    axes.set(title="Learning rate", xlabel="epoch, all phases", ylabel="lr", xlim=(0.5, start + 0.5))
+    axes.margins(y=0.2)
     axes.set_ylim(bottom=0)
-    axes.margins(y=0.15)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
     _whole_epochs(axes)
     return figure

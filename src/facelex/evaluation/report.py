@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,17 +86,15 @@ class _Drawer:
         self.folder = folder
         self.written: list[Path] = []
 
-    def __call__(
-        self, name: str, alt: str, draw: Callable[[figures.Theme], Figure], wide: bool = False
-    ) -> Picture:
+    def __call__(self, name: str, alt: str, draw: Callable[..., Figure], wide: bool = False) -> Picture:
         uris = []
         for theme in figures.THEMES:
             with figures.figure_style(theme):
-                figure = draw(theme)
+                figure = draw(theme=theme)
                 uris.append(figures.svg_uri(figure))
                 if theme is figures.LIGHT:
                     path = self.folder / f"{name}.png"
-                    replace_file(path, lambda file, figure=figure: figures.save_png(figure, file))
+                    replace_file(path, partial(figures.save_png, figure))
                     self.written.append(path)
         return Picture(alt, uris[0], uris[1], wide)
 
@@ -149,10 +148,11 @@ def _default_folder(runs: Sequence[RunFolder]) -> Path:
 def unique_names(runs: Sequence[RunFolder]) -> list[str]:
     """Return the runs' folder names, with the parent's before them where two are equal."""
     names = [run.name for run in runs]
-    names = [
-        f"{run.path.resolve().parent.name}-{n}" if names.count(n) > 1 else n for run, n in zip(runs, names)
+    longer = [
+        f"{run.path.resolve().parent.name}-{name}" if names.count(name) > 1 else name
+        for run, name in zip(runs, names)
     ]
-    return [f"{n}-{i + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+    return [f"{name}-{i}" if longer.count(name) > 1 else name for i, name in enumerate(longer, start=1)]
 
 
 def _splits(run: RunFolder) -> list[str]:
@@ -186,11 +186,9 @@ def overview_rows(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[
 
 def _last_val(run: RunFolder) -> str:
     values = [v for phase in run.phases for v in phase.columns.get("val_accuracy", []) if not math.isnan(v)]
-    return (
-        f"not evaluated yet; validation accuracy after the last epoch {percent(values[-1])} %"
-        if values
-        else ""
-    )
+    if not values:
+        return ""
+    return f"not evaluated yet; validation accuracy after the last epoch {percent(values[-1])} %"
 
 
 def _forest(runs: Sequence[RunFolder], names: Sequence[str], draw: _Drawer) -> Picture | None:
@@ -198,15 +196,13 @@ def _forest(runs: Sequence[RunFolder], names: Sequence[str], draw: _Drawer) -> P
         scored = [(run, name) for run, name in zip(runs, names) if split in _splits(run)]
         if len(scored) < 2:
             continue
-        shared = [
-            view for view in VIEW_LABELS if all(view in run.scores[split]["views"] for run, _ in scored)
-        ]
+        views = [run.scores[split]["views"] for run, _ in scored]
+        view = [view for view in VIEW_LABELS if all(view in held for held in views)][-1]
         rows = [
-            (name, interval_of(run.scores[split]["views"][shared[-1]]["official"]["accuracy"]))
-            for run, name in scored
+            (name, interval_of(held[view]["official"]["accuracy"])) for (_, name), held in zip(scored, views)
         ]
-        label = f"accuracy on {split} (%, {VIEW_LABELS[shared[-1]]}, 95 % bootstrap interval)"
-        return draw("accuracy", label, lambda theme: figures.draw_forest(rows, theme, label), True)
+        label = f"accuracy on {split} (%, {VIEW_LABELS[view]}, 95 % bootstrap interval)"
+        return draw("accuracy", label, partial(figures.draw_forest, rows, xlabel=label), wide=True)
     return None
 
 
@@ -232,8 +228,8 @@ def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[s
             "base": names[0],
             "split": split,
             "view": VIEW_LABELS[view],
-            "difference": f"{100 * result.difference.value:+.2f} "
-            f"[{100 * result.difference.low:+.2f}, {100 * result.difference.high:+.2f}]",
+            "difference": f"{_points(result.difference.value)} "
+            f"[{_points(result.difference.low)}, {_points(result.difference.high)}]",
             "only_a": str(result.only_a),
             "only_b": str(result.only_b),
             "p_value": _p_text(result.p_value),
@@ -241,6 +237,10 @@ def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[s
         }
         for (name, split, view, result), p in zip(found, adjusted)
     ]
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−")
 
 
 def _p_text(p_value: float) -> str:
@@ -305,30 +305,16 @@ def _duration(seconds: float) -> str:
 
 def _curves(run: RunFolder, prefix: str, draw: _Drawer) -> list[Picture]:
     pictures = []
-    for number_, phase in enumerate(run.phases):
-        part = (
-            f"{phase.name}"
-            if [p.name for p in run.phases].count(phase.name) == 1
-            else f"{phase.name}-{number_}"
-        )
+    names = [phase.name for phase in run.phases]
+    for index, phase in enumerate(run.phases, start=1):
+        part = phase.name if names.count(phase.name) == 1 else f"{phase.name}-{index}"
         for quantity in ("loss", "accuracy"):
-            alt = f"{phase.name}: train and val {quantity}"
-            pictures.append(
-                draw(
-                    f"{prefix}{quantity}-{part}",
-                    alt,
-                    lambda theme, p=phase, q=quantity, t=alt: figures.draw_curves(p, q, theme, t),
-                )
-            )
+            title = f"{phase.name}: train and val {quantity}"
+            figure = partial(figures.draw_curves, phase, quantity, title=title)
+            pictures.append(draw(f"{prefix}{quantity}-{part}", title, figure))
     if run.phases:
-        pictures.append(
-            draw(
-                f"{prefix}lr",
-                "Learning rate",
-                lambda theme: figures.draw_learning_rate(run.phases, theme),
-                True,
-            )
-        )
+        figure = partial(figures.draw_learning_rate, run.phases)
+        pictures.append(draw(f"{prefix}lr", "Learning rate", figure, wide=True))
     return pictures
 
 
@@ -351,7 +337,7 @@ def _split_section(run: RunFolder, split: str, prefix: str, draw: _Drawer) -> Sp
         draw(
             f"{prefix}confusion-{split}-{what}",
             f"Confusion matrix on {split}, {what}",
-            lambda theme, n=normalise: figures.draw_confusion(confusion, classes, theme, n),
+            partial(figures.draw_confusion, confusion, classes, normalise=normalise),
         )
         for what, normalise in (("counts", False), ("percent", True))
     ]
@@ -359,7 +345,7 @@ def _split_section(run: RunFolder, split: str, prefix: str, draw: _Drawer) -> Sp
         draw(
             f"{prefix}reliability-{split}",
             f"Reliability on {split}: accuracy against confidence",
-            lambda theme: figures.draw_reliability(reliability, theme),
+            partial(figures.draw_reliability, reliability),
         )
     )
     return SplitSection(
