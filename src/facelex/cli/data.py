@@ -196,7 +196,7 @@ def _shares(text: str) -> tuple[float, float, float]:
         train, val, test = (float(part) for part in text.split(","))
     except ValueError:
         train = val = test = -1.0
-    if min(train, val, test) < 0 or abs(train + val + test - 1) > 1e-6:
+    if min(train, val, test) < 0 or not abs(train + val + test - 1) < 1e-6:
         raise FacelexError(
             f"Expected --split as three shares of train, val and test that sum to 1, such as 0.8,0.1,0.1, "
             f"but got {text!r}."

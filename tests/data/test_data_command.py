@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_fer2013 import faces, ferplus_csv, official_csv, write
+from PIL import Image
+
+from facelex.cli.main import main
+from facelex.data import FaceDataset, load_dataset
+from facelex.data.info import contact_sheet, describe
+from facelex.emotions import EMOTIONS
+
+
+@pytest.fixture(autouse=True)
+def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_prepare_writes_where_fer2013_is_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("fer2013.csv"), official_csv())
+    write(Path("votes.csv"), ferplus_csv())
+    assert main(["data", "prepare", "fer2013.csv", "--ferplus", "votes.csv"]) == 0
+    out = capsys.readouterr()
+    assert "data/fer2013.npz written: FaceDataset(10 train, 2 val, 2 test" in out.out
+    assert "not the complete FER2013" in out.err
+    assert load_dataset("fer2013").votes is not None
+    assert main(["data", "prepare", "fer2013.csv", "--ferplus", "votes.csv"]) == 0
+    assert "data/fer2013.npz is up to date" in capsys.readouterr().out
+
+
+def test_mistake_gives_one_line_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("fer2013.csv"), official_csv().replace("Training", "Practice", 1))
+    assert main(["data", "prepare", "fer2013.csv"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.splitlines()[-1].startswith("facelex: fer2013.csv, row 1 (line 2): expected a Usage")
+    assert "Traceback" not in error
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("split", ["0.8,0.2", "a,b,c", "0.5,0.5,0.5", "1.2,-0.1,-0.1", "nan,0,1"])
+def test_shares_that_are_no_shares_are_refused(split: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("fer2013.csv"), official_csv())
+    assert main(["data", "prepare", "fer2013.csv", "--split", split]) == 2
+    assert "three shares of train, val and test that sum to 1" in capsys.readouterr().err
+
+
+def test_own_classes_and_split_reach_the_reader() -> None:
+    for number, image in enumerate(faces(10)):
+        folder = Path("own", ("bored", "awake")[number % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    command = [
+        "data",
+        "prepare",
+        "own",
+        "-o",
+        "own.npz",
+        "--classes",
+        "bored, awake",
+        "--split",
+        "0.6,0.2,0.2",
+    ]
+    assert main(command) == 0
+    dataset = load_dataset("own.npz")
+    assert dataset.class_names == ("bored", "awake")
+    assert [len(dataset.indices(split)) for split in ("train", "val", "test")] == [6, 2, 2]
+
+
+def crossing() -> FaceDataset:
+    pixels = faces(6)
+    pixels[4], pixels[5], pixels[3] = pixels[0], pixels[3], 7
+    labels = np.array([0, 1, 2, 3, 1, 5])  # the copy of face 0 has another label
+    splits = np.array([0, 0, 1, 1, 2, 2], np.uint8)
+    return FaceDataset.create(pixels, labels, splits, EMOTIONS, "fake")
+
+
+def test_info_counts_copies_contradictions_and_blanks() -> None:
+    found = describe(crossing())
+    assert found.counts["train"] == {**dict.fromkeys(EMOTIONS, 0), "angry": 1, "disgust": 1}
+    assert found.duplicates["test in train"] == 1
+    assert found.duplicates["train in test"] == 1
+    assert found.duplicates["val in train"] == found.duplicates["test in val"] == 0
+    assert (found.duplicate_groups, found.conflicting_groups) == (1, 1)
+    assert found.blank == {"train": 0, "val": 1, "test": 0}
+
+
+def test_info_prints_json_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    crossing().save("faces.npz")
+    assert main(["data", "info", "faces.npz", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["duplicates"]["test in train"] == 1
+    assert main(["data", "info", "faces.npz"]) == 0
+    table = capsys.readouterr().out
+    assert "val in train 0; test in train 1; test in val 0" in table
+    assert "surprise" in table
+
+
+def test_info_without_a_dataset_says_what_to_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "info"]) == 2
+    assert "There is no dataset at data/fer2013.npz; make it with" in capsys.readouterr().err
+
+
+def test_contact_sheet_has_a_row_for_each_class() -> None:
+    assert main(["data", "info", "sketch:70", "--sheet", "sheet.png"]) == 0
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size == (90 + 12 * 96, 7 * 96)
+        assert sheet.format == "PNG"
+
+
+def test_contact_sheet_shows_pictures_of_the_class_named() -> None:
+    pixels = np.repeat(np.arange(7, dtype=np.uint8) * 30, 3)[:, None, None] * np.ones((48, 48), np.uint8)
+    dataset = FaceDataset.create(pixels, np.repeat(np.arange(7), 3), np.zeros(21, np.uint8), EMOTIONS, "flat")
+    sheet = np.asarray(contact_sheet(dataset, columns=3))
+    for row in range(7):
+        assert (sheet[row * 96 : row * 96 + 96, 90:] == row * 30).all()
+
+
+def test_sketch_writes_the_faces_that_the_name_gives() -> None:
+    assert main(["data", "sketch", "-o", "drawn.npz", "--count", "21", "--sheet", "drawn.png"]) == 0
+    assert load_dataset("drawn.npz").fingerprint == load_dataset("sketch:21").fingerprint
+    assert Path("drawn.png").stat().st_size > 1000
+
+
+def test_download_says_the_next_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("facelex.data.download.download_fer2013", lambda: tmp_path / "with space")
+    assert main(["data", "download"]) == 0
+    assert f"facelex data prepare '{tmp_path}/with space'" in capsys.readouterr().out

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_fer2013 import faces
+from PIL import Image
+
+from facelex.data.folder import AUTO, read_folder
+from facelex.data.pictures import UnreadableImageError, read_grey
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+
+
+def put(path: Path, image: np.ndarray | None = None, **save: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if image is None:
+        image = faces(1, seed=zlib.crc32(path.name.encode()))[0]
+    Image.fromarray(image).save(path, **save)
+    return path
+
+
+def counts(dataset) -> dict[str, int]:
+    return {split: len(dataset.indices(split)) for split in ("train", "val", "test")}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_kaggle_layout_parts_its_test_folder_by_file_name(tmp_path: Path, ending: str) -> None:
+    for number, name in enumerate(EMOTIONS):
+        put(tmp_path / "train" / name / f"Training_{number}.{ending}")
+        put(tmp_path / "test" / name / f"PublicTest_{number}.{ending}")
+        put(tmp_path / "test" / name / f"PrivateTest_{number}.{ending}")
+        put(tmp_path / "test" / name / f"PrivateTest_{number + 10}.{ending}")
+    dataset, notes = read_folder(tmp_path)
+    assert counts(dataset) == {"train": 7, "val": 7, "test": 14}
+    assert np.bincount(dataset.labels[dataset.indices("val")]).tolist() == [1] * 7
+    assert dataset.class_names == EMOTIONS
+    assert notes == []
+
+
+def test_png_pixels_and_labels_survive_unchanged(tmp_path: Path) -> None:
+    images = faces(3)
+    put(tmp_path / "train" / "sad" / "a.png", images[0])
+    put(tmp_path / "val" / "angry" / "b.png", images[1])
+    put(tmp_path / "test" / "neutral" / "c.png", images[2])
+    dataset, _ = read_folder(tmp_path)
+    for name, image in zip(("sad", "angry", "neutral"), images):
+        row = dataset.labels.tolist().index(EMOTIONS.index(name))
+        assert (dataset.pixels[row] == image).all()
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("train", "val", "test"), ("Training", "Validation", "Testing"), ("TRAIN", "valid", "PrivateTest")],
+)
+def test_split_folders_are_known_by_their_usual_names(
+    tmp_path: Path, train: str, val: str, test: str
+) -> None:
+    for split, count in ((train, 3), (val, 2), (test, 1)):
+        for number in range(count):
+            put(tmp_path / split / "happy" / f"{number}.png")
+    assert counts(read_folder(tmp_path)[0]) == {"train": 3, "val": 2, "test": 1}
+
+
+def test_class_folders_are_known_by_other_spellings(tmp_path: Path) -> None:
+    for name in ("Anger", "disgusted", "FEAR", "happiness", "Sadness", "suprise", "calm"):
+        put(tmp_path / "train" / name / "1.png")
+    dataset, _ = read_folder(tmp_path, split=(1.0, 0.0, 0.0))
+    assert sorted(dataset.labels.tolist()) == list(range(7))
+
+
+def test_unknown_class_is_named_with_the_nearest_known_one_and_the_remedy(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "happy" / "1.png")
+    put(tmp_path / "train" / "hapyp" / "2.png")
+    with pytest.raises(FacelexError, match=r"class folder 'hapyp' .*Did you mean 'happy'\?.*--classes auto"):
+        read_folder(tmp_path)
+
+
+def test_own_classes_give_their_own_label_order(tmp_path: Path) -> None:
+    put(tmp_path / "bored" / "1.png")
+    put(tmp_path / "awake" / "2.png")
+    dataset, _ = read_folder(tmp_path, classes=("bored", "awake"), split=(1.0, 0.0, 0.0))
+    assert dataset.class_names == ("bored", "awake")
+    assert sorted(dataset.labels.tolist()) == [0, 1]
+    assert read_folder(tmp_path, classes=AUTO)[0].class_names == ("awake", "bored")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("bored", "sleepy"), "of the class 'sleepy'"),
+        (("bored", "bored"), "different class names"),
+        (("sleepy",), "Unknown class folder 'bored'"),
+    ],
+)
+def test_own_classes_that_do_not_fit_the_folders_are_refused(
+    tmp_path: Path, classes: tuple[str, ...], message: str
+) -> None:
+    put(tmp_path / "bored" / "1.png")
+    with pytest.raises(FacelexError, match=message):
+        read_folder(tmp_path, classes=classes)
+
+
+def test_folder_without_splits_is_shared_out_by_class_and_says_so(tmp_path: Path) -> None:
+    for name in ("happy", "sad"):
+        for number in range(20):
+            put(tmp_path / name / f"{number}.png", faces(1, seed=number + 100 * len(name))[0])
+    dataset, notes = read_folder(tmp_path, seed=3)
+    assert counts(dataset) == {"train": 32, "val": 4, "test": 4}
+    assert np.bincount(dataset.labels[dataset.indices("test")], minlength=7).tolist() == [0, 0, 0, 2, 2, 0, 0]
+    assert any("drawn with seed 3" in note for note in notes)
+    assert (read_folder(tmp_path, seed=3)[0].splits == dataset.splits).all()
+    assert (read_folder(tmp_path, seed=4)[0].splits != dataset.splits).any()
+
+
+def test_everything_can_be_test_to_evaluate_on_own_pictures(tmp_path: Path) -> None:
+    put(tmp_path / "happy" / "1.png")
+    put(tmp_path / "sad" / "2.png")
+    assert counts(read_folder(tmp_path, split=(0.0, 0.0, 1.0))[0]) == {"train": 0, "val": 0, "test": 2}
+
+
+def test_class_folders_of_fer2013_files_are_split_by_file_name(tmp_path: Path) -> None:
+    for number, usage in enumerate(("Training", "PublicTest", "PrivateTest", "PrivateTest")):
+        put(tmp_path / "happy" / f"{usage}_{number}.jpg")
+    dataset, notes = read_folder(tmp_path)
+    assert counts(dataset) == {"train": 1, "val": 1, "test": 2}
+    assert "The splits are those of FER2013's file names." in notes
+
+
+def test_own_split_folders_count_for_more_than_fer2013_file_names(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "happy" / "PublicTest_1.jpg")
+    put(tmp_path / "val" / "happy" / "Training_2.jpg")
+    put(tmp_path / "test" / "happy" / "PublicTest_3.jpg")
+    assert counts(read_folder(tmp_path)[0]) == {"train": 1, "val": 1, "test": 1}
+
+
+def test_missing_val_is_set_aside_from_train_and_said(tmp_path: Path) -> None:
+    for number in range(18):
+        put(tmp_path / "train" / "happy" / f"{number}.png", faces(1, seed=number)[0])
+    put(tmp_path / "test" / "happy" / "t.png")
+    dataset, notes = read_folder(tmp_path)
+    assert counts(dataset) == {"train": 16, "val": 2, "test": 1}
+    assert any("no val folder, so 2 of train" in note for note in notes)
+
+
+def test_single_folder_in_between_is_stepped_into(tmp_path: Path) -> None:
+    put(tmp_path / "archive" / "fer2013" / "train" / "happy" / "1.png")
+    put(tmp_path / "archive" / "fer2013" / "test" / "happy" / "2.png")
+    dataset, _ = read_folder(tmp_path, split=(1.0, 0.0, 0.0))
+    assert counts(dataset) == {"train": 1, "val": 0, "test": 1}
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "happy" / "1.png")
+    put(tmp_path / "train" / "loose.png")
+    put(tmp_path / "extra" / "happy" / "2.png")
+    (tmp_path / "train" / "happy" / "notes.heic").write_bytes(b"x")
+    (tmp_path / "train" / "happy" / ".DS_Store").write_bytes(b"x")
+    _, notes = read_folder(tmp_path)
+    assert "Left out: 1 .heic files, 1 images in extra/, 1 images in train/." in notes
+
+
+@pytest.mark.parametrize("content", ["nothing", "loose images", "text"])
+def test_folder_without_labelled_images_is_refused(tmp_path: Path, content: str) -> None:
+    if content == "loose images":
+        put(tmp_path / "1.png")
+    elif content == "text":
+        (tmp_path / "happy").mkdir()
+        (tmp_path / "happy" / "1.txt").write_text("x")
+    with pytest.raises(FacelexError, match=r"no images in class folders in .*expected split/class/image"):
+        read_folder(tmp_path)
+
+
+def folder_with_bad_images(tmp_path: Path) -> Path:
+    for number in range(4):
+        put(tmp_path / "train" / "happy" / f"{number}.jpg", faces(1, seed=number)[0])
+    data = (tmp_path / "train" / "happy" / "0.jpg").read_bytes()
+    (tmp_path / "train" / "happy" / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "train" / "happy" / "text.jpg").write_text("no picture")
+    (tmp_path / "train" / "happy" / "empty.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_corrupt_images_among_good_ones_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        FacelexError, match=r"3 images: .*cut.jpg \(.*truncated.*empty.png.*text.jpg.*--skip-bad"
+    ):
+        read_folder(folder_with_bad_images(tmp_path))
+
+
+def test_corrupt_images_are_skipped_and_named_on_request(tmp_path: Path) -> None:
+    dataset, notes = read_folder(folder_with_bad_images(tmp_path), skip_bad=True, split=(1.0, 0.0, 0.0))
+    assert len(dataset) == 4
+    assert {image.tobytes() for image in dataset.pixels} == {
+        read_grey(tmp_path / "train" / "happy" / f"{number}.jpg", 48).tobytes() for number in range(4)
+    }
+    assert any("cut.jpg" in note and "left out" in note for note in notes)
+
+
+def test_only_corrupt_images_are_refused_even_when_skipping(tmp_path: Path) -> None:
+    (tmp_path / "happy").mkdir()
+    (tmp_path / "happy" / "1.jpg").write_text("no picture")
+    with pytest.raises(FacelexError, match="None of the 1 images"):
+        read_folder(tmp_path, skip_bad=True)
+
+
+def test_link_to_nowhere_counts_as_a_bad_image(tmp_path: Path) -> None:
+    put(tmp_path / "happy" / "1.png")
+    (tmp_path / "happy" / "2.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(FacelexError, match=r"1 image: happy/2.png"):
+        read_folder(tmp_path)
+
+
+def test_deep_grey_is_scaled_and_not_cut(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 48 * 48).astype(np.uint16).reshape(48, 48)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert (read_grey(tmp_path / "deep.png", 48) == ramp >> 8).all()
+
+
+def test_transparency_is_put_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (48, 48), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_grey(tmp_path / "clear.png", 48) == 255).all()
+
+
+def test_camera_rotation_is_applied(tmp_path: Path) -> None:
+    image = np.zeros((48, 48), np.uint8)
+    image[:8] = 255  # a bright bar at the top; the tag says it belongs to the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = put(tmp_path / "turned.png", image, exif=exif)
+    assert (read_grey(path, 48) == np.rot90(image, -1)).all()
+
+
+def test_wide_photo_is_cropped_to_its_middle_square(tmp_path: Path) -> None:
+    image = np.zeros((96, 288), np.uint8)
+    image[:, 96:192] = 200
+    put(tmp_path / "wide.png", image)
+    assert (read_grey(tmp_path / "wide.png", 48)[:, 3:-3] >= 199).all()
+
+
+def test_bomb_is_refused_without_being_decoded(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    path = tmp_path / "bomb.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
+    with pytest.raises(UnreadableImageError, match="too many pixels"):
+        read_grey(path, 48)

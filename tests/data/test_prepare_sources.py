@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_fer2013 import faces, ferplus_csv, official_csv, write
+from PIL import Image
+
+import facelex.data.prepare as module
+from facelex.data import FaceDataset
+from facelex.data.prepare import PrepareOptions, prepare
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write(tmp_path / "fer2013.csv", official_csv())
+
+
+@pytest.fixture
+def votes(tmp_path: Path) -> Path:
+    return write(tmp_path / "fer2013new.csv", ferplus_csv())
+
+
+def image_folder(root: Path) -> Path:
+    for number, image in enumerate(faces(3)):
+        folder = root / ("train", "val", "test")[number] / "happy"
+        folder.mkdir(parents=True)
+        Image.fromarray(image).save(folder / "1.png")
+    return root
+
+
+def test_csv_and_votes_become_one_file(tmp_path: Path, source: Path, votes: Path) -> None:
+    output = tmp_path / "out" / "faces.npz"
+    prepared = prepare(source, output, PrepareOptions(ferplus=votes))
+    dataset = FaceDataset.load(output)
+    assert (dataset.pixels == faces(14)).all()
+    assert dataset.votes is not None
+    assert dataset.votes.sum(axis=1).tolist() == [10] * 14
+    assert (dataset.class_names, dataset.source) == (
+        EMOTIONS,
+        "FER2013 from fer2013.csv, FER+ from fer2013new.csv",
+    )
+    assert not prepared.reused
+    assert any(
+        "not the complete FER2013 (35,887 faces): it has 10 train, 2 val, 2 test" in n for n in prepared.notes
+    )
+
+
+def test_second_prepare_reads_nothing(
+    tmp_path: Path, source: Path, votes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, options = tmp_path / "faces.npz", PrepareOptions(ferplus=votes)
+    first = prepare(source, output, options)
+    changed = output.stat().st_mtime_ns
+    monkeypatch.setattr(module, "read_fer2013", lambda *_: pytest.fail("read again"))
+    second = prepare(source, output, options)
+    assert second.reused
+    assert second.dataset.fingerprint == first.dataset.fingerprint
+    assert output.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize("change", ["time", "votes", "size", "force", "damage"])
+def test_any_change_is_read_again(tmp_path: Path, source: Path, votes: Path, change: str) -> None:
+    output, options = tmp_path / "faces.npz", PrepareOptions(ferplus=votes)
+    prepare(source, output, options)
+    if change == "time":
+        os.utime(source, ns=(1, 1))
+    elif change == "votes":
+        os.utime(votes, ns=(1, 1))
+    elif change == "size":
+        options = PrepareOptions(ferplus=votes, size=64)
+    elif change == "damage":
+        output.write_bytes(output.read_bytes()[:900])
+    assert not prepare(source, output, options, force=change == "force").reused
+    assert FaceDataset.load(output).pixels.shape[1] == options.size
+
+
+def test_folder_is_read_again_when_an_image_is_added(tmp_path: Path) -> None:
+    root, output = image_folder(tmp_path / "faces"), tmp_path / "faces.npz"
+    assert not prepare(root, output).reused
+    assert prepare(root, output).reused
+    Image.fromarray(faces(1, seed=9)[0]).save(root / "train" / "happy" / "2.png")
+    assert len(prepare(root, output).dataset) == 4
+
+
+def test_cache_inside_its_source_does_not_count_as_a_change(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "faces")
+    prepare(root, root / "faces.npz")
+    assert prepare(root, root / "faces.npz").reused
+
+
+@pytest.mark.parametrize("place", ["fer2013.csv", "icml_face_data.csv", "fer2013/fer2013.csv"])
+def test_csv_is_found_in_a_downloaded_folder(tmp_path: Path, place: str) -> None:
+    write(tmp_path / "download" / place, official_csv())
+    assert len(prepare(tmp_path / "download", tmp_path / "faces.npz").dataset) == 14
+
+
+def test_votes_for_a_folder_of_images_are_refused_with_the_reason(tmp_path: Path, votes: Path) -> None:
+    with pytest.raises(FacelexError, match="joined to the official CSV row by row"):
+        prepare(image_folder(tmp_path / "faces"), tmp_path / "faces.npz", PrepareOptions(ferplus=votes))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (PrepareOptions(size=8), "size from 16 to 512"),
+        (PrepareOptions(seed=-1), "seed of 0 or more"),
+        (PrepareOptions(classes=("a", "b")), "--classes is for folders"),
+        (PrepareOptions(ferplus=Path("nowhere.csv")), "There is no file nowhere.csv"),
+    ],
+)
+def test_wrong_option_is_refused_and_nothing_is_written(
+    tmp_path: Path, source: Path, options: PrepareOptions, message: str
+) -> None:
+    with pytest.raises(FacelexError, match=message):
+        prepare(source, tmp_path / "new" / "faces.npz", options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_missing_source_says_what_can_be_given(tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match=r"no file or folder .*nowhere; give fer2013.csv.*data download"):
+        prepare(tmp_path / "nowhere", tmp_path / "faces.npz")
+
+
+def test_output_of_another_kind_is_refused_before_reading(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(FacelexError, match=r"ends in .npz, but got .*faces.csv"):
+        prepare(source, tmp_path / "faces.csv")
+
+
+def test_prepared_file_as_source_points_to_info(tmp_path: Path, source: Path) -> None:
+    prepare(source, tmp_path / "faces.npz")
+    with pytest.raises(FacelexError, match="facelex data info"):
+        prepare(tmp_path / "faces.npz", tmp_path / "again.npz")
+
+
+def test_failed_prepare_leaves_the_old_file_and_no_other(tmp_path: Path, source: Path) -> None:
+    output = tmp_path / "out" / "faces.npz"
+    before = prepare(source, output).dataset.fingerprint
+    source.write_text(source.read_text()[:30_000])
+    with pytest.raises(FacelexError, match="cut short"):
+        prepare(source, output)
+    assert FaceDataset.load(output).fingerprint == before
+    assert [path.name for path in output.parent.iterdir()] == ["faces.npz"]
+
+
+def test_other_size_scales_the_faces(tmp_path: Path) -> None:
+    ramp = np.repeat(np.arange(48, dtype=np.uint8)[None] * 5, 48, axis=0)
+    text = "emotion,pixels,Usage\n3," + " ".join(map(str, ramp.ravel())) + ",Training\n"
+    pixels = prepare(
+        write(tmp_path / "fer2013.csv", text), tmp_path / "f.npz", PrepareOptions(size=96)
+    ).dataset.pixels
+    assert pixels.shape == (1, 96, 96)
+    assert (np.diff(pixels[0, 5].astype(int)) >= 0).all()
+    assert abs(int(pixels[0, 5, 48]) - int(ramp[0, 24])) <= 3
