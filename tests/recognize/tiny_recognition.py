@@ -19,12 +19,12 @@ from facelex.recognize.detection import Detection
 SIZE, EMBED, WORD, HIDDEN = 48, 6, 5, 8
 
 
-def word_arrays(seed: int = 0) -> dict[str, NDArray[np.float32]]:
+def word_arrays(seed: int = 0, width: int = WORD) -> dict[str, NDArray[np.float32]]:
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(EMBED, EMBED)) * 0.2
     arrays = {
-        "text_center": rng.normal(size=WORD) * 0.1,
-        "text_weight1": rng.normal(size=(HIDDEN, WORD)),
+        "text_center": rng.normal(size=width) * 0.1,
+        "text_weight1": rng.normal(size=(HIDDEN, width)),
         "text_bias1": rng.normal(size=HIDDEN) * 0.1,
         "text_weight2": rng.normal(size=(EMBED, HIDDEN)),
         "text_bias2": rng.normal(size=EMBED) * 0.1,

@@ -176,13 +176,15 @@ def _arrange(labels: Sequence[_Label], size: tuple[int, int]) -> list[_Placed]:
     order = sorted(range(len(labels)), key=lambda i: -_area(boxes[i]))
     pills: dict[int, Rectangle | None] = {}
     for i in order:
-        others = boxes[:i] + boxes[i + 1 :] + [pill for pill in pills.values() if pill is not None]
+        others = np.array(boxes[:i] + boxes[i + 1 :] + [pill for pill in pills.values() if pill is not None])
         best = min(_pill_places(labels[i], size), key=lambda place: _overlap(place, others))
         pills[i] = best if _overlap(best, others) < MOST_OVERLAP * _area(best) else None
     taken = boxes + [pill for pill in pills.values() if pill is not None]
     placed = {}
     for i in order:
-        placed[i] = _place_chart(labels[i], pills[i], taken, boxes[:i] + boxes[i + 1 :], size)
+        placed[i] = _place_chart(
+            labels[i], pills[i], np.array(taken), np.array(boxes[:i] + boxes[i + 1 :]), size
+        )
         taken += [chart for chart in (placed[i].chart,) if chart is not None]
     return [placed[i] for i in range(len(labels))]
 
@@ -190,8 +192,8 @@ def _arrange(labels: Sequence[_Label], size: tuple[int, int]) -> list[_Placed]:
 def _place_chart(
     label: _Label,
     pill: Rectangle | None,
-    taken: Sequence[Rectangle],
-    other_faces: Sequence[Rectangle],
+    taken: NDArray[np.float64],
+    other_faces: NDArray[np.float64],
     size: tuple[int, int],
 ) -> _Placed:
     for unit in (scale * label.unit for scale in CHART_SCALES):
@@ -242,10 +244,12 @@ def _area(box: Rectangle) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
-def _overlap(box: Rectangle, others: Sequence[Rectangle]) -> float:
-    return sum(
-        _area((max(box[0], o[0]), max(box[1], o[1]), min(box[2], o[2]), min(box[3], o[3]))) for o in others
-    )
+def _overlap(box: Rectangle, others: Sequence[Rectangle] | NDArray[np.float64]) -> float:
+    """Return the area that ``box`` shares with other rectangles, ``(N, 4)``."""
+    left, top, right, bottom = np.asarray(others, np.float64).reshape(-1, 4).T
+    width = np.minimum(box[2], right) - np.maximum(box[0], left)
+    height = np.minimum(box[3], bottom) - np.maximum(box[1], top)
+    return float((width.clip(min=0) * height.clip(min=0)).sum())
 
 
 def _paint(picture: Image.Image, layout: Sequence[_Placed]) -> Image.Image:

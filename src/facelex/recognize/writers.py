@@ -31,7 +31,7 @@ class Writer(Protocol):
 
 
 class JsonWriter:
-    """A JSON list with one object an image, each on its own lines as soon as it is known."""
+    """A JSON list with one object an image, each on its own line as soon as it is known."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -40,7 +40,7 @@ class JsonWriter:
 
     def write(self, result: ImageResult) -> None:
         """Add one object: ``{"source", "width", "height", "faces"}`` or ``{"source", "error"}``."""
-        text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+        text = json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False)
         self._stream.write(("," if self._count else "") + "\n" + text)
         self._count += 1
 

@@ -1,0 +1,215 @@
+"""``facelex predict``: emotions of the faces in photos, folders, videos or a webcam."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from facelex.errors import FacelexError
+
+if TYPE_CHECKING:
+    from facelex.recognize.recognizer import Recognizer
+    from facelex.recognize.results import ImageResult
+
+app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
+
+Format = Literal["table", "json", "csv", "parquet"]
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts"}
+)
+PROGRESS_FROM = 5
+"""Pictures from which a progress bar is worth its lines."""
+
+flag = Parameter(negative="", show_default=False)
+
+
+@app.default
+def predict(
+    *inputs: str,
+    words: str | None = None,
+    format: Format | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    annotate: Path | None = None,
+    detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
+    redact: Annotated[bool, flag] = False,
+    redact_style: Literal["blur", "pixelate"] = "blur",
+    model: str | None = None,
+    detector: str = "auto",
+    detector_model: Path | None = None,
+    flip: Annotated[bool, Parameter(negative="--no-flip", show_default=False)] = True,
+    unsure_below: float | None = None,
+    threads: int | None = None,
+    recursive: Annotated[bool, Parameter(alias="-r", negative="", show_default=False)] = False,
+) -> int:
+    """Find faces and say which emotion each shows.
+
+    A file that cannot be read is reported beside the results of the others, and the exit code is 1.
+
+    Parameters
+    ----------
+    inputs
+        Pictures, folders, globs in quotes, http(s):// addresses, or one video file or webcam:0.
+    words
+        Words and phrases to score as well: "bored, proud, barely hidden anger".
+    format
+        table, json, csv or parquet; by default what the output's suffix says, else a table.
+    output
+        Write to this file instead of the screen.
+    annotate
+        Write each picture with its faces marked into this folder, as NAME-faces.jpg or .png.
+    detect
+        --no-detect: the pictures are face crops already.
+    redact
+        Make the faces in every picture written unrecognisable.
+    redact_style
+        How: blurred or in large squares.
+    model
+        An exported model.onnx, or hf:owner/name; the shipped model by default.
+    detector
+        Face detector: auto, centerface, dlib, yunet or none.
+    detector_model
+        The detector's own ONNX file (yunet needs one).
+    flip
+        --no-flip: do not average each face with its mirror image; twice as quick.
+    unsure_below
+        Mark faces as unsure whose best probability is lower; by default the model's own threshold.
+    threads
+        Threads of the network; by default the physical cores.
+    recursive
+        Look into the folders' folders too.
+    """
+    if not inputs:
+        raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
+    if redact and annotate is None:
+        raise FacelexError(
+            "Expected --annotate DIR with --redact, which concerns the pictures written there."
+        )
+    style = redact_style if redact else None
+    kind = format or _format_of(output)
+    create = partial(
+        _create_recognizer, model, detector if detect else "none", detector_model, flip, unsure_below, threads
+    )
+    if any(is_video(item) for item in inputs):
+        return _predict_video(
+            inputs, create, words=words, format=kind, output=output, annotate=annotate, redact=style
+        )
+    sources = _find(inputs, recursive=recursive)
+    _check_output(output, sources)
+    recognizer = create()
+    from facelex.recognize.annotated import AnnotatedFolder
+    from facelex.recognize.words import parse_words
+    from facelex.recognize.writers import open_writer
+
+    if isinstance(sys.stdout, TextIOWrapper):  # file names need not be valid Unicode, nor the screen UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
+    results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
+    target = sys.stdout if output is None else output
+    failed = 0
+    with open_writer(kind, target, classes=recognizer.classes, words=parse_words(words)) as writer:
+        folder = None if annotate is None else AnnotatedFolder(annotate, sources, redact=style)
+        for result in _with_progress(results, len(sources), quiet=output is None and kind != "table"):
+            writer.write(result)
+            if result.error is not None:
+                failed += 1
+                if not (kind == "table" and output is None):
+                    print(f"facelex: {result.error}", file=sys.stderr)
+            elif folder is not None:
+                folder.save(result)
+    return 1 if failed else 0
+
+
+def is_video(item: str) -> bool:
+    """Return whether an input is a video file by its suffix, or a webcam."""
+    return item.startswith("webcam:") or Path(item).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **options: Any) -> int:
+    """Hand one video or webcam to the video room: the only place where ``predict`` calls it."""
+    if len(inputs) > 1:
+        raise FacelexError(
+            f"Expected one video at a time, but got {len(inputs)} inputs. Give each its own call."
+        )
+    from facelex.recognize.video import predict_video
+
+    return predict_video(inputs[0], create(), **options)
+
+
+def _create_recognizer(
+    model: str | None,
+    detector: str,
+    detector_model: Path | None,
+    flip: bool,
+    unsure_below: float | None,
+    threads: int | None,
+) -> Recognizer:
+    from facelex.recognize.faces import create_detector
+    from facelex.recognize.recognizer import Recognizer
+
+    found = create_detector(detector, detector_model)
+    return Recognizer(model, detector=found, flip=flip, unsure_below=unsure_below, threads=threads)
+
+
+def _format_of(output: Path | None) -> Format:
+    """Return the format that a file's suffix names; a table for the screen and for any other suffix."""
+    suffix = "" if output is None else output.suffix.lower()
+    named: dict[str, Format] = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+    return named.get(suffix, "table")
+
+
+def _find(inputs: Iterable[str], *, recursive: bool) -> list[str]:
+    from facelex.recognize.sources import find_images, is_url
+
+    sources = find_images(inputs, recursive=recursive)
+    if not any(is_url(source) or os.path.lexists(source) for source in sources):
+        named = ", ".join(map(repr, sources[:3])) + (", ..." if len(sources) > 3 else "")
+        raise FacelexError(f"No such file: {named}. Check the path.")
+    return sources
+
+
+def _check_output(output: Path | None, sources: list[str]) -> None:
+    """Refuse an output that would replace an input or be taken for a picture."""
+    if output is None:
+        return
+    from facelex.recognize.sources import IMAGE_SUFFIXES
+
+    given = {os.path.realpath(source) for source in sources}
+    if os.path.realpath(output) in given or output.suffix.lower() in IMAGE_SUFFIXES:
+        raise FacelexError(
+            f"Expected a file for the results such as faces.csv, but got the picture {str(output)!r}. "
+            "For annotated pictures use --annotate DIR."
+        )
+    if output.is_dir():
+        raise FacelexError(
+            f"Expected a file for the results such as faces.csv, but {str(output)!r} is a folder."
+        )
+
+
+def _with_progress(results: Iterator[ImageResult], total: int, *, quiet: bool) -> Iterator[ImageResult]:
+    """Pass results on and show their number on stderr if a person is there to see it."""
+    crossed = quiet and sys.stdout.isatty()  # rows on the same screen would cross the bar
+    if total < PROGRESS_FROM or crossed or not sys.stderr.isatty():
+        yield from results
+        return
+    with _bar(total) as advance:
+        for result in results:
+            yield result
+            advance()
+
+
+@contextmanager
+def _bar(total: int) -> Iterator:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("Reading pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,83 @@
+"""A folder of annotated pictures: names that never meet an input or each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from PIL import Image
+
+from facelex.errors import FacelexError
+from facelex.recognize.drawing import annotate
+from facelex.recognize.results import ImageResult
+from facelex.recognize.sources import is_url
+
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+
+
+class AnnotatedFolder:
+    """Writes ``NAME-faces.jpg`` (``.png`` for what was no JPEG) for each picture."""
+
+    def __init__(self, folder: Path, inputs: Iterable[str], *, redact: str | None = None) -> None:
+        """Create the folder if need be.
+
+        Args:
+            folder: Where the pictures go.
+            inputs: Paths that must stay as they are.
+            redact: ``"blur"`` or ``"pixelate"`` to make the faces unrecognisable.
+
+        Raises:
+            FacelexError: If the folder cannot be created.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FacelexError(
+                f"Could not create the folder {str(folder)!r}: {error.strerror}. Choose another place."
+            ) from error
+        self.folder = folder
+        self._redact = redact
+        # compared without case: on some file systems a.png and A.png are one file
+        self._taken = {os.path.realpath(path).casefold() for path in inputs if not is_url(path)}
+
+    def save(self, result: ImageResult) -> Path:
+        """Draw one result, made with ``keep_images=True``, and return the file.
+
+        Raises:
+            FacelexError: If the file cannot be written.
+        """
+        assert result.image is not None
+        path = self._free_path(result.source)
+        picture = annotate(result.image, result.faces, redact=self._redact)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            _encode(picture, part, path.suffix)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise FacelexError(f"Could not write {str(path)!r}: {error.strerror or error}.") from error
+        return path
+
+    def _free_path(self, source: str) -> Path:
+        name = Path(unquote(urlsplit(source).path) if is_url(source) else source)
+        suffix = ".jpg" if name.suffix.lower() in JPEG_SUFFIXES else ".png"
+        stem = (name.stem or "picture")[:120]
+        count = 1
+        while True:
+            number = "" if count == 1 else f"-{count}"
+            path = self.folder / f"{stem}-faces{number}{suffix}"
+            key = os.path.realpath(path).casefold()
+            if key not in self._taken:
+                self._taken.add(key)
+                return path
+            count += 1
+
+
+def _encode(picture: Image.Image, path: Path, suffix: str) -> None:
+    # written from pixels alone: no EXIF position or thumbnail of the original comes along
+    if suffix == ".jpg":
+        picture.save(path, "JPEG", quality=92, subsampling=0)
+    else:
+        picture.save(path, "PNG")

@@ -1,0 +1,194 @@
+"""Annotated pictures and redaction."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+from facelex.recognize import drawing
+from facelex.recognize.annotated import AnnotatedFolder
+from facelex.recognize.drawing import annotate, colour_of
+from facelex.recognize.redaction import redact_faces
+from facelex.recognize.results import Face, ImageResult
+
+
+def face(box, emotion="happy", share=0.9, *, unsure=False, words=None, classes=EMOTIONS) -> Face:
+    rest = (1 - share) / (len(classes) - 1) if len(classes) > 1 else 0
+    return Face(
+        box, 0.9, emotion, {name: share if name == emotion else rest for name in classes}, unsure, words or {}
+    )
+
+
+def layout(faces, size):
+    labels = [drawing._plan(item, 1.0, size, "") for item in faces]
+    return drawing._arrange(labels, size)
+
+
+def rgb(colour: str) -> np.ndarray:
+    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+
+
+def nearest(pixels: np.ndarray, colour: str) -> float:
+    return float(np.abs(pixels.reshape(-1, 3).astype(int) - rgb(colour)).max(axis=1).min())
+
+
+@pytest.mark.parametrize("background", [0, 128, 255])
+def test_the_box_shows_in_the_emotions_colour_on_any_background(background):
+    image = np.full((400, 600, 3), background, np.uint8)
+    for emotion in EMOTIONS:
+        drawn = np.asarray(annotate(image, [face((200, 100, 120, 150), emotion)]))
+        assert drawn.shape == image.shape
+        left_edge = drawn[150:220, 196:206]
+        assert nearest(left_edge, colour_of(emotion)) < 12
+        assert (drawn[380:] == background).all()
+        assert (image == background).all()
+
+
+def test_unsure_faces_have_a_broken_outline_and_a_question_mark():
+    image = np.full((400, 600, 3), 255, np.uint8)
+    sure = np.asarray(annotate(image, [face((200, 100, 120, 150), "sad", 0.3)]))
+    unsure = np.asarray(annotate(image, [face((200, 100, 120, 150), "sad", 0.3, unsure=True)]))
+    column = slice(120, 230), slice(199, 203)
+
+    def share(drawn: np.ndarray) -> float:
+        close = np.abs(drawn[column].astype(int) - rgb(colour_of("sad"))).max(axis=2) < 40
+        return close.any(axis=1).mean()
+
+    assert share(sure) == 1.0
+    assert 0.3 < share(unsure) < 0.9
+    assert drawing._plan(face((0, 0, 99, 99), unsure=True), 1.0, (600, 400), "").text == "happy? 90%"
+
+
+def test_labels_and_charts_of_a_group_do_not_overlap_any_face():
+    faces = [face((100 + 300 * i, 200 + 60 * (i % 2), 120, 150), EMOTIONS[i]) for i in range(5)]
+    placed = layout(faces, (1700, 900))
+    rectangles = (
+        [item.chart for item in placed] + [item.pill for item in placed] + [item.label.box for item in placed]
+    )
+    assert None not in rectangles
+    for one, other in itertools.combinations(rectangles, 2):
+        assert drawing._overlap(one, [other]) < 1
+    for left, top, right, bottom in rectangles:
+        assert left >= 0
+        assert top >= 0
+        assert right <= 1700
+        assert bottom <= 900
+
+
+def test_a_crowd_loses_charts_before_faces_are_covered():
+    faces = [face((10 + 60 * (i % 20), 10 + 70 * (i // 20), 44, 52), EMOTIONS[i % 7]) for i in range(200)]
+    placed = layout(faces, (1220, 720))
+    boxes = [item.label.box for item in placed]
+    for i, item in enumerate(placed):
+        others = boxes[:i] + boxes[i + 1 :]
+        if item.chart is not None:
+            assert drawing._overlap(item.chart, boxes) < 1
+        if item.pill is not None:
+            assert drawing._overlap(item.pill, others) < drawing.MOST_OVERLAP * drawing._area(item.pill)
+
+
+def test_text_grows_with_picture_and_face():
+    sizes = [drawing._plan(face((0, 0, w / 4, w / 4)), 1.0, (w, w), "").font.size for w in (300, 1000, 4000)]
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_small_crops_are_enlarged_and_get_a_strip_for_their_chart():
+    crop = np.zeros((48, 48, 3), np.uint8)
+    drawn = annotate(crop, [face((0, 0, 48, 48), words={"proud": 0.9})])
+    assert drawn.height == 480
+    assert drawn.width > 480
+    assert annotate(crop, [face((0, 0, 48, 48))], keep_size=True).size == (48, 48)
+
+
+def test_no_faces_leave_the_picture_as_it_is():
+    image = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(annotate(image, [])), image)
+
+
+@pytest.mark.parametrize(
+    "box", [(-50, -50, 40, 40), (900, 900, 50, 50), (10, 10, 0, 0), (-20, -20, 900, 900), (1, 1, 2, 1)]
+)
+def test_boxes_at_and_past_the_edge_are_drawn_without_fault(box):
+    for unsure in (False, True):
+        annotate(np.zeros((500, 500, 3), np.uint8), [face(box, unsure=unsure)] * 2, redact="blur")
+
+
+def test_classes_and_words_of_any_name_are_drawn():
+    classes = ("contempt", "x" * 80, "боль")
+    annotate(
+        np.zeros((500, 500, 3), np.uint8),
+        [face((100, 100, 90, 90), "боль", 0.5, words={"ß" * 90: 1.0}, classes=classes)],
+    )
+    assert len({colour_of(name, classes) for name in classes}) == 3
+    annotate(np.zeros((9, 3000, 3), np.uint8), [face((100, 0, 9, 9), "only", 1.0, classes=("only",))])
+
+
+@pytest.mark.parametrize("style", ["blur", "pixelate"])
+def test_redaction_leaves_nothing_of_the_box_but_averages(style):
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    box = (60.0, 50.0, 80.0, 100.0)
+    hidden = redact_faces(image, [box], style)
+    inside = np.s_[50:150, 60:140]
+    assert np.corrcoef(hidden[inside].ravel(), image[inside].ravel())[0, 1] < 0.15
+    assert np.unique(hidden[inside].reshape(-1, 3), axis=0).shape[0] < (100 if style == "pixelate" else 8000)
+    np.testing.assert_array_equal(hidden[:20], image[:20])
+    np.testing.assert_array_equal(hidden[:, 180:], image[:, 180:])
+    # what the averages do not hold is gone: two pictures with equal averages become one
+    other = image.copy()
+    other[inside] = image[inside].mean()
+    assert np.abs(redact_faces(other, [box], style)[inside].astype(int) - hidden[inside]).mean() < 16
+
+
+def test_annotated_pictures_can_be_redacted():
+    image = np.random.default_rng(2).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    item = face((150.0, 150.0, 200.0, 200.0))
+    inside = np.s_[200:300, 200:300]
+    drawn = np.asarray(annotate(image, [item], redact="pixelate"))
+    assert np.corrcoef(drawn[inside].ravel(), image[inside].ravel())[0, 1] < 0.15
+    with pytest.raises(FacelexError, match="Did you mean 'blur'"):
+        annotate(image, [item], redact="blurr")
+
+
+def test_pictures_of_one_name_get_files_of_their_own_and_inputs_stay(tmp_path):
+    image = np.zeros((60, 60, 3), np.uint8)
+    mine = tmp_path / "a-faces.png"
+    mine.write_bytes(b"an input")
+    folder = AnnotatedFolder(tmp_path, [str(mine)])
+    sources = ["x/a.png", "y/a.png", "A.webp", "a.jpg", "https://example.org/p/a%20b.jpeg?size=9", "array 3"]
+    files = [folder.save(ImageResult(source, 60, 60, image=image)).name for source in sources]
+    assert files == [
+        "a-faces-2.png",
+        "a-faces-3.png",
+        "A-faces-4.png",
+        "a-faces.jpg",
+        "a b-faces.jpg",
+        "array 3-faces.png",
+    ]
+    assert mine.read_bytes() == b"an input"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*files, mine.name])
+    assert Image.open(tmp_path / "a-faces-2.png").size == (480, 480)
+
+
+def test_a_link_to_an_input_is_not_written_through(tmp_path):
+    original = tmp_path / "original.png"
+    original.write_bytes(b"an input")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a-faces.png").symlink_to(original)
+    folder = AnnotatedFolder(tmp_path / "out", [str(original)])
+    assert (
+        folder.save(ImageResult("a.png", 60, 60, image=np.zeros((60, 60, 3), np.uint8))).name
+        == "a-faces-2.png"
+    )
+    assert original.read_bytes() == b"an input"
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FacelexError, match="Could not create"):
+        AnnotatedFolder(tmp_path / "file" / "out", [])

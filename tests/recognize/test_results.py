@@ -1,0 +1,181 @@
+"""Results: the JSON layout scripts depend on, tidy tables, files that are whole or absent."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+from facelex.recognize import writers
+from facelex.recognize.results import Face, ImageResult, to_frame
+from facelex.recognize.writers import open_writer
+
+PROBABILITIES = dict(zip(EMOTIONS, (0.01, 0.02, 0.03, 0.8, 0.04, 0.05, 0.05)))
+FACE = Face(
+    (1.25, -2.0, 30.0, 40.5),
+    0.91234567,
+    "happy",
+    PROBABILITIES,
+    False,
+    {"proud": 0.75},
+    np.ones(3, np.float32),
+)
+RESULTS = [
+    ImageResult("one.jpg", 640, 480, (FACE, FACE)),
+    ImageResult("empty.jpg", 64, 48),
+    ImageResult("bad.jpg", error="Could not decode 'bad.jpg'."),
+]
+
+
+def written(kind: str, results=RESULTS, words=("proud",)) -> str:
+    stream = io.StringIO()
+    with open_writer(kind, stream, classes=EMOTIONS, words=words) as writer:
+        for result in results:
+            writer.write(result)
+    return stream.getvalue()
+
+
+def test_json_has_the_published_layout():
+    one, empty, bad = json.loads(written("json"))
+    assert list(one) == ["source", "width", "height", "faces"]
+    assert one["faces"][0] == {
+        "box": [1.25, -2.0, 30.0, 40.5],
+        "score": 0.9123,
+        "emotion": "happy",
+        "unsure": False,
+        "probabilities": PROBABILITIES,
+        "words": {"proud": 0.75},
+    }
+    assert list(one["faces"][0]["probabilities"]) == list(EMOTIONS)
+    assert empty == {"source": "empty.jpg", "width": 64, "height": 48, "faces": []}
+    assert bad == {"source": "bad.jpg", "error": "Could not decode 'bad.jpg'."}
+    assert FACE.to_dict(embedding=True)["embedding"] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_json_is_valid_with_any_number_of_images(count):
+    assert len(json.loads(written("json", RESULTS[:count]))) == count
+
+
+def test_json_comes_line_by_line():
+    stream = io.StringIO()
+    with open_writer("json", stream, classes=EMOTIONS) as writer:
+        writer.write(RESULTS[0])
+        assert json.loads(stream.getvalue() + "]")[0]["source"] == "one.jpg"
+        writer.write(RESULTS[2])
+
+
+def test_csv_has_a_row_a_face_and_a_row_an_error():
+    rows = list(csv.DictReader(io.StringIO(written("csv"))))
+    assert [(row["source"], row["face"]) for row in rows] == [
+        ("one.jpg", "0"),
+        ("one.jpg", "1"),
+        ("bad.jpg", ""),
+    ]
+    assert list(rows[0])[:9] == ["source", "face", "x", "y", "width", "height", "score", "emotion", "unsure"]
+    assert list(rows[0])[9:] == [*EMOTIONS, "word:proud", "error"]
+    assert float(rows[0]["happy"]) == 0.8
+    assert rows[0]["error"] == ""
+    assert rows[2]["error"].startswith("Could not decode")
+
+
+def test_parquet_streams_row_groups_with_types(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(writers, "ROWS_PER_GROUP", 4)
+    odd = ImageResult("broken\udcff.jpg", error="gone")
+    path = tmp_path / "faces.parquet"
+    with open_writer("parquet", path, classes=EMOTIONS, words=["proud"]) as writer:
+        for result in [*RESULTS, *RESULTS, odd]:
+            writer.write(result)
+    table = parquet.read_table(path)
+    assert table.num_rows == 7
+    assert parquet.ParquetFile(path).num_row_groups == 2
+    assert str(table.schema.field("happy").type) == "double"
+    assert str(table.schema.field("unsure").type) == "bool"
+    assert table.column("face").to_pylist()[:4] == [0, 1, None, 0]
+    assert table.column("source").to_pylist()[-1] == "broken\\udcff.jpg"
+
+
+def test_data_frame_has_the_same_columns_as_csv():
+    pandas = pytest.importorskip("pandas")
+    frame = to_frame(iter(RESULTS))
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame.columns) == written("csv").splitlines()[0].split(",")
+    assert len(frame) == 3
+    assert frame["happy"].max() == 0.8
+    assert len(to_frame([])) == 0
+
+
+def test_table_says_what_a_person_wants_to_know():
+    text = written(
+        "table",
+        [
+            *RESULTS,
+            ImageResult("[red]x.jpg", 9, 9, (FACE.__class__(FACE.box, 1.0, "sad", PROBABILITIES, True),)),
+        ],
+    )
+    assert "happy 80%" in text
+    assert "surprise 5%" in text
+    assert "proud 0.75" in text
+    assert "no face found" in text
+    assert "Could not decode" in text
+    assert "unsure" in text
+    assert "[red]x.jpg" in text
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "faces.json"
+    path.write_text("before")
+
+    def interrupted() -> None:
+        with open_writer("json", path, classes=EMOTIONS) as writer:
+            writer.write(RESULTS[0])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    with open_writer("json", path, classes=EMOTIONS) as writer:
+        writer.write(RESULTS[0])
+    assert json.loads(path.read_text())[0]["source"] == "one.jpg"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_names_that_are_not_unicode_are_written(tmp_path):
+    odd = ImageResult("broken\udcff.jpg", error="gone")
+    for kind in ("json", "csv", "table"):
+        with open_writer(kind, tmp_path / f"faces.{kind}", classes=EMOTIONS) as writer:
+            writer.write(odd)
+        assert "broken\\udcff" in (tmp_path / f"faces.{kind}").read_text()
+    assert json.loads((tmp_path / "faces.json").read_text())[0]["source"] == odd.source
+
+
+def test_wrong_targets_are_refused(tmp_path):
+    for kind, target, message in (
+        ("xml", io.StringIO(), "Unknown format 'xml'"),
+        ("parquet", io.StringIO(), "--output"),
+        ("json", tmp_path / "none" / "faces.json", "Could not write"),
+    ):
+        with pytest.raises(FacelexError, match=message), open_writer(kind, target, classes=EMOTIONS):
+            pass
+
+
+def test_missing_packages_name_their_extra(monkeypatch, tmp_path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(FacelexError, match=r"facelex\[table\]"):
+        to_frame(RESULTS)
+    with (
+        pytest.raises(FacelexError, match=r"facelex\[table\]"),
+        open_writer("parquet", tmp_path / "a.parquet", classes=EMOTIONS),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
