@@ -77,6 +77,9 @@ def read_folder(
         found, labels = [found[row] for row in good], labels[good]
     splits, split_notes = _splits(found, labels, pixels, split, seed)
     notes += split_notes
+    empty = [name for code, name in enumerate(SPLITS) if not np.any(splits == code)]
+    if empty:
+        notes.append(f"No image for the split {' and '.join(empty)}.")
     absent = [name for code, name in enumerate(class_names) if not np.any(labels == code)]
     if absent:
         notes.append(f"No image of: {', '.join(absent)}.")
@@ -240,7 +243,4 @@ def _splits(
             notes.append(
                 f"There is no val folder, so {count:,} of train were set aside as val with seed {seed}."
             )
-    empty = [name for code, name in enumerate(SPLITS) if not np.any(splits == code)]
-    if empty:
-        notes.append(f"No images for the split {' and '.join(empty)}.")
     return splits, notes
