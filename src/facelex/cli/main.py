@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from facelex import __version__
@@ -25,16 +28,23 @@ VERBS: dict[str, str] = {
     "serve": "Serve predictions over HTTP with a web page.",
 }
 
+DONE, FAILED, USERS_MISTAKE, STOPPED = 0, 1, 2, 130
+# Not bugs of ours, wherever they come from: the disk is full, over quota, read-only or someone else's.
+PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 def create_app() -> App:
-    """Build the command line, each verb a lazily imported ``app`` of ``facelex.cli.<verb>``."""
-    app = App(name="facelex", help=__doc__ and "Facial emotion recognition with word embeddings.",
-              version=__version__)  # fmt: skip
-    from importlib.util import find_spec
-
-    for verb, summary in VERBS.items():
+    """Build the command line: each verb is the lazily imported ``app`` of ``facelex.cli.<verb>``."""
+    app = App(
+        name="facelex",
+        help="Facial emotion recognition with word embeddings.",
+        version=__version__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
+    for place, (verb, summary) in enumerate(VERBS.items()):
         if find_spec(f"facelex.cli.{verb}") is not None:
-            app.command(f"facelex.cli.{verb}:app", name=verb, help=summary)
+            app.command(f"facelex.cli.{verb}:app", name=verb, help=summary, sort_key=place)
     return app
 
 
@@ -42,50 +52,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments without the program's name; ``sys.argv[1:]`` by default.
+        argv: Arguments without the program's name; by default ``sys.argv[1:]``, and the process then exits
+            with the code.
 
     Returns:
-        The exit code: 0 done, 1 some inputs failed or a bug of ours, 2 the user's mistake.
+        The exit code: 0 done, 1 some inputs failed or a bug of ours, 2 the user's mistake, 130 stopped by
+        Ctrl-C.
     """
-    errors = Console(stderr=True)
-    try:
-        result = create_app()(
-            list(sys.argv[1:] if argv is None else argv), exit_on_error=False, result_action="return_value"
-        )
-    except FacelexError as error:
-        errors.print(f"[bold red]facelex:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
-        code = 2
-    except KeyboardInterrupt:
-        errors.print("facelex: stopped by the user.")
-        code = 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader (head, less) has gone
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except Exception as error:
-        code = _unexpected(error, errors)
-    else:
-        code = result if isinstance(result, int) else 0
+    code = run(sys.argv[1:] if argv is None else argv)
     if argv is None:
         sys.exit(code)
     return code
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
+def run(argv: Sequence[str]) -> int:
+    """Call the verb that ``argv`` names and turn whatever escapes it into one message and an exit code."""
+    try:
+        result = create_app()(
+            list(argv),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except (FacelexError, CycloptsError) as error:
+        return _complain(str(error), USERS_MISTAKE)
+    except KeyboardInterrupt:
+        return _complain("stopped by the user.", STOPPED)
+    except BrokenPipeError:  # the reader (head, less) has gone; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else DONE if error.code is None else FAILED
+    except OSError as error:
+        if error.errno not in PLACE_ERRORS:
+            return _bug()
+        return _complain(f"{error.strerror}: {error.filename or 'the output'}.", USERS_MISTAKE)
+    except Exception:
+        return _bug()
+    return result if isinstance(result, int) else DONE
 
-    return escape(text)
+
+def _complain(message: str, code: int) -> int:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("[bold red]facelex:[/]", end=" ")
+    console.print(message.strip(), markup=False)
+    return code
 
 
-def _unexpected(error: Exception, console: Console) -> int:
-    from cyclopts import CycloptsError
-
-    if isinstance(error, CycloptsError):
-        return 2  # cyclopts has printed its own sentence
-    console.print_exception()
-    console.print("facelex: this is a bug of ours; please report it with the lines above.")
-    return 1
+def _bug() -> int:
+    traceback.print_exc()
+    return _complain("this is a bug of ours; please report it with the lines above.", FAILED)
 
 
 if __name__ == "__main__":
