@@ -130,6 +130,12 @@ def test_class_folders_of_fer2013_files_are_split_by_file_name(tmp_path: Path) -
     assert "The splits are those of FER2013's file names." in notes
 
 
+def test_split_without_images_is_said(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "happy" / "1.png")
+    put(tmp_path / "val" / "happy" / "2.png")
+    assert "No image for the split test." in read_folder(tmp_path)[1]
+
+
 def test_own_split_folders_count_for_more_than_fer2013_file_names(tmp_path: Path) -> None:
     put(tmp_path / "train" / "happy" / "PublicTest_1.jpg")
     put(tmp_path / "val" / "happy" / "Training_2.jpg")

@@ -76,6 +76,8 @@ def sketch_dataset(count: int, seed: int = 0, progress: Progress | None = None) 
         pixels[row] = draw_face(EMOTIONS[label], np.random.default_rng((seed, row)))
         if progress and row % 100 == 0:
             progress(row, count)
+    if progress:
+        progress(count, count)
     return FaceDataset.create(pixels, labels, splits, EMOTIONS, f"sketch: {count} drawn faces, seed {seed}")
 
 
