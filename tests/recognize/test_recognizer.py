@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 from tiny_recognition import EMBED, FixedDetector, TinyVocabulary, word_arrays, write_model
 
@@ -274,3 +277,34 @@ print(sorted(heavy & set(sys.modules)))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+ARRAYS = hnp.arrays(
+    st.sampled_from(["u1", "u2", "i4", "f2", "f4", "f8", "c8", "?", "S2", "O"]),
+    hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=10),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.one_of(ARRAYS, st.lists(ARRAYS, max_size=2), st.binary(max_size=20), st.text(max_size=5), st.none())
+)
+def test_any_crops_are_classified_or_refused(recognizer, crops):
+    try:
+        probabilities = recognizer.classify(crops)
+    except FacelexError:
+        return
+    assert probabilities.shape == (len(crops), 7)
+    assert np.isfinite(probabilities).all()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.one_of(ARRAYS, st.binary(max_size=40)))
+def test_any_picture_is_predicted_or_refused_alone_and_among_others(recognizer, picture):
+    (result,) = recognizer.predict_many([picture], workers=1)
+    try:
+        faces = recognizer.predict(picture)
+    except FacelexError as error:
+        assert result.error == str(error)  # noqa: PT017 - either outcome is fine, but both ways must agree
+    else:
+        assert list(result.faces) == faces

@@ -1,0 +1,1 @@
+"""Faces in pictures and videos, and what they show: no PyTorch in here."""

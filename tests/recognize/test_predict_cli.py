@@ -1,0 +1,239 @@
+"""``facelex predict``: exit codes, formats, files, and inputs that fail."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_recognition import FixedDetector
+
+from facelex.cli.main import main
+from facelex.recognize import faces
+
+
+@pytest.fixture(autouse=True)
+def two_faces(monkeypatch):
+    """Every picture has two faces, whichever detector is asked for."""
+    detector = FixedDetector((0.1, 0.2, 0.3, 0.4), (0.5, 0.3, 0.3, 0.5))
+    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: detector)
+
+
+@pytest.fixture
+def run(wordless_model, capsys):
+    """Run ``predict`` with the tiny model; returns exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main(["predict", *map(str, arguments), "--model", str(wordless_model)])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path, photo, save_picture) -> Path:
+    """Two pictures of one name, one JPEG and a broken file."""
+    for name in ("in/a.png", "in/sub/a.png", "in/b.jpg"):
+        save_picture(photo, name)
+    (tmp_path / "in" / "broken.png").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:500])
+    return tmp_path / "in"
+
+
+def test_json_of_a_good_picture_is_the_whole_of_stdout(run, photos):
+    code, out, err = run(photos / "a.png", "--format", "json")
+    assert (code, err) == (0, "")
+    (image,) = json.loads(out)
+    assert (image["source"], image["width"], image["height"]) == (str(photos / "a.png"), 120, 90)
+    assert [face["box"] for face in image["faces"]] == [[12, 18, 36, 36], [60, 27, 36, 45]]
+
+
+def test_a_broken_file_is_reported_and_the_rest_processed(run, photos):
+    code, out, err = run(photos, "--format", "json")
+    assert code == 1
+    results = {Path(item["source"]).name: item for item in json.loads(out)}
+    assert list(results) == ["a.png", "b.jpg", "broken.png"]
+    assert set(results["broken.png"]) == {"source", "error"}
+    assert len(results["b.jpg"]["faces"]) == 2
+    assert "broken.png" in err
+
+
+def test_a_missing_file_among_good_ones_is_a_failed_input_alone_a_mistake(run, photos):
+    code, out, _ = run(photos / "gone.png", photos / "a.png", "--format", "json")
+    assert code == 1
+    assert "No such file" in json.loads(out)[0]["error"]
+    code, out, err = run(photos / "gone.png", "--format", "json")
+    assert (code, out) == (2, "")
+    assert "No such file" in err
+
+
+def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
+    asked = []
+    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: asked.append(name))
+    code, out, _ = run(photos / "a.png", "--no-detect", "--format", "json")
+    assert code == 0
+    assert [face["box"] for face in json.loads(out)[0]["faces"]] == [[0, 0, 120, 90]]
+    assert asked == ["none"]
+
+
+def test_no_faces_still_give_valid_json(run, photos, monkeypatch):
+    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: FixedDetector())
+    code, out, _ = run(photos / "a.png", "--format", "json")
+    assert code == 0
+    assert json.loads(out)[0]["faces"] == []
+
+
+def test_table_is_the_default(run, photos):
+    code, out, _ = run(photos)
+    assert code == 1
+    assert "a.png" in out
+    assert "damaged" in out
+
+
+def test_the_outputs_suffix_names_the_format(run, photos, tmp_path):
+    target = tmp_path / "faces.csv"
+    code, out, _ = run(photos, "-r", "-o", target)
+    assert (code, out) == (1, "")
+    rows = list(csv.DictReader(io.StringIO(target.read_text())))
+    assert [Path(row["source"]).name for row in rows] == ["a.png"] * 2 + ["b.jpg"] * 2 + ["broken.png"] + [
+        "a.png"
+    ] * 2
+    run(photos, "-o", tmp_path / "faces.json")
+    assert len(json.loads((tmp_path / "faces.json").read_text())) == 3
+    run(photos, "-o", tmp_path / "faces.txt", "--format", "csv")
+    assert (tmp_path / "faces.txt").read_text().startswith("source,face")
+
+
+def test_parquet_goes_to_a_file_only(run, photos, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert run(photos, "-o", tmp_path / "faces.parquet")[0] == 1
+    assert parquet.read_table(tmp_path / "faces.parquet").num_rows == 5
+    code, _, err = run(photos, "--format", "parquet")
+    assert code == 2
+    assert "--output" in err
+
+
+def test_annotated_pictures_of_one_name_do_not_replace_each_other(run, photos, tmp_path):
+    before = {path: path.read_bytes() for path in photos.rglob("*.*")}
+    code, _, _ = run(photos, "-r", "--annotate", photos)
+    assert code == 1
+    new = sorted(path.name for path in photos.iterdir() if path.is_file() and path not in before)
+    assert new == ["a-faces-2.png", "a-faces.png", "b-faces.jpg"]
+    assert {path: path.read_bytes() for path in before} == before
+    # the annotated files are inputs of a second run, and stay as they are
+    first = (photos / "a-faces.png").read_bytes()
+    run(photos, "--annotate", photos)
+    assert (photos / "a-faces.png").read_bytes() == first
+
+
+def test_redact_hides_the_faces_in_what_is_written(run, tmp_path, save_picture):
+    noise = np.random.default_rng(5).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    picture = save_picture(noise, "noise.png")
+    assert run(picture, "--annotate", tmp_path / "out", "--redact", "--redact-style", "pixelate")[0] == 0
+    drawn = np.asarray(Image.open(tmp_path / "out" / "noise-faces.png"))
+    inside = np.s_[200:300, 100:200]
+    assert np.corrcoef(drawn[inside].ravel(), noise[inside].ravel())[0, 1] < 0.2
+    code, _, err = run(picture, "--redact")
+    assert code == 2
+    assert "--annotate" in err
+
+
+@pytest.mark.parametrize("name", ["in/a.png", "new.jpg", "in", "none/faces.csv"])
+def test_an_output_that_would_harm_or_cannot_be_is_refused(run, photos, tmp_path, name):
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    code, _, err = run(photos, "-o", tmp_path / name)
+    assert code == 2
+    assert err.startswith("facelex: ")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_mistakes_exit_with_2_and_one_sentence(run, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments in (
+        (),
+        (tmp_path / "empty",),
+        (photos / "*.tiff",),
+        (photos / "a.png", "--words", "happy"),
+        (photos / "a.png", "--words", ","),
+        (photos / "a.png", "--unsure-below", "7"),
+        (photos / "a.png", "--threads", "0"),
+        (photos / "a.png", "film.mp4"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, ""), arguments
+        assert err.startswith("facelex: "), arguments
+        assert "Traceback" not in err
+
+
+def test_words_are_scored(tiny_model, photos, capsys, monkeypatch):
+    from tiny_recognition import TinyVocabulary
+
+    from facelex import vocabulary
+
+    monkeypatch.setattr(vocabulary, "Vocabulary", types.SimpleNamespace(packaged=TinyVocabulary))
+    words = "bored, barely hidden anger"
+    code = main(
+        ["predict", str(photos / "a.png"), "--words", words, "--format", "json", "--model", str(tiny_model)]
+    )
+    face = json.loads(capsys.readouterr().out)[0]["faces"][0]
+    assert code == 0
+    assert list(face["words"]) == ["bored", "barely hidden anger"]
+    assert all(0 <= score <= 1 for score in face["words"].values())
+    code = main(["predict", str(photos / "a.png"), "--words", "b0red", "--model", str(tiny_model)])
+    assert code == 2
+    assert "b0red" in capsys.readouterr().err
+
+
+def test_flip_and_threshold_reach_the_recogniser(run, photos):
+    def probabilities(*options: str) -> list[dict]:
+        return json.loads(run(photos / "a.png", "--format", "json", *options)[1])[0]["faces"]
+
+    assert probabilities() != probabilities("--no-flip")
+    assert all(face["unsure"] for face in probabilities("--unsure-below", "1.0"))
+    assert not any(face["unsure"] for face in probabilities("--unsure-below", "0.0"))
+
+
+def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):
+    asked = []
+
+    def predict_video(source, recognizer, **options):
+        asked.append((source, type(recognizer).__name__, options["words"], options["format"]))
+        return 0
+
+    monkeypatch.setitem(
+        sys.modules, "facelex.recognize.video", types.SimpleNamespace(predict_video=predict_video)
+    )
+    assert run("film.MP4", "--format", "csv", "--words", "bored")[0] == 0
+    assert run("webcam:0")[0] == 0
+    assert asked == [("film.MP4", "Recognizer", "bored", "csv"), ("webcam:0", "Recognizer", None, "table")]
+
+
+def test_a_progress_bar_is_shown_to_a_person_only(run, photos, monkeypatch, photo, save_picture):
+    for i in range(6):
+        save_picture(photo, f"many/{i}.png")
+    many = photos.parent / "many"
+    assert run(many, "--format", "json")[2] == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    code, out, err = run(many, "--format", "json")
+    assert code == 0
+    assert len(json.loads(out)) == 6
+    assert "Reading pictures" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names on Windows are Unicode")
+def test_file_names_that_are_not_unicode_pass_through(run, photos, tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    try:
+        Path(os.fsdecode(name)).write_bytes((photos / "a.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    code, _, _ = run(os.fsdecode(name), "-o", tmp_path / "x.json")
+    assert code == 0
+    assert json.loads((tmp_path / "x.json").read_text())[0]["source"] == os.fsdecode(name)
