@@ -1,0 +1,98 @@
+"""``facelex compare``: the table of encoders, methods and seeds, with gains and paired tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from facelex.errors import FacelexError, require
+
+app = App(name="compare", help="Train and compare encoders, methods and seeds as one table.")
+
+
+@app.default
+def compare(
+    *,
+    config: Annotated[str, Parameter(alias="-c")] = "quick",
+    encoders: str = "vgg11,vgg16,resnet18,resnet50",
+    methods: str = "baseline,multimodal",
+    seeds: str = "0,1,2",
+    overrides: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("runs/compare"),
+    split: Literal["val", "test"] = "val",
+    train: bool = True,
+    flip: bool = True,
+    data: str | None = None,
+    threads: int | None = None,
+    format: Literal["table", "markdown"] = "table",
+) -> None:
+    """Train every cell that is missing, then compare each method with the first one.
+
+    Runs lie in OUTPUT/ENCODER-METHOD-sSEED. An interrupted table goes on where it stopped when the same
+    command is given again. Gains come with a t interval over paired seeds; compare-SPLIT.json also holds
+    McNemar's test and a paired bootstrap for each seed.
+
+    Args:
+        config: Configuration of every cell.
+        encoders: Image encoders, separated by commas.
+        methods: Methods of the configuration, separated by commas; the first is the reference.
+        seeds: Seeds, separated by commas.
+        overrides: Change a setting of every cell, for example --set max_epochs_per_phase=2.
+        output: Folder of the table.
+        split: What to score: val while choosing, test once at the end.
+        train: With --no-train, only compare what is finished.
+        flip: Score the mean of each image and its mirror image; --no-flip scores the single view.
+        data: Dataset file, in place of the configuration's.
+        threads: CPU threads; all cores by default.
+        format: How to print the table.
+    """
+    require("torch", "train", "Comparing")
+    import torch
+    from rich.console import Console
+
+    from facelex.data.load import load_dataset
+    from facelex.training.compare import (
+        cell_config,
+        compare_cells,
+        comparison_markdown,
+        comparison_table,
+        list_cells,
+        train_cells,
+        write_comparison,
+    )
+    from facelex.training.config import load_config
+    from facelex.training.progress import RichReporter
+
+    base = load_config(config, [*(overrides or []), *([f"data={data}"] if data else [])])
+    cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
+    for cell in cells:
+        cell_config(base, cell)  # an unknown method or encoder is found before hours of training
+    if threads is not None:
+        torch.set_num_threads(max(threads, 1))
+    console = Console()
+    if train:
+        reporter = RichReporter(console)
+        train_cells(cells, base, load_dataset(base.data), reporter=reporter, announce=console.print)
+    comparisons = compare_cells(cells, split, flip=flip, data=data)
+    write_comparison(comparisons, split, output)
+    if format == "markdown":
+        console.print(comparison_markdown(comparisons, split), markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(comparison_table(comparisons, split))
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise FacelexError(f"Expected names separated by commas, but got {text!r}.")
+    return names
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(name.isdigit() for name in _names(text)):
+        raise FacelexError(
+            f"Expected seeds as whole numbers separated by commas, such as 0,1,2, but got {text!r}."
+        )
+    return [int(name) for name in _names(text)]

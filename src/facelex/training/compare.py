@@ -1,0 +1,230 @@
+"""The comparison table: encoders x methods x seeds, each cell a run folder, resumable cell by cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from facelex.data.atomic import replace_file
+from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError, unknown_name
+from facelex.evaluation.bootstrap import Interval
+from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
+from facelex.evaluation.evaluate import evaluate
+from facelex.evaluation.predictions import Predictions
+from facelex.models.registry import TIMM_PREFIX, list_image_encoders
+from facelex.training.checkpoint import CHECKPOINT
+from facelex.training.config import RunConfig
+from facelex.training.progress import Reporter
+from facelex.training.run import train_run
+from facelex.training.weights import WEIGHTS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the table."""
+
+    encoder: str
+    method: str
+    seed: int
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's final weights lie in its folder."""
+        return (self.folder / WEIGHTS).is_file()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method against the reference method on one encoder.
+
+    Attributes:
+        encoder: Image encoder.
+        method: The method.
+        accuracies: Accuracy of each seed in [0, 1], by seed.
+        deduplicated: The same without examples that have a copy in the training split.
+        mean: Mean over seeds with its t interval.
+        gain: Mean difference to the reference over the seeds both have, with its t interval; None for the
+            reference itself.
+        gain_p_value: Paired t test over seeds; NaN with fewer than two seeds.
+        pairs: Example by example against the reference, one entry a common seed (McNemar, paired bootstrap).
+    """
+
+    encoder: str
+    method: str
+    accuracies: dict[int, float]
+    deduplicated: dict[int, float]
+    mean: Interval
+    gain: Interval | None
+    gain_p_value: float
+    pairs: dict[int, PairedExamples]
+
+
+def list_cells(
+    encoders: Sequence[str], methods: Sequence[str], seeds: Sequence[int], folder: Path
+) -> list[Cell]:
+    """Name every run, seeds outermost, so that an interrupted table has all cells of its first seeds."""
+    return [
+        Cell(encoder, method, seed, folder / f"{encoder.replace(':', '-')}-{method}-s{seed}")
+        for seed, encoder, method in product(seeds, encoders, methods)
+    ]
+
+
+def train_cells(
+    cells: Sequence[Cell],
+    base: RunConfig,
+    dataset: FaceDataset,
+    *,
+    reporter: Reporter | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+    **where: Any,
+) -> None:
+    """Train the cells that are not finished; a cell that was interrupted continues from its checkpoint.
+
+    Args:
+        cells: What to train.
+        base: Configuration of every cell; encoder, method and seed are replaced.
+        dataset: What to learn from.
+        reporter: Hears about each run's progress.
+        announce: Told which cell begins.
+        where: ``accelerator``, ``devices`` and ``num_nodes`` of :func:`train_run`.
+    """
+    for number, cell in enumerate(cells, start=1):
+        if cell.finished:
+            continue
+        config = cell_config(base, cell)
+        resume = (cell.folder / CHECKPOINT).exists()
+        announce(f"[{number}/{len(cells)}] {cell.folder.name}{' (continued)' if resume else ''}")
+        train_run(config, dataset, cell.folder, resume=resume, reporter=reporter, **where)
+
+
+def cell_config(base: RunConfig, cell: Cell) -> RunConfig:
+    """The configuration of one cell, checked like any other."""
+    if cell.method not in base.methods:
+        raise unknown_name("method", cell.method, base.methods)
+    if not cell.encoder.startswith(TIMM_PREFIX) and cell.encoder not in list_image_encoders():
+        raise unknown_name("image encoder", cell.encoder, list_image_encoders())
+    model = base.model.model_copy(update={"image_encoder": cell.encoder})
+    return base.model_copy(update={"seed": cell.seed, "method": cell.method, "model": model})
+
+
+def compare_cells(
+    cells: Sequence[Cell], split: str, *, flip: bool = True, data: str | None = None
+) -> list[Comparison]:
+    """Score the finished cells and compare each method with the first one, encoder by encoder.
+
+    Args:
+        cells: Some of them finished.
+        split: ``val`` while choosing, ``test`` once at the end.
+        flip: Score the mean of each image and its mirror image, else the single view.
+        data: Dataset, if it has moved since training.
+
+    Raises:
+        FacelexError: If no cell is finished.
+    """
+    view = "flip" if flip else "single"
+    done = {(c.encoder, c.method, c.seed): _predictions(c, split, data) for c in cells if c.finished}
+    if not done:
+        raise FacelexError("No cell of the table is finished yet. Run the same command without --no-train.")
+    comparisons = []
+    reference = cells[0].method
+    for encoder in dict.fromkeys(c.encoder for c in cells):
+        for method in dict.fromkeys(c.method for c in cells):
+            runs = {seed: p for (e, m, seed), p in done.items() if (e, m) == (encoder, method)}
+            if not runs:
+                continue
+            base = {seed: p for (e, m, seed), p in done.items() if (e, m) == (encoder, reference)}
+            comparisons.append(_compare(encoder, method, runs, base if method != reference else {}, view))
+    return comparisons
+
+
+def _predictions(cell: Cell, split: str, data: str | None) -> Predictions:
+    path = cell.folder / f"predictions-{split}.npz"
+    if path.is_file():
+        return Predictions.load(path)
+    return evaluate(cell.folder, split, data).predictions
+
+
+def _compare(
+    encoder: str, method: str, runs: dict[int, Predictions], base: dict[int, Predictions], view: str
+) -> Comparison:
+    right = {seed: _right(preds, view) for seed, preds in runs.items()}
+    accuracies = {seed: float(hits.mean()) for seed, hits in right.items()}
+    fresh = {seed: float(hits[~runs[seed].seen].mean()) for seed, hits in right.items()}
+    common = sorted(set(runs) & set(base))
+    gain, p_value = None, float("nan")
+    if common:
+        before = np.array([_right(base[seed], view).mean() for seed in common])
+        paired = paired_seeds(before, np.array([accuracies[seed] for seed in common]))
+        gain, p_value = paired.difference, paired.p_value
+    return Comparison(
+        encoder=encoder,
+        method=method,
+        accuracies=accuracies,
+        deduplicated=fresh,
+        mean=mean_over_seeds(np.array(list(accuracies.values()))),
+        gain=gain,
+        gain_p_value=p_value,
+        pairs={seed: compare_predictions(base[seed], runs[seed], view) for seed in common},
+    )
+
+
+def _right(preds: Predictions, view: str) -> NDArray[np.bool_]:
+    return np.asarray(preds.view_probs(view).argmax(1) == preds.labels)
+
+
+def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
+    """Lay the comparison out for a terminal."""
+    table = Table(title=f"Accuracy on {split}, %")
+    for column in ("encoder", "method", "seeds", "accuracy", "de-duplicated", "gain", "95 % interval", "p"):
+        table.add_column(column, justify="left" if column in {"encoder", "method"} else "right")
+    for row in _text_rows(comparisons):
+        table.add_row(*row)
+    return table
+
+
+def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
+    """Lay the comparison out as a Markdown table, every seed listed."""
+    lines = [
+        f"| encoder | method | seeds | accuracy on {split}, % | de-duplicated, % | gain | 95 % interval | p "
+        "| each seed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row, comparison in zip(_text_rows(comparisons), comparisons):
+        each = ", ".join(f"{100 * value:.2f}" for value in comparison.accuracies.values())
+        lines.append(f"| {' | '.join(row)} | {each} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_comparison(comparisons: Sequence[Comparison], split: str, folder: Path) -> None:
+    """Write ``compare-SPLIT.json`` and ``compare-SPLIT.md`` into the table's folder."""
+    data = json.dumps([asdict(c) for c in comparisons], indent=2, allow_nan=True)
+    replace_file(folder / f"compare-{split}.json", lambda file: file.write(data.encode()))
+    text = comparison_markdown(comparisons, split)
+    replace_file(folder / f"compare-{split}.md", lambda file: file.write(text.encode()))
+
+
+def _text_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    rows = []
+    for c in comparisons:
+        values = np.array(list(c.accuracies.values()))
+        spread = f" ± {100 * values.std(ddof=1):.2f}" if len(values) > 1 else ""
+        gain = "" if c.gain is None else f"{100 * c.gain.value:+.2f}"
+        known = c.gain is not None and np.isfinite(c.gain.low)
+        interval = f"{100 * c.gain.low:+.2f} to {100 * c.gain.high:+.2f}" if known and c.gain else ""
+        p_value = f"{c.gain_p_value:.3f}" if np.isfinite(c.gain_p_value) else ""
+        fresh = 100 * float(np.mean(list(c.deduplicated.values())))
+        accuracy = f"{100 * values.mean():.2f}{spread}"
+        rows.append(
+            [c.encoder, c.method, str(len(values)), accuracy, f"{fresh:.2f}", gain, interval, p_value]
+        )
+    return rows
