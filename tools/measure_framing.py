@@ -86,9 +86,8 @@ def measure_frame(arguments: argparse.Namespace) -> None:
     print(f"  {'box centre':26s} median {middle.round(1)}  sd {spread.round(1)}")
     print(f"  box width, height          median {np.median(boxes[:, 2:], axis=0).round(1)}")
     reach = eyes_to_mouth(landmarks)
-    print(
-        f"  side / eyes to mouth       median {np.median(48 / reach):.3f}, sd of log {np.log(reach).std():.3f}"
-    )
+    print(f"  side / eyes to mouth       median {np.median(48 / reach):.3f}")
+    print(f"  its logarithm              sd {np.log(reach).std():.3f}")
     print(f"  side / box's longer side   median {np.median(48 / boxes[:, 2:].max(axis=1)):.3f}")
     mirrored_found, mirrored, _ = locate(np.ascontiguousarray(faces[:, :, ::-1]))
     for name, points in (("as they are", landmarks), ("mirrored", mirrored[mirrored_found])):

@@ -59,11 +59,13 @@ class CenterFace:
         """Find the faces in an HWC RGB uint8 picture, surest first."""
         check_image(image)
         boxes, scores, landmarks, scale = self._search(image, self.pixels)
-        if scale < 0.8 and (boxes[:, 3] * scale < SMALL_FACE).any():
+        small = boxes[:, 3] * scale < SMALL_FACE
+        if (
+            scale < 0.8 and small.any()
+        ):  # the closer look decides on the small ones, the first one on the large
             closer = self._search(image, 4 * self.pixels)[:3]
-            boxes, scores, landmarks = map(
-                np.concatenate, zip((boxes, scores, landmarks), closer, strict=True)
-            )
+            first = (boxes[~small], scores[~small], landmarks[~small])
+            boxes, scores, landmarks = map(np.concatenate, zip(first, closer, strict=True))
         sure = scores > self.threshold
         boxes, scores, landmarks = boxes[sure], scores[sure], landmarks[sure]
         return [

@@ -31,21 +31,23 @@ class DlibHog:
 
     name = "dlib"
 
-    def __init__(self, pixels: int = 1280 * 960) -> None:
+    def __init__(self, pixels: int = 1280 * 960, threshold: float = 0.2) -> None:
         """Load the detector.
 
         Args:
             pixels: Larger pictures are shrunk to this area before the search.
+            threshold: Least score of a face; false ones seen had 0.1, true ones 0.2 and more.
         """
         dlib = require("dlib", "dlib", "The face detector 'dlib'")
         self.pixels = pixels
+        self.threshold = threshold
         self._detector = dlib.get_frontal_face_detector()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find upright frontal faces of at least about 80 pixels, surest first."""
         check_image(image)
         shrunk, scale = shrink(image, self.pixels)
-        rectangles, scores, _ = self._detector.run(np.ascontiguousarray(shrunk), 0, 0.0)
+        rectangles, scores, _ = self._detector.run(np.ascontiguousarray(shrunk), 0, self.threshold)
         found = []
         for rectangle, score in zip(rectangles, scores, strict=True):
             # dlib frames brows to mouth. Its sides are 0.78 of CenterFace's height on the same faces and its
