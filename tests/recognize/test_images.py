@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import urllib.request
 import zlib
 from pathlib import Path
 
@@ -271,7 +272,7 @@ def test_urls_are_fetched_only_when_given_and_limited(monkeypatch, quarters):
             raise OSError("HTTP Error 404")
         return Reply(encoded(Image.fromarray(quarters), "PNG"))
 
-    monkeypatch.setattr(sources.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     np.testing.assert_array_equal(load_image("https://example.org/a"), quarters)
     assert asked == [("https://example.org/a", sources.DOWNLOAD_SECONDS)]
     with pytest.raises(FacelexError, match="404"):

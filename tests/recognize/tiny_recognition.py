@@ -35,7 +35,12 @@ def word_arrays(seed: int = 0, width: int = WORD) -> dict[str, NDArray[np.float3
 
 
 def write_model(
-    path: Path, *, words: bool = True, metadata: dict | None = None, classes: tuple[str, ...] = EMOTIONS
+    path: Path,
+    *,
+    words: bool = True,
+    metadata: dict | None = None,
+    classes: tuple[str, ...] = EMOTIONS,
+    word_dim: int = WORD,
 ) -> Path:
     """Write ``logits = W x`` and ``image_features = normalize(V x)`` with the contract's metadata."""
     rng = np.random.default_rng(7)
@@ -64,12 +69,12 @@ def write_model(
         "format": 1, "name": "tiny", "classes": list(classes), "image_size": SIZE, "temperature": 1.5,
         "unsure_below": 0.4, "flip": True, "framing": {},
         "words": {name: list(EMOTION_WORDS.get(name, ())) for name in classes}, "embed_dim": EMBED,
-        "word_dim": WORD, "vocabulary": "tiny", "scores": {}, "training": {}, "card": "",
+        "word_dim": word_dim, "vocabulary": "tiny", "scores": {}, "training": {}, "card": "",
     }  # fmt: skip
     properties = {"facelex": json.dumps(info | (metadata or {}))}
     if words:
         buffer = io.BytesIO()
-        np.savez(buffer, **word_arrays())
+        np.savez(buffer, **word_arrays(width=word_dim))
         properties["facelex_arrays"] = base64.b64encode(buffer.getvalue()).decode()
     helper.set_model_props(model, properties)
     onnx.save(model, str(path))

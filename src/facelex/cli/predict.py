@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 from facelex.errors import FacelexError
 
 if TYPE_CHECKING:
+    from facelex.recognize.annotated import AnnotatedFolder
     from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.results import ImageResult
 
@@ -104,7 +105,6 @@ def predict(
     sources = _find(inputs, recursive=recursive)
     _check_output(output, sources)
     recognizer = create()
-    from facelex.recognize.annotated import AnnotatedFolder
     from facelex.recognize.words import parse_words
     from facelex.recognize.writers import open_writer
 
@@ -114,7 +114,7 @@ def predict(
     target = sys.stdout if output is None else output
     failed = 0
     with open_writer(kind, target, classes=recognizer.classes, words=parse_words(words)) as writer:
-        folder = None if annotate is None else AnnotatedFolder(annotate, sources, redact=style)
+        folder = None if annotate is None else _annotated_folder(annotate, sources, style)
         for result in _with_progress(results, len(sources), quiet=output is None and kind != "table"):
             writer.write(result)
             if result.error is not None:
@@ -155,6 +155,12 @@ def _create_recognizer(
 
     found = create_detector(detector, detector_model)
     return Recognizer(model, detector=found, flip=flip, unsure_below=unsure_below, threads=threads)
+
+
+def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> AnnotatedFolder:
+    from facelex.recognize.annotated import AnnotatedFolder
+
+    return AnnotatedFolder(folder, sources, redact=redact)
 
 
 def _format_of(output: Path | None) -> Format:

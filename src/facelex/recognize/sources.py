@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +90,8 @@ def download(url: str) -> bytes:
     Raises:
         FacelexError: If the address cannot be read or holds more.
     """
+    import urllib.request  # 20 ms that only those pay who name an address
+
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "facelex", "Accept": "image/*"})
         with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as reply:  # http(s) only: see is_url
