@@ -205,6 +205,8 @@ def test_vocabulary_of_another_width_is_refused(tiny_model):
         ({"image_size": "big"}, "image_size"),
         ({"temperature": 0}, "temperature"),
         ({"unsure_below": None}, "unsure_below"),
+        ({"classes": ["happy", "sad"]}, "2 classes"),
+        ({"image_size": 64}, r"\(B, 1, 64, 64\)"),
     ],
 )
 def test_damaged_metadata_is_refused(tmp_path, metadata, message):
@@ -308,3 +310,15 @@ def test_any_picture_is_predicted_or_refused_alone_and_among_others(recognizer, 
         assert result.error == str(error)  # noqa: PT017 - either outcome is fine, but both ways must agree
     else:
         assert list(result.faces) == faces
+
+
+def test_a_model_that_gives_no_numbers_is_reported(tmp_path, crops):
+    import onnx
+
+    broken = onnx.load(str(write_model(tmp_path / "m.onnx")))
+    weights = onnx.numpy_helper.to_array(broken.graph.initializer[0]).copy()
+    weights[0] = np.nan
+    broken.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "weights"))
+    onnx.save(broken, str(tmp_path / "nan.onnx"))
+    with pytest.raises(FacelexError, match="not finite"):
+        Recognizer(tmp_path / "nan.onnx").classify(crops)

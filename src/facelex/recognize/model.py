@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +76,13 @@ class Model:
         return logits, features
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``softmax(logits / temperature)``: the calibrated probabilities, ``(B, K)``."""
+        """Return ``softmax(logits / temperature)``: the calibrated probabilities, ``(B, K)``.
+
+        Raises:
+            FacelexError: If the model is broken and its logits are not finite.
+        """
+        if not np.isfinite(logits).all():
+            raise FacelexError(f"The model {self.name!r} gives logits that are not finite. Export it again.")
         scaled = logits.astype(np.float64) / float(self.info["temperature"])
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -192,7 +198,7 @@ def _read_info(session: onnxruntime.InferenceSession, path: Path) -> dict[str, A
             f"Expected model format {FORMAT}, but {str(path)!r} has {found}. Update facelex or export "
             "it again."
         )
-    faults = [*_info_faults(info), *_graph_faults(session)]
+    faults = _info_faults(info) or _graph_faults(session, info)
     if faults:
         raise FacelexError(
             f"{str(path)!r} is not a usable model: {'; '.join(faults)}. Export the model again."
@@ -217,13 +223,25 @@ def _info_faults(info: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _graph_faults(session: onnxruntime.InferenceSession) -> list[str]:
-    inputs = [value.name for value in session.get_inputs()]
-    outputs = [value.name for value in session.get_outputs()]
-    faults = [] if inputs == ["images"] else [f"its inputs are {inputs}, not ['images']"]
-    if "logits" not in outputs:
-        faults.append(f"its outputs {outputs} lack 'logits'")
+def _graph_faults(session: onnxruntime.InferenceSession, info: dict[str, Any]) -> list[str]:
+    inputs = {value.name: value.shape for value in session.get_inputs()}
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+    if list(inputs) != ["images"] or "logits" not in outputs:
+        return [f"it takes {list(inputs)} and gives {list(outputs)}, not images and logits"]
+    side, count = info["image_size"], len(info["classes"])
+    faults = []
+    if not _fits(inputs["images"], (None, 1, side, side)):
+        faults.append(f"its images have shape {inputs['images']}, not (B, 1, {side}, {side})")
+    if not _fits(outputs["logits"], (None, count)):
+        faults.append(f"its logits have shape {outputs['logits']} for {count} classes")
     return faults
+
+
+def _fits(shape: Sequence[int | str | None], expected: Sequence[int | None]) -> bool:
+    """Return whether a graph's shape, with names where any size goes, allows the expected one."""
+    fixed = [size if isinstance(size, int) else None for size in shape]
+    known = (a == b for a, b in zip(fixed, expected) if a is not None)
+    return len(fixed) == len(expected) and all(known)
 
 
 def _read_arrays(encoded: str, name: str) -> dict[str, NDArray[np.float32]]:
