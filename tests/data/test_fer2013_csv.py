@@ -119,7 +119,7 @@ BAD_ROWS = {
     "usage": (f"0,{GOOD},Validation", r"row 2 .*Usage of Training, PublicTest, PrivateTest, but got 'Valid"),
     "field missing": (f"0,{GOOD}", r"row 2 .*expected 3 fields, but got 2"),
     "field over": (f"0,{GOOD},Training,1", r"row 2 .*expected 3 fields, but got 4"),
-    "open quote": (f'0,"{GOOD},Training' + "\n7" * 100_000, r"row 1 .*field larger than field limit"),
+    "open quote": (f'0,"{GOOD},Training' + "\n7" * 100_000, r"row 2 .*field larger than field limit"),
 }
 
 
@@ -188,6 +188,20 @@ def test_memory_stays_near_the_size_of_the_pixels(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert len(read.labels) == 2000
     assert peak < 2.5 * read.pixels.nbytes
+
+
+def test_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", "emotion,pixels,Usage\n0," + "7 " * 10_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            FacelexError, match=r"row 1 \(line 2\): field larger than field limit \(131072\)\.$"
+        ):
+            read_fer2013(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000  # the line has 20 MB
 
 
 def plain_pixels(text: str) -> bytes:

@@ -66,6 +66,8 @@ def read_fer2013(path: Path, progress: Progress | None = None) -> Fer2013:
                 if progress and number % 250 == 0:
                     progress(*stream.position())
         except (FacelexError, csv.Error) as error:
+            if isinstance(error, csv.Error) and rows.line_num > 1:
+                number += 1  # it could not even be parted into fields
             place = f"row {number} (line {rows.line_num})" if number else "header"
             cut = " The file ends in the middle of this row: is it cut short?" if stream.ended_in_line else ""
             raise FacelexError(f"{path}, {place}: {error}.{cut}") from error

@@ -32,7 +32,7 @@ class TextStream:
     def lines(self) -> Iterator[str]:
         """Yield the lines with their ends."""
         while line := self._text.readline(LONGEST_LINE):
-            self.ended_in_line = not line.endswith("\n")
+            self.ended_in_line = not line.endswith("\n") and len(line) < LONGEST_LINE
             yield line
 
     def position(self) -> tuple[int, int]:
