@@ -138,18 +138,19 @@ def _plan(face: Face, zoom: float, size: tuple[int, int], caption: str) -> _Labe
 
 def _chart_size(face: Face, unit: float) -> tuple[float, float]:
     rows = _rows(face)
-    names = max(_font(round(unit)).getlength(name) for name, _, _ in rows)
+    names = max(_font(round(unit)).getlength(name) for name, *_ in rows)
     words = 0.6 if face.words else 0.0  # a gap between emotions and words
     return names + 8.3 * unit, unit * (1.45 * len(rows) + 0.55 + words)
 
 
-def _rows(face: Face) -> list[tuple[str, float, str]]:
-    """Name, share and colour of each bar: the likeliest emotions, then the best words."""
+def _rows(face: Face) -> list[tuple[str, float, str, str]]:
+    """Name, length, colour and number of each bar: the likeliest emotions, then the best words."""
     classes = tuple(face.probabilities)
     emotions = sorted(face.probabilities.items(), key=lambda item: -item[1])[:BARS]
     words = sorted(face.words.items(), key=lambda item: -item[1])[:BARS]
-    shown = [(_short(name), p, colour_of(name, classes)) for name, p in emotions]
-    return shown + [(_short(word), score, WORD_COLOUR) for word, score in words]
+    shown = [(_short(name), p, colour_of(name, classes), f"{p:.0%}") for name, p in emotions]
+    # a word's score is no probability, so it has no percent sign
+    return shown + [(_short(word), score, WORD_COLOUR, f"{score:.2f}") for word, score in words]
 
 
 def _short(text: str, longest: int = 24) -> str:
@@ -319,9 +320,9 @@ def _paint_chart(layer: Image.Image, face: Face, place: Rectangle, size: float, 
     edge = colour_of(face.emotion, tuple(face.probabilities))
     draw.rounded_rectangle((left, top, right, bottom), 0.5 * unit, fill=PANEL, outline=edge, width=factor)
     rows = _rows(face)
-    names = max(font.getlength(name) for name, _, _ in rows)
+    names = max(font.getlength(name) for name, *_ in rows)
     start, end = left + 0.6 * unit + names + 0.5 * unit, right - 2.8 * unit
-    for i, (name, share, colour) in enumerate(rows):
+    for i, (name, share, colour, number) in enumerate(rows):
         words = 0.6 if i >= len(rows) - min(BARS, len(face.words)) else 0.0
         middle = top + (1.0 + 1.45 * i + words) * unit
         draw.text((left + 0.6 * unit, middle), name, fill="#e8ecf0", font=font, anchor="lm")
@@ -330,7 +331,7 @@ def _paint_chart(layer: Image.Image, face: Face, place: Rectangle, size: float, 
         if share > 0.005:
             length = max(0.52 * unit, (end - start) * min(1.0, share))
             draw.rounded_rectangle((start, track[1], start + length, track[3]), 0.26 * unit, fill=colour)
-        draw.text((right - 0.5 * unit, middle), f"{share:.0%}", fill="#e8ecf0", font=font, anchor="rm")
+        draw.text((right - 0.5 * unit, middle), number, fill="#e8ecf0", font=font, anchor="rm")
 
 
 def _ink_on(colour: str) -> str:
