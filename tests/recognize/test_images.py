@@ -226,6 +226,18 @@ def test_heic_without_its_plugin_says_what_to_install(monkeypatch):
         load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
 
 
+def test_heic_is_read_with_its_plugin(quarters):
+    heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    try:
+        heif.from_pillow(Image.fromarray(np.repeat(np.repeat(quarters, 4, 0), 4, 1))).save(buffer, quality=95)
+    except (RuntimeError, OSError, KeyError):
+        pytest.skip("this build of pillow-heif cannot write HEIC")
+    pixels = load_image(buffer.getvalue())
+    assert pixels.shape == (96, 160, 3)
+    assert np.abs(pixels[::4, ::4].astype(int) - quarters).mean() < 12
+
+
 def test_paths_that_lead_nowhere(tmp_path, quarters):
     Image.fromarray(quarters).save(tmp_path / "party.jpg")
     with pytest.raises(FacelexError, match=r"No such file.*Did you mean 'party\.jpg'"):

@@ -28,6 +28,7 @@ FORMATS = (
 )  # fmt: skip
 """Raster formats only: Pillow would also hand PostScript to Ghostscript, which no photo needs."""
 
+_ORIENTATION = 0x0112
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _WHITE = (255, 255, 255, 255)
 
@@ -81,7 +82,9 @@ def _open_path(source: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
         path = Path(os.fsdecode(name))
         if path.is_dir():
-            raise FacelexError(f"Expected a picture, but {name!r} is a folder. Pass it to predict_many.")
+            raise FacelexError(
+                f"Expected a picture, but {name!r} is a folder. Pass it alone to predict_many."
+            )
         if not path.exists():
             raise FacelexError(_missing(path))
         if not path.is_file():  # a pipe or device could block or never end
@@ -117,11 +120,11 @@ def _stream_name(source: Any) -> str:
 
 
 def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
-    head = stream.read(16)
+    head = stream.read(64)
     stream.seek(0)
     if not head:
         raise FacelexError(f"Expected a picture, but {name} is empty.")
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head:  # Pillow reads AVIF
         _register_heif(name)
     try:
         with _open_stream(stream) as picture:
@@ -202,6 +205,8 @@ def _pil_pixels(picture: Image.Image, name: str) -> NDArray[np.uint8]:
 
 def _upright(picture: Image.Image) -> Image.Image:
     try:
+        if picture.getexif().get(_ORIENTATION, 1) == 1:
+            return picture  # exif_transpose would copy every pixel
         return ImageOps.exif_transpose(picture)
     except Exception:  # a damaged EXIF block hides the orientation, not the picture
         return picture
