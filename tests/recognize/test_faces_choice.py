@@ -114,6 +114,8 @@ def test_yunet_answers_are_read_in_picture_pixels(monkeypatch, tmp_path):
             sizes.append(size)
 
         def detect(self, image):
+            if not sizes:  # the trial when it is loaded
+                return 1, None
             assert image[0, 0].tolist() == [3, 2, 1]  # BGR
             return 1, np.array([row, [*row[:-1], 0.9]], np.float32)
 
@@ -128,6 +130,16 @@ def test_yunet_answers_are_read_in_picture_pixels(monkeypatch, tmp_path):
     assert [face.score for face in faces] == pytest.approx([0.9, 0.8])
     assert faces[0].box == pytest.approx((20, 40, 60, 80))
     assert faces[0].landmarks[0] == pytest.approx([200, 202])
+
+
+@pytest.mark.parametrize("content", ["no model", "another network"])
+def test_a_file_that_is_no_yunet_is_refused(tmp_path, content):
+    pytest.importorskip("cv2")
+    model = tmp_path / "other.onnx"
+    packaged = files("facelex").joinpath("weights/centerface.onnx").read_bytes()
+    model.write_bytes(packaged if content == "another network" else b"no model")
+    with pytest.raises(FacelexError, match=r"other\.onnx' to be a YuNet ONNX file"):
+        create_detector("yunet", model)
 
 
 def test_finding_faces_needs_neither_torch_nor_opencv():

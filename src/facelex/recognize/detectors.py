@@ -77,7 +77,8 @@ class YuNet:
         if not Path(model).is_file():
             raise FacelexError(f"Expected a YuNet model file, but there is none at {str(model)!r}.")
         try:
-            self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=threshold)
+            self._detector = cv2.FaceDetectorYN.create(str(model), "", (64, 64), score_threshold=threshold)
+            self._detector.detect(np.zeros((64, 64, 3), np.uint8))  # another network fails only here
         except cv2.error as error:
             raise FacelexError(
                 f"Expected {str(model)!r} to be a YuNet ONNX file, but OpenCV cannot load it. "
