@@ -200,7 +200,7 @@ def _place_chart(
     for unit in (scale * label.unit for scale in CHART_SCALES):
         margin = 0.8 * unit  # a chart that touches another face would seem to be about that one
         for place in _chart_places(label, pill, _chart_size(label.face, unit), size):
-            wider = (place[0] - margin, place[1] - margin, place[2] + margin, place[3] + margin)
+            wider = _grow(place, margin)
             if unit >= SMALLEST_TEXT and _overlap(place, taken) + _overlap(wider, other_faces) < 1.0:
                 return _Placed(label, pill, place, unit)
     return _Placed(label, pill, None, 0.0)
@@ -241,6 +241,10 @@ def _chart_places(
     return places
 
 
+def _grow(box: Rectangle, margin: float) -> Rectangle:
+    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
+
+
 def _area(box: Rectangle) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
@@ -254,29 +258,60 @@ def _overlap(box: Rectangle, others: Sequence[Rectangle] | NDArray[np.float64]) 
 
 
 def _paint(picture: Image.Image, layout: Sequence[_Placed]) -> Image.Image:
-    factor = 2 if max(picture.size) <= SMOOTH_UP_TO else 1
-    layer = Image.new("RGBA", (picture.width * factor, picture.height * factor), (0, 0, 0, 0))
+    picture = picture.convert("RGB")
     for placed in layout:
-        _paint_box(layer, placed.label, factor)
+        with _Layer(picture, _grow(placed.label.box, placed.label.unit)) as layer:
+            _paint_box(layer, placed.label)
     for placed in layout:
         if placed.chart is not None:
-            _paint_chart(layer, placed.label.face, placed.chart, placed.chart_unit, factor)
+            with _Layer(picture, placed.chart) as layer:
+                _paint_chart(layer, placed.label.face, placed.chart, placed.chart_unit)
         if placed.pill is not None:
-            _paint_pill(layer, placed.label, placed.pill, factor)
-    if factor > 1:
-        layer = layer.resize(picture.size, Image.Resampling.BOX)
-    picture = picture.convert("RGB")
-    picture.paste(layer, (0, 0), layer)
+            with _Layer(picture, placed.pill) as layer:
+                _paint_pill(layer, placed.label, placed.pill)
     return picture
 
 
-def _paint_box(layer: Image.Image, label: _Label, factor: int) -> None:
-    left, top, right, bottom = (value * factor for value in label.box)
+class _Layer:
+    """A clear sheet over a part of the picture, drawn at twice the size for smooth edges and then laid on."""
+
+    def __init__(self, picture: Image.Image, part: Rectangle) -> None:
+        self._picture = picture
+        self.factor = 2 if max(picture.size) <= SMOOTH_UP_TO else 1
+        left, top = max(0, int(part[0]) - 2), max(0, int(part[1]) - 2)
+        right, bottom = min(picture.width, int(part[2]) + 3), min(picture.height, int(part[3]) + 3)
+        self._place = (left, top)
+        size = (max(1, right - left) * self.factor, max(1, bottom - top) * self.factor)
+        self.sheet = Image.new("RGBA", size, (0, 0, 0, 0))
+
+    def rectangle(self, place: Rectangle) -> Rectangle:
+        """Return a rectangle of the picture in the sheet's pixels."""
+        (x, y), factor = self._place, self.factor
+        return (
+            (place[0] - x) * factor,
+            (place[1] - y) * factor,
+            (place[2] - x) * factor,
+            (place[3] - y) * factor,
+        )
+
+    def __enter__(self) -> _Layer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.factor > 1:
+            size = (self.sheet.width // self.factor, self.sheet.height // self.factor)
+            self.sheet = self.sheet.resize(size, Image.Resampling.BOX)
+        self._picture.paste(self.sheet, self._place, self.sheet)
+
+
+def _paint_box(layer: _Layer, label: _Label) -> None:
+    left, top, right, bottom = layer.rectangle(label.box)
     if right - left < 2 or bottom - top < 2:
         return
+    factor = layer.factor
     width = max(2, round(0.11 * label.unit)) * factor
     radius = 0.09 * min(right - left, bottom - top)
-    draw = ImageDraw.Draw(layer)
+    draw = ImageDraw.Draw(layer.sheet)
     # a dark rim keeps the line visible on a background of its own colour
     rim = (left - factor, top - factor, right + factor, bottom + factor)
     draw.rounded_rectangle(rim, radius + factor, outline=(0, 0, 0, 120), width=width + 2 * factor)
@@ -284,11 +319,11 @@ def _paint_box(layer: Image.Image, label: _Label, factor: int) -> None:
     if not label.face.unsure:
         draw.rounded_rectangle((left, top, right, bottom), radius, outline=colour, width=width)
         return
-    corner = (int(left), int(top))
-    mask = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2), 0)
-    own = (left - corner[0], top - corner[1], right - corner[0], bottom - corner[1])
-    ImageDraw.Draw(mask).rounded_rectangle(own, radius, outline=255, width=width)
-    layer.paste(colour, corner, ImageChops.multiply(mask, _stripes(mask.size, 0.75 * label.unit * factor)))
+    mask = Image.new("L", layer.sheet.size, 0)
+    ImageDraw.Draw(mask).rounded_rectangle((left, top, right, bottom), radius, outline=255, width=width)
+    layer.sheet.paste(
+        colour, (0, 0), ImageChops.multiply(mask, _stripes(mask.size, 0.75 * label.unit * factor))
+    )
 
 
 def _stripes(size: tuple[int, int], period: float) -> Image.Image:
@@ -298,27 +333,31 @@ def _stripes(size: tuple[int, int], period: float) -> Image.Image:
     return Image.fromarray(np.where(diagonal % (2 * period) < 1.3 * period, 255, 0).astype(np.uint8))
 
 
-def _paint_pill(layer: Image.Image, label: _Label, place: Rectangle, factor: int) -> None:
-    draw = ImageDraw.Draw(layer)
+def _paint_pill(layer: _Layer, label: _Label, place: Rectangle) -> None:
+    draw = ImageDraw.Draw(layer.sheet)
     colour = colour_of(label.face.emotion, tuple(label.face.probabilities))
-    left, top, right, bottom = (value * factor for value in place)
+    left, top, right, bottom = layer.rectangle(place)
     radius = 0.32 * (bottom - top)
     if label.face.unsure:
-        draw.rounded_rectangle((left, top, right, bottom), radius, fill=PANEL, outline=colour, width=factor)
+        draw.rounded_rectangle(
+            (left, top, right, bottom), radius, fill=PANEL, outline=colour, width=layer.factor
+        )
     else:
         draw.rounded_rectangle((left, top, right, bottom), radius, fill=colour)
     ink = colour if label.face.unsure else _ink_on(colour)
     middle = ((left + right) / 2, (top + bottom) / 2)
-    draw.text(middle, label.text, fill=ink, font=_font(round(label.unit) * factor), anchor="mm")
+    draw.text(middle, label.text, fill=ink, font=_font(round(label.unit) * layer.factor), anchor="mm")
 
 
-def _paint_chart(layer: Image.Image, face: Face, place: Rectangle, size: float, factor: int) -> None:
-    draw = ImageDraw.Draw(layer)
-    left, top, right, bottom = (value * factor for value in place)
-    unit = size * factor
-    font = _font(round(size) * factor)
+def _paint_chart(layer: _Layer, face: Face, place: Rectangle, size: float) -> None:
+    draw = ImageDraw.Draw(layer.sheet)
+    left, top, right, bottom = layer.rectangle(place)
+    unit = size * layer.factor
+    font = _font(round(size) * layer.factor)
     edge = colour_of(face.emotion, tuple(face.probabilities))
-    draw.rounded_rectangle((left, top, right, bottom), 0.5 * unit, fill=PANEL, outline=edge, width=factor)
+    draw.rounded_rectangle(
+        (left, top, right, bottom), 0.5 * unit, fill=PANEL, outline=edge, width=layer.factor
+    )
     rows = _rows(face)
     names = max(font.getlength(name) for name, *_ in rows)
     start, end = left + 0.6 * unit + names + 0.5 * unit, right - 2.8 * unit
