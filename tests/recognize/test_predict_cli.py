@@ -207,7 +207,7 @@ def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):
         return 0
 
     monkeypatch.setitem(
-        sys.modules, "facelex.recognize.video", types.SimpleNamespace(predict_video=predict_video)
+        sys.modules, "facelex.cli.predict_video", types.SimpleNamespace(predict_video=predict_video)
     )
     assert run("film.MP4", "--format", "csv", "--words", "bored")[0] == 0
     assert run("webcam:0")[0] == 0

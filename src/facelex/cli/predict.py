@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
 
-Format = Literal["table", "json", "csv", "parquet"]
+Format = Literal["table", "json", "jsonl", "csv", "parquet"]
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts"}
 )
@@ -49,6 +49,10 @@ def predict(
     unsure_below: float | None = None,
     threads: int | None = None,
     recursive: Annotated[bool, Parameter(alias="-r", negative="", show_default=False)] = False,
+    every: float | None = None,
+    smooth: float | None = None,
+    timeline: Path | None = None,
+    seconds: float | None = None,
 ) -> int:
     """Find faces and say which emotion each shows.
 
@@ -61,11 +65,12 @@ def predict(
     words
         Words and phrases to score as well: "bored, proud, barely hidden anger".
     format
-        table, json, csv or parquet; by default what the output's suffix says, else a table.
+        table, json, jsonl (an object a line), csv or parquet; by default as the output's suffix
+        says, else a table.
     output
         Write to this file instead of the screen.
     annotate
-        Write each picture with its faces marked into this folder, as NAME-faces.jpg or .png.
+        Write each picture with its faces marked into this folder, as NAME-faces.jpg, .png or .mp4.
     detect
         --no-detect: the pictures are face crops already.
     redact
@@ -86,6 +91,14 @@ def predict(
         Threads of the network; by default the physical cores.
     recursive
         Look into the folders' folders too.
+    every
+        Videos: seconds between analysed frames, 0.2 by default; 0 for each frame.
+    smooth
+        Videos: seconds over which each face's numbers are smoothed, 0.4 by default; 0 switches it off.
+    timeline
+        Videos: write a picture of each face's emotions over time (.png; needs matplotlib).
+    seconds
+        Videos: stop after so many seconds.
     """
     if not inputs:
         raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
@@ -98,10 +111,15 @@ def predict(
     create = partial(
         _create_recognizer, model, detector if detect else "none", detector_model, flip, unsure_below, threads
     )
+    film = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
+    film = {name: value for name, value in film.items() if value is not None}
     if any(is_video(item) for item in inputs):
         return _predict_video(
-            inputs, create, words=words, format=kind, output=output, annotate=annotate, redact=style
+            inputs, create, words=words, format=kind, output=output, annotate=annotate, redact=style, **film
         )
+    if film:
+        name = next(iter(film)).removeprefix("max_")
+        raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     sources = _find(inputs, recursive=recursive)
     _check_output(output, sources)
     recognizer = create()
@@ -137,7 +155,7 @@ def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **
         raise FacelexError(
             f"Expected one video at a time, but got {len(inputs)} inputs. Give each its own call."
         )
-    from facelex.recognize.video import predict_video
+    from facelex.cli.predict_video import predict_video
 
     return predict_video(inputs[0], create(), **options)
 
@@ -166,7 +184,13 @@ def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> A
 def _format_of(output: Path | None) -> Format:
     """Return the format that a file's suffix names; a table for the screen and for any other suffix."""
     suffix = "" if output is None else output.suffix.lower()
-    named: dict[str, Format] = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+    named: dict[str, Format] = {
+        ".json": "json",
+        ".jsonl": "jsonl",
+        ".csv": "csv",
+        ".parquet": "parquet",
+        ".pq": "parquet",
+    }
     return named.get(suffix, "table")
 
 

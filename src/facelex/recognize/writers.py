@@ -11,17 +11,29 @@ from tempfile import NamedTemporaryFile
 from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, require, unknown_name
-from facelex.recognize.results import Face, ImageResult, table_columns
+from facelex.recognize.results import Face, table_columns
 
-FORMATS = ("table", "json", "csv", "parquet")
+FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 ROWS_PER_GROUP = 10_000
 """Rows held before a Parquet row group is written."""
+
+
+class Result(Protocol):
+    """What can be written: an `ImageResult`, or a frame of a video."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one JSON object."""
+        ...
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row a face."""
+        ...
 
 
 class Writer(Protocol):
     """Takes results one by one; `close` completes the output."""
 
-    def write(self, result: ImageResult) -> None:
+    def write(self, result: Result) -> None:
         """Add one result."""
         ...
 
@@ -38,7 +50,7 @@ class JsonWriter:
         self._count = 0
         stream.write("[")
 
-    def write(self, result: ImageResult) -> None:
+    def write(self, result: Result) -> None:
         """Add one object: ``{"source", "width", "height", "faces"}`` or ``{"source", "error"}``."""
         text = json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False)
         self._stream.write(("," if self._count else "") + "\n" + text)
@@ -49,14 +61,28 @@ class JsonWriter:
         self._stream.write("\n]\n" if self._count else "]\n")
 
 
+class JsonLinesWriter:
+    """One JSON object a line, of which a half-written file can still be read."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, result: Result) -> None:
+        """Add one line."""
+        self._stream.write(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
 class CsvWriter:
     """A row a face under one header line."""
 
-    def __init__(self, stream: IO[str], classes: Sequence[str], words: Sequence[str]) -> None:
-        self._rows = csv.DictWriter(stream, table_columns(classes, words), lineterminator="\n")
+    def __init__(self, stream: IO[str], columns: Sequence[str]) -> None:
+        self._rows = csv.DictWriter(stream, columns, lineterminator="\n")
         self._rows.writeheader()
 
-    def write(self, result: ImageResult) -> None:
+    def write(self, result: Result) -> None:
         """Add the rows of one image."""
         self._rows.writerows(result.to_rows())
 
@@ -67,7 +93,7 @@ class CsvWriter:
 class ParquetWriter:
     """A row a face with typed columns, in row groups."""
 
-    def __init__(self, stream: IO[bytes], classes: Sequence[str], words: Sequence[str]) -> None:
+    def __init__(self, stream: IO[bytes], columns: Sequence[str]) -> None:
         self._arrow = require("pyarrow", "table", "Parquet")
         parquet = require("pyarrow.parquet", "table", "Parquet")
         special = {
@@ -75,21 +101,18 @@ class ParquetWriter:
             "emotion": "string",
             "error": "string",
             "face": "int32",
+            "frame": "int64",
             "unsure": "bool_",
         }
         self._schema = self._arrow.schema(
-            [
-                (name, getattr(self._arrow, special.get(name, "float64"))())
-                for name in table_columns(classes, words)
-            ]
+            [(name, getattr(self._arrow, special.get(name, "float64"))()) for name in columns]
         )
         self._file = parquet.ParquetWriter(stream, self._schema)
         self._held: list[dict[str, Any]] = []
 
-    def write(self, result: ImageResult) -> None:
+    def write(self, result: Result) -> None:
         """Add the rows of one image."""
-        source = result.source.encode("utf-8", "backslashreplace").decode()  # Parquet's text is valid Unicode
-        self._held += [row | {"source": source} for row in result.to_rows()]
+        self._held += [row | {"source": _unicode(row["source"])} for row in result.to_rows()]
         if len(self._held) >= ROWS_PER_GROUP:
             self._flush()
 
@@ -121,7 +144,7 @@ class TableWriter:
             self._table.add_column("words")
         self._has_words = bool(words)
 
-    def write(self, result: ImageResult) -> None:
+    def write(self, result: Any) -> None:
         """Add the lines of one image."""
         from rich.markup import escape
 
@@ -156,46 +179,60 @@ class TableWriter:
 
 @contextmanager
 def open_writer(
-    kind: str, target: Path | IO[str], *, classes: Sequence[str], words: Sequence[str] = ()
+    kind: str,
+    target: Path | IO[str],
+    *,
+    classes: Sequence[str],
+    words: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
 ) -> Iterator[Writer]:
     """Open a writer of results.
 
     A file appears in its place only when all is written; if something goes wrong half-way there is none.
 
     Args:
-        kind: ``table``, ``json``, ``csv`` or ``parquet``.
+        kind: ``table``, ``json``, ``jsonl``, ``csv`` or ``parquet``.
         target: File to write, or an open text stream such as ``sys.stdout`` (not for Parquet).
         classes: The model's classes, for the columns.
         words: Words asked for, for the columns.
+        columns: All columns, if they are not those of `table_columns`.
 
     Raises:
         FacelexError: If the format is not known or the file cannot be written.
     """
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
+    columns = table_columns(classes, words) if columns is None else columns
     if not isinstance(target, Path):
         if kind == "parquet":
             raise FacelexError("Parquet is no text for the screen. Name a file: --output faces.parquet")
-        with _closing(_create(kind, target, classes, words)) as writer:
+        with _closing(_create(kind, target, columns, words)) as writer:
             yield writer
         return
     with (
         _replacing(target, binary=kind == "parquet") as stream,
-        _closing(_create(kind, stream, classes, words)) as writer,
+        _closing(_create(kind, stream, columns, words)) as writer,
     ):
         yield writer
 
 
-def _create(kind: str, stream: IO[Any], classes: Sequence[str], words: Sequence[str]) -> Writer:
+def _create(kind: str, stream: IO[Any], columns: Sequence[str], words: Sequence[str]) -> Writer:
     match kind:
         case "json":
             return JsonWriter(stream)
+        case "jsonl":
+            return JsonLinesWriter(stream)
         case "csv":
-            return CsvWriter(stream, classes, words)
+            return CsvWriter(stream, columns)
         case "parquet":
-            return ParquetWriter(stream, classes, words)
+            return ParquetWriter(stream, columns)
         case _:
             return TableWriter(stream, words)
+
+
+def _unicode(text: str) -> str:
+    """Return text as Parquet takes it: file names need not be valid Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

@@ -1,0 +1,197 @@
+"""What ``facelex predict`` does with a video file or a camera."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from facelex.errors import FacelexError
+
+if TYPE_CHECKING:
+    from facelex.recognize.recognizer import Recognizer
+    from facelex.recognize.video import FrameResult, VideoResult
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+MOST_LINES = 20
+"""Faces shown in the table for people."""
+
+
+def predict_video(
+    source: str,
+    recognizer: Recognizer,
+    *,
+    words: str | None,
+    format: str,
+    output: Path | None,
+    annotate: Path | None,
+    redact: str | None,
+    **options: Any,
+) -> int:
+    """Analyse one video, show its progress and write its table; returns the exit code."""
+    from facelex.recognize import video
+    from facelex.recognize.frames import is_camera
+
+    if not is_camera(source) and not Path(source).exists():
+        raise FacelexError(f"No such file: {source!r}. Check the path.")
+    _check_output(source, output, format)
+    with _rows(format, output, recognizer, words) as write, _shown(source, write) as progress:
+        result = video.predict_video(
+            source, recognizer, words=words, annotate=annotate, redact=redact, progress=progress, **options
+        )
+        if result.error is not None and write is not None:
+            from facelex.recognize.results import ImageResult
+
+            write(ImageResult(source, error=result.error))
+    if format == "table":
+        _summary(result, output)
+    if result.error is not None:
+        print(f"facelex: {source}: {result.error}", file=sys.stderr)
+    if result.interrupted:
+        print(f"facelex: stopped at {result.seconds:.1f} s; what was done is kept.", file=sys.stderr)
+        return INTERRUPTED
+    return 0 if result.error is None else 1
+
+
+def _check_output(source: str, output: Path | None, format: str) -> None:
+    if output is None:
+        return
+    if os.path.realpath(output) == os.path.realpath(source):
+        raise FacelexError(
+            f"Expected a file for the results such as faces.csv, but got the video {source!r}."
+        )
+    from facelex.cli.predict import is_video
+    from facelex.recognize.sources import IMAGE_SUFFIXES
+
+    if is_video(str(output)) or output.suffix.lower() in IMAGE_SUFFIXES:
+        raise FacelexError(
+            f"Expected a file for the results such as faces.csv, but got {str(output)!r}. For the annotated "
+            "video use --annotate DIR, for a picture over time --timeline FILE."
+        )
+    if output.is_dir():
+        raise FacelexError(
+            f"Expected a file for the results such as faces.csv, but {str(output)!r} is a folder."
+        )
+
+
+@contextmanager
+def _rows(
+    format: str, output: Path | None, recognizer: Recognizer, words: str | None
+) -> Iterator[Callable[[Any], None] | None]:
+    """Give what takes a result at a time; None where only the summary is asked for."""
+    if format == "table":
+        yield None
+        return
+    from facelex.recognize.video import video_columns
+    from facelex.recognize.words import parse_words
+    from facelex.recognize.writers import open_writer
+
+    columns = video_columns(recognizer.classes, parse_words(words))
+    target = sys.stdout if output is None else output
+    with open_writer(format, target, classes=(), columns=columns) as writer:
+
+        def write(result: Any) -> None:
+            writer.write(result)
+            if output is None:
+                sys.stdout.flush()  # whoever reads a camera's rows wants them now
+
+        yield write
+
+
+@contextmanager
+def _shown(
+    source: str, write: Callable[[Any], None] | None
+) -> Iterator[Callable[[FrameResult, float | None], None]]:
+    """Give the callback that writes rows and shows, to a person, how far it is and who is in sight."""
+    crossed = write is not None and sys.stdout.isatty()  # rows on the same screen would cross the bar
+    if crossed or not sys.stderr.isatty():
+        yield lambda result, _: write(result) if write is not None else None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.fields[place]}"), BarColumn(bar_width=24), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, place="Reading")
+
+        def progress(result: FrameResult, total: float | None) -> None:
+            if write is not None:
+                write(result)
+            place = _clock(result.time) + (f" of {_clock(total)}" if total else "")
+            bar.update(
+                task, total=total, completed=result.time, place=place, description=escape(_sight(result))
+            )
+
+        yield progress
+
+
+def _sight(result: FrameResult) -> str:
+    """Return the faces in sight, in words: ``1 happy 93%, 2 neutral 71%``."""
+    faces = [f"{id_} {face.emotion} {face.probability:.0%}" for id_, face in zip(result.ids, result.faces)]
+    more = f" and {len(faces) - 3} more" if len(faces) > 3 else ""
+    return ", ".join(faces[:3]) + more
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _summary(result: VideoResult, output: Path | None) -> None:
+    """Show each face over the whole video: on the screen, or in a file."""
+    if output is None:
+        _print_summary(result, sys.stdout)
+        return
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+            _print_summary(result, stream)
+        part.replace(output)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise FacelexError(f"Could not write {str(output)!r}: {error.strerror}.") from error
+
+
+def _print_summary(result: VideoResult, stream: IO[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    words = any(track.words for track in result.tracks)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("face", "from", "to", "frames"):
+        table.add_column(heading, justify="right")
+    for heading in ("emotion on average", "also", *(["words on average"] if words else [])):
+        table.add_column(heading)
+    longest = sorted(result.tracks, key=lambda track: -track.frames)[:MOST_LINES]
+    for track in sorted(longest, key=lambda track: track.id):
+        (name, best), *others = sorted(track.probabilities.items(), key=lambda item: -item[1])
+        cells = [
+            str(track.id), f"{track.first:.1f} s", f"{track.last:.1f} s", str(track.frames),
+            f"[bold]{escape(name)} {best:.0%}[/]",
+            ", ".join(f"{escape(other)} {p:.0%}" for other, p in others[:2]),
+        ]  # fmt: skip
+        if words:
+            ranked = sorted(track.words.items(), key=lambda item: -item[1])
+            cells.append(", ".join(f"{escape(word)} {score:.2f}" for word, score in ranked))
+        table.add_row(*cells)
+    console = Console(file=stream, width=None if stream.isatty() else 200)
+    if result.tracks:
+        console.print(table)
+    more = len(result.tracks) - len(longest)
+    console.print(
+        f"{result.frames} frames analysed over {result.seconds:.1f} s, "
+        + (f"{len(result.tracks)} faces" if len(result.tracks) != 1 else "1 face")
+        + (f"; {more} seen more briefly are not listed" if more else ""),
+        highlight=False,
+    )

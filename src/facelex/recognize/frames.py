@@ -1,0 +1,358 @@
+"""Frames of a video file or camera, decoded only where they are needed, upright and with their times."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError, did_you_mean, require
+from facelex.recognize.images import MAX_PIXELS, MIN_SIDE
+
+WAITING = 512
+"""Packets held back while it is not known whether their frames are needed; about 20 seconds of film."""
+FAULTS = 100
+"""Damaged packets in a row after which the rest of a file is given up."""
+
+
+@dataclass
+class Frame:
+    """One frame, not yet converted to pixels."""
+
+    index: int
+    """0, 1, ... in the order of display."""
+    time: float
+    """Seconds from the first frame."""
+    due: bool
+    """Whether the asked-for spacing falls on this frame."""
+    picture: Any = field(repr=False)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return upright RGB pixels ``(H, W, 3)``."""
+        turns = round(self.picture.rotation / 90) % 4  # quarter turns counter-clockwise, as NumPy counts
+        pixels = self.picture.to_ndarray(format="rgb24")
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def is_camera(source: str | os.PathLike[str]) -> bool:
+    """Return whether a source names a camera: ``webcam:0``."""
+    return isinstance(source, str) and source.lower().startswith("webcam:")
+
+
+class FrameReader:
+    """An opened video. Faults of the file that did not stop the reading are counted, not raised.
+
+    Use it as a context manager; `frames` may be gone through once.
+    """
+
+    def __init__(self, source: str | os.PathLike[str]) -> None:
+        """Open a video file, or a camera given as ``webcam:0``.
+
+        Raises:
+            FacelexError: If there is no such file or camera, or it holds no video.
+            MissingExtraError: If PyAV is not installed.
+        """
+        self.source = os.fspath(source)
+        self.live = is_camera(source)
+        self._av = require("av", "video", "Video")
+        if self.live:
+            self._container = _open_camera(self._av, self.source)
+        else:
+            self._container = _open_file(self._av, self.source)
+        streams = [s for s in self._container.streams.video if not _is_cover(self._av, s)]
+        if not streams:
+            self._container.close()
+            raise FacelexError(f"Expected a video, but {self.source!r} holds no moving picture.")
+        self._stream = streams[0]
+        self._stream.thread_type = "AUTO"
+        size = (self._stream.width or 0, self._stream.height or 0)
+        if size[0] * size[1] > MAX_PIXELS or (min(size) and min(size) < MIN_SIDE):
+            self._container.close()
+            raise FacelexError(f"Refused {self.source!r}: frames of {size[0]}x{size[1]} pixels.")
+        self.damaged = 0
+        """Packets that could not be decoded."""
+        self.fault: str | None = None
+        """What ended the reading early; None if the end of the file was reached."""
+        self._start: float | None = None
+        self._in_a_row = 0
+        self._camera: _Newest | None = None
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._camera is None or self._camera.stop():  # closed under a reading thread, FFmpeg would crash
+            self._container.close()
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds the file announces; None for a camera or where it is not said."""
+        if self.live:
+            return None
+        stream = self._stream
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return self._container.duration / self._av.time_base if self._container.duration else None
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, on average; 25 where it is not said."""
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate and 0 < rate <= 1000 else 25.0
+
+    @property
+    def audio(self) -> Any:
+        """The first sound stream; None if there is none."""
+        return next(iter(self._container.streams.audio), None)
+
+    @property
+    def start(self) -> float:
+        """Time stamp of the first frame in seconds; known once a frame was read."""
+        return self._start or 0.0
+
+    def frames(
+        self, every: float, *, all_frames: bool = False, sound: list[Any] | None = None
+    ) -> Iterator[Frame]:
+        """Yield frames in the order of display.
+
+        Groups of frames between two key frames in which no frame is due are not decoded at all.
+
+        Args:
+            every: Seconds between frames that are due; 0 for each frame.
+            all_frames: Yield the others too, with ``due=False``.
+            sound: Takes the sound's packets as they come, if they are wanted.
+        """
+        if self.live:
+            yield from self._live_frames(every)
+            return
+        clock = _Clock(every)
+        for index, picture in self._decode(clock, sound, skip=every > 0 and not all_frames):
+            time = self._time(picture, index)
+            due = clock.due(time)
+            if due or all_frames:
+                yield Frame(index, time, due, picture)
+
+    def _time(self, picture: Any, index: int) -> float:
+        stamp = picture.time
+        if stamp is None:
+            stamp = self.start + index / self.rate
+        if self._start is None:
+            self._start = stamp
+        return max(0.0, stamp - self._start)
+
+    def _decode(self, clock: _Clock, sound: list[Any] | None, skip: bool) -> Iterator[tuple[int, Any]]:
+        """Yield ``(index, picture)``, leaving out groups that end before the next frame that is due."""
+        waiting: list[Any] = []
+        position = index = 0  # packets read; number of the next frame out of the decoder
+        for packet in self._packets(sound):
+            if packet.stream is not self._stream:
+                if sound is not None:
+                    sound.append(packet)
+                continue
+            last = packet.size == 0 and packet.pts is None  # the end: asks the decoder for what it holds
+            time = None if packet.pts is None else float(packet.pts * packet.time_base) - self.start
+            if skip and packet.is_keyframe and waiting and time is not None and time <= clock.next:
+                # everything due lies behind this key frame
+                self._stream.codec_context.flush_buffers()
+                waiting, index = [], position
+            waiting.append(packet)
+            position += not packet.is_discard
+            needed = not skip or last or time is None or self._start is None or time >= clock.next
+            if needed or len(waiting) >= WAITING:
+                for held in waiting:
+                    for picture in self._pictures(held):
+                        yield index, picture
+                        index += 1
+                waiting = []
+            if self.fault:
+                return
+
+    def _packets(self, sound: list[Any] | None) -> Iterator[Any]:
+        streams = [self._stream] if sound is None or self.audio is None else [self._stream, self.audio]
+        packets = self._container.demux(*streams)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (self._av.FFmpegError, OSError, ValueError) as error:
+                self.fault = _reason(error)
+                return
+            if packet.stream is not self._stream and packet.dts is None:
+                continue  # the sound's end
+            yield packet
+
+    def _pictures(self, packet: Any) -> list[Any]:
+        try:
+            pictures = packet.decode()
+        except self._av.EOFError:
+            return []
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            self.damaged += 1
+            self._in_a_row += 1
+            if self._in_a_row >= FAULTS:
+                self.fault = _reason(error)
+            return []
+        if pictures:
+            self._in_a_row = 0
+        return [picture for picture in pictures if picture.width and picture.height]
+
+    def _live_frames(self, every: float) -> Iterator[Frame]:
+        self._camera = _Newest(self._container.decode(self._stream))
+        clock = _Clock(every)
+        for index, picture in self._camera:
+            time = self._time(picture, index)
+            if clock.due(time):
+                yield Frame(index, time, True, picture)
+        self.fault = self._camera.fault
+
+
+class _Clock:
+    """Says which frames are due: the first, then the first at or after each multiple of the spacing."""
+
+    def __init__(self, every: float) -> None:
+        self.every = every
+        self.next = 0.0
+
+    def due(self, time: float) -> bool:
+        if time + 1e-6 < self.next:
+            return False
+        if self.every > 0:
+            self.next = (math.floor((time + 1e-6) / self.every) + 1) * self.every
+        return True
+
+
+class _Newest:
+    """Reads a camera in a thread of its own and hands out the newest picture, so that none is ever late."""
+
+    def __init__(self, pictures: Iterator[Any]) -> None:
+        self.fault: str | None = None
+        self._pictures = pictures
+        self._slot: tuple[int, Any] | None = None
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, daemon=True, name="facelex-camera")
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            for item in enumerate(self._pictures):
+                with self._changed:
+                    self._slot = item
+                    self._changed.notify()
+                    if self._ended:
+                        return
+        except Exception as error:  # the camera was unplugged, for example
+            self.fault = _reason(error)
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        while True:
+            with self._changed:
+                while self._slot is None and not self._ended:
+                    self._changed.wait(0.1)  # short, so that Ctrl-C is heard
+                if self._slot is None:
+                    return
+                item, self._slot = self._slot, None
+            yield item
+
+    def stop(self) -> bool:
+        """End the reading; False if the camera does not let go of its thread."""
+        with self._changed:
+            self._ended = True
+        self._thread.join(timeout=5)
+        return not self._thread.is_alive()
+
+
+def _open_file(av: Any, source: str) -> Any:
+    path = Path(source)
+    if path.is_dir():
+        raise FacelexError(f"Expected a video file, but {source!r} is a folder.")
+    if not path.exists():
+        nearby = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise FacelexError(
+            f"No such file: {source!r}.{did_you_mean(path.name, nearby) or ' Check the path.'}"
+        )
+    if not path.is_file():
+        raise FacelexError(f"Expected a video file, but {source!r} is not a regular file.")
+    try:
+        # a path with a colon must not be taken for a protocol, nor a playlist lead to the network
+        return av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise FacelexError(
+            f"Could not read {source!r} as a video: {_reason(error)}. It is damaged, incomplete, or no video."
+        ) from error
+
+
+def camera_number(source: str) -> int:
+    """Return the number in ``webcam:0``.
+
+    Raises:
+        FacelexError: If it is no number.
+    """
+    number = source.partition(":")[2]
+    if not number.isascii() or not number.isdigit() or len(number) > 3:
+        raise FacelexError(f"Expected a camera as webcam:0, webcam:1, ..., but got {source!r}.")
+    return int(number)
+
+
+def camera_input(av: Any, number: int, platform: str = sys.platform) -> tuple[str, str, dict[str, str]]:
+    """Return what FFmpeg calls a camera on this system: file, format and options.
+
+    Raises:
+        FacelexError: If there is no such camera (Linux and Windows; macOS says so when it is opened).
+    """
+    if platform == "darwin":
+        return str(number), "avfoundation", {"framerate": "30", "pixel_format": "uyvy422"}
+    if platform == "win32":
+        devices = av.device.enumerate_input_devices("dshow")
+        cameras = [device for device in devices if "video" in device.media_types]
+        if number >= len(cameras):
+            raise _no_camera(number, [camera.description for camera in cameras])
+        return f"video={cameras[number].name}", "dshow", {"rtbufsize": "256M"}
+    device = Path(f"/dev/video{number}")
+    if not device.exists():
+        raise _no_camera(number, sorted(str(path) for path in Path("/dev").glob("video[0-9]*")))
+    return str(device), "v4l2", {}
+
+
+def _no_camera(number: int, present: list[str]) -> FacelexError:
+    known = f"There is: {', '.join(present)}." if present else "No camera is connected."
+    return FacelexError(f"There is no camera webcam:{number}. {known}")
+
+
+def _open_camera(av: Any, source: str) -> Any:
+    number = camera_number(source)
+    if sys.platform == "win32":
+        import av.device as _  # noqa: F401 - makes av.device known
+    file, kind, options = camera_input(av, number)
+    try:
+        return av.open(file, format=kind, options=options)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise FacelexError(
+            f"Could not open the camera webcam:{number}: {_reason(error)}. Close other programs that use it "
+            "and check that this one is allowed to."
+        ) from error
+
+
+def _is_cover(av: Any, stream: Any) -> bool:
+    """Return whether a stream is a still such as an album's cover."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).strip().rstrip(".")

@@ -1,0 +1,230 @@
+"""Each face's emotions over time: sums in bounded memory, a summary a face, and a picture of it all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError, require
+from facelex.recognize.drawing import colour_of
+from facelex.recognize.results import Face
+
+MOST_BINS = 2000
+"""Steps of time kept; in a longer video neighbours are joined, so that memory does not grow with it."""
+MOST_TRACKS = 2000
+"""Tracks kept; beyond, those seen for the shortest time are forgotten."""
+MOST_ROWS = 8
+"""Faces drawn: those seen longest."""
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """One face of a video, over all frames it was seen in."""
+
+    id: int
+    """Number of the track, 1, 2, ..., in order of appearance."""
+    first: float
+    """Seconds at which it was first seen."""
+    last: float
+    """Seconds at which it was last seen."""
+    frames: int
+    """Analysed frames it was seen in."""
+    probabilities: dict[str, float]
+    """Mean probability of each class."""
+    words: dict[str, float]
+    """Mean score of each word asked for."""
+
+    @property
+    def emotion(self) -> str:
+        """The class with the highest mean probability."""
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON holds it."""
+        return {
+            "id": self.id,
+            "first_s": round(self.first, 3),
+            "last_s": round(self.last, 3),
+            "frames": self.frames,
+            "emotion": self.emotion,
+            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()},
+            "words": {word: round(score, 6) for word, score in self.words.items()},
+        }
+
+
+@dataclass
+class _Sums:
+    first: float
+    last: float
+    frames: int = 0
+    total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # classes, then words
+    bins: dict[int, tuple[int, NDArray[np.float64]]] = field(default_factory=dict)
+
+
+class Timeline:
+    """Collects faces over time and draws them."""
+
+    def __init__(self, step: float, classes: Sequence[str], words: Sequence[str] = ()) -> None:
+        """Start empty.
+
+        Args:
+            step: Seconds between analysed frames.
+            classes: The model's classes.
+            words: Words asked for.
+        """
+        self.classes = tuple(classes)
+        self.words = tuple(words)
+        self._step = max(step, 1e-3)
+        self._width = self._step  # seconds a bin
+        self._end = 0.0
+        self._tracks: dict[int, _Sums] = {}
+
+    def add(self, time: float, ids: Iterable[int], faces: Iterable[Face]) -> None:
+        """Add the faces of the frame at ``time`` seconds."""
+        self._end = max(self._end, time)
+        while self._end / self._width > MOST_BINS:
+            self._join()
+        for id_, face in zip(ids, faces, strict=True):
+            values = np.array([*face.probabilities.values(), *face.words.values()])
+            sums = self._tracks.setdefault(id_, _Sums(time, time, total=np.zeros(len(values))))
+            sums.last, sums.frames, sums.total = time, sums.frames + 1, sums.total + values
+            count, before = sums.bins.get(self._bin(time), (0, 0.0))
+            sums.bins[self._bin(time)] = (count + 1, before + values)
+        if len(self._tracks) > MOST_TRACKS:
+            longest = sorted(self._tracks, key=lambda id_: -self._tracks[id_].frames)[: MOST_TRACKS // 2]
+            recent = {id_ for id_, sums in self._tracks.items() if time - sums.last < 10}
+            self._tracks = {id_: s for id_, s in self._tracks.items() if id_ in recent or id_ in longest}
+
+    def tracks(self) -> list[TrackSummary]:
+        """Return a summary of each face, in order of appearance."""
+        summaries = []
+        for id_, sums in sorted(self._tracks.items()):
+            mean = (sums.total / sums.frames).tolist()
+            probabilities = dict(zip(self.classes, mean))
+            words = dict(zip(self.words, mean[len(self.classes) :]))
+            summaries.append(TrackSummary(id_, sums.first, sums.last, sums.frames, probabilities, words))
+        return summaries
+
+    def save(self, path: Path, title: str) -> None:
+        """Draw the faces seen longest as stacked bands of their emotions, with words as lines, into a file.
+
+        Raises:
+            MissingExtraError: If matplotlib is not installed.
+            FacelexError: If the file cannot be written.
+        """
+        figure = self._draw(title)
+        part = path.with_name(f".{path.name}.part{path.suffix}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(part, dpi=130, facecolor=figure.get_facecolor())
+            part.replace(path)
+        except (OSError, ValueError) as error:  # ValueError: a suffix matplotlib does not know
+            part.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error)
+            raise FacelexError(f"Could not write {str(path)!r}: {reason}. Use a .png name.") from error
+
+    def _bin(self, time: float) -> int:
+        return int((time + 1e-6) / self._width)
+
+    def _join(self) -> None:
+        """Make bins twice as wide."""
+        self._width *= 2
+        for sums in self._tracks.values():
+            joined: dict[int, tuple[int, NDArray[np.float64]]] = {}
+            for place, (count, values) in sums.bins.items():
+                before, total = joined.get(place // 2, (0, 0.0))
+                joined[place // 2] = (before + count, total + values)
+            sums.bins = joined
+
+    def _pieces(self, sums: _Sums) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Return stretches without a gap: times ``(n,)`` and means ``(n, classes + words)``."""
+        places = sorted(sums.bins)
+        widest = max(2, math.ceil(1.0 / self._width))  # a second out of sight is no gap
+        starts = [0, *(i for i in range(1, len(places)) if places[i] - places[i - 1] > widest), len(places)]
+        pieces = []
+        for start, stop in pairwise(starts):
+            part = places[start:stop]
+            times = np.array([*part, part[-1] + 1]) * self._width  # the last bin has a width, too
+            means = [sums.bins[place][1] / sums.bins[place][0] for place in part]
+            pieces.append((times, np.array([*means, means[-1]])))
+        return pieces
+
+    def _draw(self, title: str) -> Any:
+        figure_module = require("matplotlib.figure", "report", "The timeline")
+        shown = sorted(self._tracks, key=lambda id_: (-self._tracks[id_].frames, id_))[:MOST_ROWS]
+        rows = max(1, len(shown))
+        figure = figure_module.Figure(figsize=(11, 1.3 + 1.35 * rows), facecolor="white")
+        axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+        for axis in axes:
+            _prepare(axis)
+        for axis, id_ in zip(axes, sorted(shown)):
+            self._draw_track(axis, id_)
+        if not shown:
+            axes[0].text(
+                0.5,
+                0.5,
+                "no face found",
+                transform=axes[0].transAxes,
+                ha="center",
+                va="center",
+                color="#667080",
+            )
+        axes[0].set_xlim(0, max(self._end + self._width, 1e-3))
+        axes[-1].xaxis.set_major_formatter(lambda value, _: _clock(value))
+        hidden = len(self._tracks) - len(shown)
+        note = f"   ({hidden} more faces, seen more briefly, are not shown)" if hidden else ""
+        figure.suptitle(title + note, x=0.012, ha="left", fontsize=11, color="#222831")
+        self._draw_legend(figure)
+        height = figure.get_size_inches()[1]
+        figure.tight_layout(rect=(0, 0.42 / height, 1, 1), h_pad=0.5)
+        return figure
+
+    def _draw_track(self, axis: Any, id_: int) -> None:
+        count = len(self.classes)
+        colours = [colour_of(name, self.classes) for name in self.classes]
+        for times, means in self._pieces(self._tracks[id_]):
+            axis.stackplot(times, means[:, :count].T, colors=colours, linewidth=0)
+            for values, style in zip(means[:, count:].T, _STYLES * (1 + len(self.words) // len(_STYLES))):
+                axis.plot(times, values, color="white", linewidth=3.2)
+                axis.plot(times, values, color="#14181d", linewidth=1.4, linestyle=style)
+        axis.set_ylabel(f"face {id_}", rotation=0, ha="right", va="center", fontsize=10)
+
+    def _draw_legend(self, figure: Any) -> None:
+        lines = require("matplotlib.lines", "report", "The timeline")
+        patches = require("matplotlib.patches", "report", "The timeline")
+        handles = [patches.Patch(color=colour_of(name, self.classes), label=name) for name in self.classes]
+        handles += [
+            lines.Line2D([], [], color="#14181d", linewidth=1.4, linestyle=style, label=f"“{word}”")
+            for word, style in zip(self.words, _STYLES * (1 + len(self.words) // len(_STYLES)))
+        ]
+        figure.legend(
+            handles=handles, loc="lower center", ncol=min(10, len(handles)), frameon=False, fontsize=9
+        )
+
+
+_STYLES: list[Any] = ["-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1))]
+
+
+def _prepare(axis: Any) -> None:
+    axis.set_ylim(0, 1)
+    axis.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"], fontsize=7, color="#667080")
+    axis.tick_params(axis="x", labelsize=8, colors="#667080", length=3)
+    axis.tick_params(axis="y", length=0)
+    axis.set_facecolor("#f2f4f7")
+    for side in axis.spines.values():
+        side.set_visible(False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(max(0.0, seconds), 60)
+    if seconds < 60:
+        return f"{rest:g} s"
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:02.0f}" if hours else f"{minutes}:{rest:02.0f}"

@@ -1,0 +1,376 @@
+"""Video files and cameras: faces over time as a table, a marked video and a timeline, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError, require
+from facelex.recognize.frames import Frame, FrameReader
+from facelex.recognize.results import Face, ImageResult, table_columns
+from facelex.recognize.timeline import Timeline, TrackSummary
+from facelex.recognize.tracks import Box, Smoother, Tracker
+from facelex.recognize.words import parse_words
+
+if TYPE_CHECKING:
+    from facelex.recognize.annotated_video import AnnotatedVideo
+    from facelex.recognize.recognizer import Recognizer, Words
+
+EVERY = 0.2
+"""Seconds between analysed frames: expressions that people notice last longer (0.5 to 4 s)."""
+SMOOTH = 0.4
+"""Seconds over which probabilities are smoothed."""
+
+Progress = Callable[["FrameResult", float | None], None]
+"""Called with each analysed frame and the seconds the whole video has, if they are known."""
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The faces of one analysed frame."""
+
+    source: str
+    """The video, as it was given."""
+    time: float
+    """Seconds from the first frame."""
+    frame: int
+    """Number of the frame, 0, 1, ...; for a camera, of those it sent."""
+    width: int
+    height: int
+    ids: tuple[int, ...]
+    """Track number of each face: the same as long as the face stays in sight. No identity."""
+    faces: tuple[Face, ...]
+    """Faces with smoothed probabilities and word scores."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"source", "time_s", "frame", "width", "height", "faces"}``, each face led by ``id``."""
+        return {
+            "source": self.source,
+            "time_s": round(self.time, 3),
+            "frame": self.frame,
+            "width": self.width,
+            "height": self.height,
+            "faces": [{"id": id_, **face.to_dict()} for id_, face in zip(self.ids, self.faces)],
+        }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row a face; a frame without faces has none."""
+        place = {"source": self.source, "time_s": round(self.time, 3), "frame": self.frame}
+        return [{**place, "face": id_, **face.to_row()} for id_, face in zip(self.ids, self.faces)]
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What a video held, in short; the rest went to the table, frame by frame."""
+
+    source: str
+    width: int
+    height: int
+    seconds: float
+    """Time of the last analysed frame."""
+    frames: int
+    """Analysed frames."""
+    tracks: tuple[TrackSummary, ...]
+    """A summary of each face, in order of appearance."""
+    error: str | None = None
+    """What was wrong with the file, if not all of it could be read."""
+    interrupted: bool = False
+    """True if Ctrl-C ended it; all that was asked for holds what was done until then."""
+
+
+def video_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
+    """Return the columns of the tidy table of a video, in order."""
+    source, *rest = table_columns(classes, words)
+    return [source, "time_s", "frame", *rest]
+
+
+def to_frame(results: Iterable[FrameResult]) -> Any:
+    """Return a pandas data frame, one row a face and frame.
+
+    Raises:
+        MissingExtraError: If pandas is not installed.
+    """
+    pandas = require("pandas", "table", "A data frame")
+    rows = [row for result in results for row in result.to_rows()]
+    return pandas.DataFrame(rows, columns=None if rows else video_columns(()))
+
+
+def read_video(
+    source: str | os.PathLike[str],
+    recognizer: Recognizer,
+    *,
+    every: float = EVERY,
+    words: Words = None,
+    smooth: float = SMOOTH,
+    detect: bool = True,
+    max_frames: int | None = None,
+    max_seconds: float | None = None,
+) -> Iterator[FrameResult]:
+    """Yield the faces of each analysed frame, as it comes; memory does not grow with the length.
+
+    Args:
+        source: A video file, or ``webcam:0``.
+        recognizer: What finds and reads the faces.
+        every: Seconds between analysed frames; 0 for each frame.
+        words: Words and phrases to score as well.
+        smooth: Seconds over which each face's numbers are smoothed; 0 for the numbers of each frame alone.
+        detect: False if the whole frame is one face.
+        max_frames: Stop after so many analysed frames.
+        max_seconds: Stop after so many seconds of video.
+
+    Raises:
+        FacelexError: If the video cannot be read at all, or an option is wrong.
+    """
+    analysis = _Analysis(recognizer, every, smooth, words, detect)
+    limits = _Limits(max_frames, max_seconds)
+
+    def results() -> Iterator[FrameResult]:
+        with FrameReader(source) as reader:
+            for frame in limits.apply(reader.frames(every)):
+                yield analysis.read(reader.source, frame, frame.pixels())
+
+    return results()
+
+
+def predict_video(
+    source: str | os.PathLike[str],
+    recognizer: Recognizer,
+    *,
+    every: float = EVERY,
+    words: Words = None,
+    smooth: float = SMOOTH,
+    detect: bool = True,
+    table: Path | None = None,
+    annotate: Path | None = None,
+    redact: str | bool | None = None,
+    timeline: Path | None = None,
+    max_frames: int | None = None,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> VideoResult:
+    """Analyse a video and write what is asked for.
+
+    Ctrl-C ends the reading, not the writing: every file then holds what was done so far. So does the fault of
+    a damaged file, which comes back as ``error``.
+
+    Args:
+        source: A video file, or ``webcam:0``.
+        recognizer: What finds and reads the faces.
+        every: Seconds between analysed frames; 0 for each frame.
+        words: Words and phrases to score as well.
+        smooth: Seconds over which each face's numbers are smoothed; 0 for the numbers of each frame alone.
+        detect: False if the whole frame is one face.
+        table: File for a row a face and frame: .csv, .parquet, .json or .jsonl.
+        annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder for ``NAME-faces.mp4``.
+        redact: ``"blur"`` (or True) or ``"pixelate"`` covers the faces in the annotated video. Every frame is
+            then searched for faces, and the sound, which also tells who speaks, is left out.
+        timeline: File for the picture of each face's emotions over time, .png (needs matplotlib).
+        max_frames: Stop after so many analysed frames.
+        max_seconds: Stop after so many seconds of video.
+        progress: Called with each analysed frame and the seconds the video has, if known.
+
+    Raises:
+        FacelexError: If the video cannot be read at all, an option is wrong, or a file cannot be written.
+    """
+    redact = _redaction(redact)
+    labels = parse_words(words)
+    analysis = _Analysis(recognizer, every, smooth, words, detect)
+    limits = _Limits(max_frames, max_seconds)
+    if timeline is not None:
+        require("matplotlib.figure", "report", "The timeline")  # said now, not after an hour of video
+    with ExitStack() as stack:
+        reader = stack.enter_context(FrameReader(source))
+        record = Timeline(every or 1 / reader.rate, recognizer.classes, labels)
+        marked = None
+        if annotate is not None:
+            from facelex.recognize.annotated_video import AnnotatedVideo
+
+            target = _annotated_path(annotate, reader.source)
+            marked = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
+            stack.callback(marked.abandon)
+        write = _open_table(stack, table, video_columns(recognizer.classes, labels))
+        run = _Run(analysis, reader, record, marked, write, progress)
+        try:
+            for frame in limits.apply(reader.frames(
+                every, all_frames=marked is not None, sound=None if marked is None else marked.sound
+            )):  # fmt: skip
+                run.take(frame)
+        except KeyboardInterrupt:
+            run.interrupted = True
+        error = run.error(ended=not run.interrupted and not limits.reached)
+        if error is not None and write is not None:
+            write(ImageResult(reader.source, error=error))
+        if marked is not None:
+            marked.close()
+        if timeline is not None:
+            record.save(timeline, Path(reader.source).name)
+        return run.result(error)
+
+
+class _Analysis:
+    """Finds, tracks, reads and smooths the faces of one frame after the other."""
+
+    def __init__(
+        self, recognizer: Recognizer, every: float, smooth: float, words: Words, detect: bool
+    ) -> None:
+        for name, value in (("every", every), ("smooth", smooth)):
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+                raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
+        recognizer.describe(np.zeros((8, 8, 3), np.uint8), [], words=words)  # an unknown word is said now
+        memory = max(1.0, 2.5 * every)
+        self._recognizer = recognizer
+        self._words = words
+        self._detect = detect
+        self._tracker = Tracker(memory)
+        self._smoother = Smoother(smooth, recognizer.unsure_below, memory)
+
+    def read(self, source: str, frame: Frame, pixels: NDArray[np.uint8]) -> FrameResult:
+        """Return the faces of a frame."""
+        detections = self._recognizer.find(pixels, detect=self._detect)
+        ids = self._tracker.update(frame.time, [detection.box for detection in detections])
+        raw = self._recognizer.describe(pixels, detections, words=self._words)
+        faces = self._smoother.update(frame.time, ids, raw)
+        order = sorted(range(len(ids)), key=lambda i: ids[i])
+        height, width = pixels.shape[:2]
+        return FrameResult(
+            source, frame.time, frame.index, width, height,
+            tuple(ids[i] for i in order), tuple(faces[i] for i in order),
+        )  # fmt: skip
+
+    def find(self, frame: Frame, pixels: NDArray[np.uint8]) -> dict[int, Box]:
+        """Return only where the faces of a frame are."""
+        boxes = [detection.box for detection in self._recognizer.find(pixels, detect=self._detect)]
+        return dict(zip(self._tracker.update(frame.time, boxes), boxes))
+
+
+class _Run:
+    """One pass through a video and what it hands to whom."""
+
+    def __init__(
+        self,
+        analysis: _Analysis,
+        reader: FrameReader,
+        record: Timeline,
+        marked: AnnotatedVideo | None,
+        write: Callable[[Any], None] | None,
+        progress: Progress | None,
+    ) -> None:
+        self.interrupted = False
+        self._analysis = analysis
+        self._reader = reader
+        self._record = record
+        self._marked = marked
+        self._write = write
+        self._progress = progress
+        self._last: FrameResult | None = None
+        self._count = 0
+        self._end = 0.0
+        self._known: Mapping[int, Face] = {}
+
+    def take(self, frame: Frame) -> None:
+        """Analyse a frame if it is due, and pass it on."""
+        pixels = frame.pixels()
+        self._end = frame.time
+        boxes: Mapping[int, Box] | None = None
+        if frame.due:
+            result = self._analysis.read(self._reader.source, frame, pixels)
+            self._last, self._count = result, self._count + 1
+            self._known = dict(zip(result.ids, result.faces))
+            boxes = {id_: face.box for id_, face in self._known.items()}
+            self._record.add(result.time, result.ids, result.faces)
+            if self._write is not None:
+                self._write(result)
+            if self._progress is not None:
+                self._progress(result, self._reader.duration)
+        elif self._marked is not None and self._marked.redact is not None:
+            boxes = self._analysis.find(frame, pixels)
+        if self._marked is not None:
+            self._marked.add(frame.time, pixels, boxes, self._known)
+
+    def error(self, *, ended: bool) -> str | None:
+        """Return what was wrong with the file, in one sentence; ``ended`` if it was read to its end."""
+        reader = self._reader
+        if self._last is None and not self.interrupted:
+            why = reader.fault or "no frame of it could be decoded"
+            raise FacelexError(f"Could not read {reader.source!r} as a video: {why}.")
+        faults = []
+        if reader.fault:
+            faults.append(f"the reading ended at {self._end:.1f} s: {reader.fault}")
+        elif ended and reader.duration and self._end < 0.95 * reader.duration - 1.0:
+            faults.append(f"it announces {reader.duration:.1f} s but ends at {self._end:.1f} s")
+        if reader.damaged:
+            faults.append(f"{reader.damaged} damaged parts were passed over")
+        return f"The video is incomplete: {'; '.join(faults)}." if faults else None
+
+    def result(self, error: str | None) -> VideoResult:
+        """Return the summary."""
+        last = self._last
+        width, height = (last.width, last.height) if last is not None else (0, 0)
+        tracks = tuple(self._record.tracks())
+        seconds = last.time if last is not None else 0.0
+        return VideoResult(
+            self._reader.source, width, height, seconds, self._count, tracks, error, self.interrupted
+        )
+
+
+class _Limits:
+    """Where to stop, if not at the end."""
+
+    def __init__(self, frames: int | None, seconds: float | None) -> None:
+        if frames is not None and frames < 1:
+            raise FacelexError(f"Expected max_frames to be 1 or more, but got {frames}.")
+        if seconds is not None and not seconds > 0:
+            raise FacelexError(f"Expected max_seconds to be above 0, but got {seconds}.")
+        self._frames = frames
+        self._seconds = seconds
+        self.reached = False
+
+    def apply(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Pass frames on until a limit is reached."""
+        due = 0
+        for frame in frames:
+            late = self._seconds is not None and frame.time >= self._seconds
+            if late or (frame.due and self._frames is not None and due >= self._frames):
+                self.reached = True
+                return
+            due += frame.due
+            yield frame
+
+
+def _redaction(redact: str | bool | None) -> str | None:
+    from facelex.errors import unknown_name
+    from facelex.recognize.redaction import STYLES
+
+    style = "blur" if redact is True else redact or None
+    if style is not None and style not in STYLES:
+        raise unknown_name("redaction style", str(style), STYLES)
+    return style
+
+
+def _annotated_path(annotate: Path, source: str) -> Path:
+    from facelex.recognize.annotated_video import SUFFIXES
+
+    if annotate.suffix.lower() in SUFFIXES and not annotate.is_dir():
+        return annotate
+    stem = source.replace(":", "-") if source.startswith("webcam:") else Path(source).stem
+    return annotate / f"{stem}-faces.mp4"
+
+
+def _open_table(stack: ExitStack, table: Path | None, columns: list[str]) -> Callable[[Any], None] | None:
+    if table is None:
+        return None
+    from facelex.recognize.writers import open_writer
+
+    kinds = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+    kind = kinds.get(table.suffix.lower())
+    if kind is None:
+        raise FacelexError(f"Expected a table named {', '.join(kinds)}, but got {str(table)!r}.")
+    return stack.enter_context(open_writer(kind, table, classes=(), columns=columns)).write
