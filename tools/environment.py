@@ -1,6 +1,6 @@
-"""Bring `.venv` up to date with pyproject.toml and the pinned versions: `python3 tools/environment.py [EXTRA ...]`.
+"""Bring `.venv` up to date with pyproject.toml and the pins: `python3 tools/environment.py [EXTRA ...]`.
 
-Needs nothing but Python 3.11 with its venv module. A second call with nothing changed only compares checksums.
+Needs nothing but Python 3.11 with its venv module. A second call only compares checksums.
 Extras add up: after `make test`, `make demo` finds its light core already there.
 """
 
@@ -25,7 +25,7 @@ PINNED = ROOT / "constraints" / "pinned.txt"
 
 def main(extras: list[str]) -> None:
     """Install facelex in editable mode with ``extras`` unless that has been done already."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything is installed
         sys.exit(f"facelex needs Python 3.11 or newer, but this is {sys.version.split()[0]}.")
     installed = read_stamp()
     if set(extras) <= set(installed.get("extras", [])) and installed.get("checksum") == checksum():
@@ -64,7 +64,7 @@ def works(python: Path) -> bool:
 
 
 def create() -> None:
-    """Make an empty environment; without pip where this Python comes without ensurepip (Debian) but uv is there."""
+    """Make an empty environment; without pip if this Python has no ensurepip (Debian) but uv is there."""
     try:
         import ensurepip  # noqa: F401
     except ImportError:

@@ -1,0 +1,215 @@
+"""The command line around its verbs: help, exit codes, and one sentence for whatever goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import re
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclopts import App
+
+from facelex import __version__
+from facelex.cli import main as command
+from facelex.cli.main import main
+from facelex.errors import FacelexError
+
+SOURCE = Path(command.__file__).parents[2]
+PRESENT = [verb for verb in command.VERBS if (SOURCE / "facelex" / "cli" / f"{verb}.py").exists()]
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Make a function the verb ``fake``."""
+
+    def install(function: Callable[..., Any]) -> None:
+        app = App(name="fake")
+        app.default(function)
+        module = types.ModuleType("facelex.cli.fake")
+        module.__spec__ = ModuleSpec("facelex.cli.fake", None)
+        module.app = app  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "facelex.cli.fake", module)
+        monkeypatch.setitem(command.VERBS, "fake", "A verb of the tests.")
+
+    return install
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def function() -> None:
+        raise error
+
+    return function
+
+
+def fresh(code: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a fresh interpreter that finds facelex in this checkout."""
+    code = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n{code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_help_lists_every_verb_in_the_order_of_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert len(PRESENT) > 3
+    assert [line.split()[1] for line in shown.splitlines() if re.match("│ [a-z]", line)] == PRESENT
+    assert main([]) == 0
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_every_verb_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"facelex {name}" in capsys.readouterr().out
+
+
+def test_every_file_beside_main_is_a_verb() -> None:
+    files = {path.stem for path in (SOURCE / "facelex" / "cli").glob("[!_]*.py")} - {"main"}
+    verbs = {
+        name for name in files if "app = App(" in (SOURCE / "facelex" / "cli" / f"{name}.py").read_text()
+    }
+    assert verbs <= set(command.VERBS)
+
+
+def test_help_loads_neither_verbs_nor_numpy() -> None:
+    code = (
+        "from facelex.cli.main import main; code = main(['--help'])\n"
+        "heavy = {'numpy', 'PIL', 'onnxruntime', 'torch', 'lightning', 'matplotlib', 'pandas', 'pydantic'}\n"
+        "verbs = [name for name in sys.modules if name.startswith('facelex.cli.') and name[12:] != 'main']\n"
+        "print(code, sorted(heavy & set(sys.modules)), verbs)"
+    )
+    assert fresh(code).stdout.splitlines()[-1] == "0 [] []"
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_an_unknown_verb_names_the_nearest_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith('facelex: Unknown command "trian". Did you mean "train"?')
+    assert printed.err.count("trian") == 1
+
+
+def test_an_unknown_option_is_named_once(capsys: pytest.CaptureFixture[str], verb: Callable) -> None:
+    def count(*, depth: int = 0) -> None:
+        """Count."""
+
+    verb(count)
+    assert main(["fake", "--deptt", "3"]) == 2
+    assert capsys.readouterr().err == "facelex: Unknown option: --deptt. Did you mean --depth?\n"
+    assert main(["fake", "--depth", "three"]) == 2
+    assert (
+        capsys.readouterr().err == 'facelex: Invalid value for --depth: unable to convert "three" into int.\n'
+    )
+
+
+def test_the_users_mistake_is_one_sentence_and_code_2(
+    capsys: pytest.CaptureFixture[str], verb: Callable
+) -> None:
+    sentence = "Expected a folder, but got [red]photos[/red]/x.jpg. Name a folder " + "that is there " * 20
+    verb(raising(FacelexError(sentence)))
+    assert main(["fake"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"facelex: {sentence.strip()}\n")
+
+
+def test_a_full_disk_is_no_bug(capsys: pytest.CaptureFixture[str], verb: Callable) -> None:
+    verb(raising(OSError(errno.ENOSPC, "No space left on device", "runs/a/checkpoint.pt")))
+    assert main(["fake"]) == 2
+    assert capsys.readouterr().err == "facelex: No space left on device: runs/a/checkpoint.pt.\n"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by nought"), OSError(errno.EIO, "input/output error")])
+def test_a_bug_shows_its_traceback_and_code_1(
+    capsys: pytest.CaptureFixture[str], verb: Callable, error: Exception
+) -> None:
+    verb(raising(error))
+    assert main(["fake"]) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in printed
+    assert type(error).__name__ in printed
+    assert printed.endswith("facelex: this is a bug of ours; please report it with the lines above.\n")
+
+
+def test_an_interrupted_verb_ends_with_130(capsys: pytest.CaptureFixture[str], verb: Callable) -> None:
+    verb(raising(KeyboardInterrupt()))
+    assert main(["fake"]) == 130
+    assert capsys.readouterr().err == "facelex: stopped by the user.\n"
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (1, 1), ("text", 0)])
+def test_a_verbs_answer_becomes_the_exit_code(verb: Callable, answer: object, code: int) -> None:
+    verb(lambda: answer)
+    assert main(["fake"]) == code
+
+
+@pytest.mark.parametrize(("error", "code"), [(SystemExit(3), 3), (SystemExit(), 0), (SystemExit("no"), 1)])
+def test_system_exit_keeps_its_code(verb: Callable, error: SystemExit, code: int) -> None:
+    verb(raising(error))
+    assert main(["fake"]) == code
+
+
+def test_the_process_exits_with_the_code_and_python_m_facelex_is_the_command() -> None:
+    finished = fresh("import runpy; sys.argv = ['facelex', 'data', 'info', 'nowhere.npz']\n"
+                     "runpy.run_module('facelex', run_name='__main__')")  # fmt: skip
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("facelex: ")
+    assert "nowhere.npz" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_ends_a_running_process_with_130_and_without_a_traceback() -> None:
+    code = f"""
+import sys; sys.path.insert(0, {str(SOURCE)!r})
+import time, types
+from importlib.machinery import ModuleSpec
+from cyclopts import App
+from facelex.cli import main as command
+module = types.ModuleType("facelex.cli.fake"); module.__spec__ = ModuleSpec("facelex.cli.fake", None)
+module.app = App(name="fake")
+@module.app.default
+def wait():
+    print("ready", flush=True); time.sleep(60)
+sys.modules["facelex.cli.fake"] = module; command.VERBS["fake"] = ""
+sys.argv = ["facelex", "fake"]; command.main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (130, "facelex: stopped by the user.\n")
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    code = f"""
+import sys; sys.path.insert(0, {str(SOURCE)!r})
+from facelex.cli import main as command
+def write(argv, **options):
+    for _ in range(100_000): print("a line")
+command.create_app = lambda: write
+sys.argv = ["facelex"]; command.main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert (process.wait(timeout=30), process.stderr.read()) == (0, "")

@@ -1,0 +1,239 @@
+"""The package as people install it: what an import pulls in, what the wheel holds, what files may name."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CORE_MODULES = {"numpy", "onnxruntime", "PIL", "cyclopts", "rich"}
+TORCH_ROOMS = ("models", "losses", "training")
+
+
+def run_python(code: str) -> str:
+    """Run ``code`` in a fresh interpreter that finds facelex in this checkout and return what it prints."""
+    finished = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n{code}"],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def module_names(*without: str) -> list[str]:
+    """Dotted names of every module of facelex outside the rooms ``without``."""
+    names = []
+    for path in sorted((SOURCE / "facelex").rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        if parts[1] not in without and parts[-1] != "__main__":
+            names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+def distribution(requirement: str) -> str:
+    """Return ``PyYAML`` of ``PyYAML>=6`` in the spelling that compares: lower case, with dashes."""
+    match = re.match(r"[\w.-]+", requirement)
+    assert match is not None
+    return re.sub(r"[-_.]+", "-", match.group()).lower()
+
+
+def distributions_of(extra: str) -> set[str]:
+    """Names that ``facelex[extra]`` lists, those of the extras it includes among them."""
+    names: set[str] = set()
+    for requirement in PROJECT["optional-dependencies"][extra]:
+        included = re.match(r"facelex\[(.+)\]", requirement)
+        if included:
+            names.update(*(distributions_of(name) for name in included.group(1).split(",")))
+        else:
+            names.add(distribution(requirement))
+    return names
+
+
+def providers(module: str) -> set[str]:
+    """Installed distributions that bring the top-level ``module``."""
+    return {distribution(name) for name in installed_packages().get(module, [])}
+
+
+@cache
+def installed_packages() -> Mapping[str, list[str]]:
+    """Top-level modules and the distributions that bring them; reading all metadata takes a second."""
+    return packages_distributions()
+
+
+def parsed_sources() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((SOURCE / "facelex").rglob("*.py")):
+        yield path, ast.parse(path.read_text())
+
+
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Top-level names that ``tree`` imports anywhere, inside functions too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"facelex"}
+
+
+def required_extras() -> list[tuple[str, str]]:
+    """``(module, extra)`` of every ``require("module", "extra", ...)`` in the sources."""
+    pairs = set()
+    for _, tree in parsed_sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
+                module, extra = (getattr(argument, "value", None) for argument in node.args[:2])
+                if isinstance(module, str) and isinstance(extra, str):
+                    pairs.add((module, extra))
+    return sorted(pairs)
+
+
+def committed_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_importing_facelex_loads_nothing_but_facelex_and_the_standard_library() -> None:
+    code = (
+        "before = set(sys.modules); import facelex\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new - set(sys.stdlib_module_names)), len(set(sys.modules) - before))"
+    )
+    names, _, count = run_python(code).strip().rpartition(" ")
+    assert names == "['facelex']"
+    assert int(count) < 40
+
+
+def test_everything_but_training_imports_with_the_core_alone() -> None:
+    names = module_names(*TORCH_ROOMS)
+    assert {"facelex.recognize.recognizer", "facelex.evaluation.metrics", "facelex.data.dataset"} <= set(
+        names
+    )
+    code = f"""
+import importlib, json, traceback
+core = {sorted(CORE_MODULES)!r}
+optional = {sorted(optional_modules())!r}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in optional:
+            raise ModuleNotFoundError(f'No module named {{name!r}} (left out by the test)')
+sys.meta_path.insert(0, Absent())
+faults = {{}}
+for name in {names!r}:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        faults[name] = str(error)
+print(json.dumps(faults))
+"""
+    assert json.loads(run_python(code)) == {}
+
+
+def optional_modules() -> set[str]:
+    """Top-level modules that only extras bring and that some file of ours imports, torch first of all."""
+    named = set().union(*(imported_modules(tree) for _, tree in parsed_sources()))
+    named |= {module.partition(".")[0] for module, _ in required_extras()}
+    assert {"torch", "lightning"} <= named
+    return (named | {"scipy", "sklearn", "torchmetrics", "tensorboard", "wandb"}) - CORE_MODULES
+
+
+def test_every_imported_package_is_a_declared_dependency() -> None:
+    declared = {distribution(requirement) for requirement in PROJECT["dependencies"]}
+    declared.update(
+        *(distributions_of(extra) for extra in PROJECT["optional-dependencies"] if extra != "dev")
+    )
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path, tree in parsed_sources()
+        for module in imported_modules(tree)
+        if providers(module) and not providers(module) & declared
+    }
+    assert undeclared == set()
+
+
+@pytest.mark.parametrize(("module", "extra"), required_extras())
+def test_the_extra_an_error_names_brings_the_module(module: str, extra: str) -> None:
+    assert extra in PROJECT["optional-dependencies"], f"no extra {extra!r} in pyproject.toml"
+    brought_by = providers(module.partition(".")[0])
+    if not brought_by:
+        pytest.skip(f"{module} is not installed")
+    assert brought_by & distributions_of(extra)
+
+
+def test_extras_named_in_texts_exist() -> None:
+    texts = [path for path in committed_files() if path.suffix in (".py", ".md", ".toml")]
+    groups = [group for path in texts for group in re.findall(r"facelex\[([a-z, ]+)\]", path.read_text())]
+    named = {name.strip() for group in groups for name in group.split(",")}
+    assert "train" in named
+    assert named <= set(PROJECT["optional-dependencies"])
+
+
+def test_extra_all_holds_every_extra_but_dev() -> None:
+    expected = set().union(
+        *(distributions_of(extra) for extra in PROJECT["optional-dependencies"] if extra != "dev")
+    )
+    assert distributions_of("all") == expected
+
+
+def test_every_dependency_is_pinned() -> None:
+    pinned = {distribution(line) for line in (ROOT / "constraints" / "pinned.txt").read_text().splitlines()
+              if re.match(r"\w", line)}  # fmt: skip
+    needed = {distribution(requirement) for requirement in PROJECT["dependencies"]}
+    needed.update(*(distributions_of(extra) for extra in PROJECT["optional-dependencies"]))
+    assert needed - pinned == set()
+
+
+def test_no_committed_file_names_a_registry_or_a_place_on_someones_machine() -> None:
+    hosts = ("pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "download.pytorch" + ".org",
+             "pkg.dev", "deb.debian" + ".org", "--index" + "-url", "--find" + "-links")  # fmt: skip
+    pattern = re.compile("|".join(re.escape(host) for host in hosts) + r"|(?<![\w.~*])/(?:work|root|home)/\w")
+    named = []
+    for path in committed_files():
+        if path == Path(__file__):
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # weights, pictures
+        named += [f"{path.relative_to(ROOT)}: {found.group()}" for found in pattern.finditer(text)]
+    assert named == []
+
+
+def test_the_wheel_holds_what_the_first_prediction_needs_and_stays_small(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("facelex-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    assert "facelex/py.typed" in sizes
+    assert any(name.endswith("licenses/LICENSE") for name in sizes)
+    for path in (SOURCE / "facelex").rglob("*"):
+        if path.is_file() and path.suffix in (".onnx", ".npz", ".yaml", ".jpg", ".jinja", ".md"):
+            assert path.relative_to(SOURCE).as_posix() in sizes
+    assert {Path(name).parts[1] for name in sizes if name.startswith("facelex/")} >= {
+        "configs",
+        "samples",
+        "weights",
+    }
+    assert not [name for name in sizes if name.startswith(("tests", "tools", "data/"))]
+    assert {name: size for name, size in sizes.items() if size > 8_000_000} == {}
+    assert wheel.stat().st_size < 20_000_000
