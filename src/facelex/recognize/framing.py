@@ -19,8 +19,8 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.recognize.detection import Detection, check_image
 
 DEFAULT_FRAMING: dict[str, Any] = {
-    "side": 2.68,  # the crop's side over the distance from between the eyes to between the mouth corners
-    "box_side": 0.957,  # the crop's side over the box's longer side, where there are no landmarks
+    "side": 2.66,  # the crop's side over the distance from between the eyes to between the mouth corners
+    "box_side": 0.952,  # the crop's side over the box's longer side, where there are no landmarks
     "offset": (
         0.0,
         -0.015,
