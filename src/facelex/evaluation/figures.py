@@ -96,6 +96,12 @@ def _new(width: float = 5.6, height: float = 3.4) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out once, so that saving it in two formats does not do so again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def save_png(figure: Figure, file: IO[bytes]) -> None:
     """Write a figure as PNG, 160 dots an inch."""
     figure.savefig(file, format="png", dpi=160)

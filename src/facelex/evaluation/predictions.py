@@ -174,7 +174,7 @@ class Predictions:
         """
         path = Path(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise FacelexError(f"Expected predictions at {path}, but there is no such file.") from error

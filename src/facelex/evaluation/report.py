@@ -91,6 +91,7 @@ class _Drawer:
         for theme in figures.THEMES:
             with figures.figure_style(theme):
                 figure = draw(theme=theme)
+                figures.settle(figure)
                 uris.append(figures.svg_uri(figure))
                 if theme is figures.LIGHT:
                     path = self.folder / f"{name}.png"
@@ -207,17 +208,19 @@ def _forest(runs: Sequence[RunFolder], names: Sequence[str], draw: _Drawer) -> P
 
 
 def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, str]]:
-    """Compare every run with the first one where both predicted the same examples of the same split."""
+    """Compare every run with the first one that predicted a split, on the same examples of that split."""
     found: list[tuple[str, str, str, PairedExamples]] = []
+    base = ""
     for split in SPLIT_ORDER:
-        stored = [run.path / f"predictions-{split}.npz" for run in runs]
-        if len(runs) < 2 or not all(path.exists() for path in stored):
+        files = [(name, run.path / f"predictions-{split}.npz") for run, name in zip(runs, names)]
+        stored = [(name, Predictions.load(file)) for name, file in files if file.exists()]
+        if len(stored) < 2:
             continue
-        preds = [Predictions.load(path) for path in stored]
-        view = "flip" if all("flip" in p.views for p in preds) else "single"
-        for name, other in zip(names[1:], preds[1:]):
+        (base, first), *others = stored
+        view = "flip" if all("flip" in preds.views for _, preds in stored) else "single"
+        for name, preds in others:
             try:
-                found.append((name, split, view, compare_predictions(preds[0], other, view)))
+                found.append((name, split, view, compare_predictions(first, preds, view)))
             except FacelexError:
                 continue  # another dataset: there is nothing to pair
         break
@@ -225,7 +228,7 @@ def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[s
     return [
         {
             "run": name,
-            "base": names[0],
+            "base": base,
             "split": split,
             "view": VIEW_LABELS[view],
             "difference": f"{_points(result.difference.value)} "

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+from facelex.evaluation.labelled import load_labelled, match_classes, parse_mapping
+
+
+def picture(path: Path, value: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((20, 20), value, np.uint8)).save(path)
+
+
+def test_names_match_in_any_known_spelling_and_order() -> None:
+    assert match_classes(["Sadness", "ANGER", "joy"], EMOTIONS).tolist() == [4, 0, 3]
+
+
+def test_a_mapping_goes_first_and_may_leave_classes_out() -> None:
+    mapping = parse_mapping("Contempt=ignore, Smile = happiness ,fear=sad")
+    assert match_classes(["contempt", "smile", "fear", "sad"], EMOTIONS, mapping).tolist() == [-1, 3, 4, 4]
+
+
+def test_classes_of_the_users_own_match_by_name() -> None:
+    assert match_classes(["cat", "dog"], ("dog", "cat")).tolist() == [1, 0]
+
+
+def test_every_class_that_matches_nothing_is_named_with_what_to_type() -> None:
+    with pytest.raises(FacelexError, match=r"'contempt', 'bored'.*--map contempt=ignore,bored=ignore"):
+        match_classes(["contempt", "happy", "bored"], EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "sentence"),
+    [
+        ({"contmpt": "ignore"}, "Unknown class of the data in --map 'contmpt'. Did you mean 'contempt'"),
+        ({"contempt": "hapy"}, "Unknown class of the model in --map 'hapy'. Did you mean 'happy'"),
+    ],
+)
+def test_a_mapping_of_what_is_not_there_is_refused(mapping: dict[str, str], sentence: str) -> None:
+    with pytest.raises(FacelexError) as caught:
+        match_classes(["contempt", "happy"], EMOTIONS, mapping)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["joy", "joy=", "=happy", "a=b,c"])
+def test_a_mapping_that_is_no_pair_is_refused(text: str) -> None:
+    with pytest.raises(FacelexError, match="name=class pairs"):
+        parse_mapping(text)
+
+
+def test_no_mapping_is_empty() -> None:
+    assert parse_mapping(None) == parse_mapping("") == {}
+
+
+def test_a_folder_of_classes_is_all_test(tmp_path: Path) -> None:
+    for i, name in enumerate(("joy", "contempt")):
+        for k in range(3):
+            picture(tmp_path / "photos" / name / f"{k}.png", 100 * i + k)
+    dataset = load_labelled(tmp_path / "photos", size=16)
+    assert dataset.class_names == ("contempt", "joy")
+    assert len(dataset.indices("test")) == 6
+    assert dataset.pixels.shape == (6, 16, 16)
+
+
+def test_a_folder_with_splits_keeps_them(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        for k in range(count):
+            picture(tmp_path / "photos" / split / "happy" / f"{k}.png", 50 + k)
+    dataset = load_labelled(tmp_path / "photos", size=16)
+    assert (len(dataset.indices("train")), len(dataset.indices("val")), len(dataset.indices("test"))) == (
+        3,
+        0,
+        2,
+    )
+
+
+def test_a_csv_of_files_and_names_is_read_relative_to_itself(tmp_path: Path) -> None:
+    picture(tmp_path / "set" / "img" / "a.png", 10)
+    picture(tmp_path / "set" / "img" / "b.png", 200)
+    table = tmp_path / "set" / "labels.csv"
+    table.write_text("Emotion,File,note\nsad,img/b.png,x\nhappy,img/a.png,y\n\n")
+    dataset = load_labelled(table, size=16)
+    assert [dataset.class_names[label] for label in dataset.labels] == ["sad", "happy"]
+    assert dataset.pixels[:, 0, 0].tolist() == [200, 10]
+    assert len(dataset.indices("test")) == 2
+
+
+def test_the_official_csv_keeps_its_splits(tmp_path: Path) -> None:
+    rows = [
+        f"{i % 7},{' '.join(['7'] * 2304)},{usage}" for i, usage in enumerate(["Training", "PrivateTest"])
+    ]
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+    dataset = load_labelled(tmp_path / "fer2013.csv")
+    assert (len(dataset.indices("train")), len(dataset.indices("test"))) == (1, 1)
+    assert dataset.class_names == EMOTIONS
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "column of image files .* its columns are: none"),
+        ("image\na.png\n", "column of class names .* its columns are: image"),
+        ("image,label\n", "there is only a header"),
+        ("image,label\na.png\n", "2 columns in every row of .* but row 2 differs"),
+        ("image,label\nnone.png,sad\n", r"none\.png \(there is no such file\)"),
+        ("image,label\nbad.png,sad\n", r"1 of 1 images .* bad\.png"),
+    ],
+)
+def test_a_csv_that_cannot_be_used_says_why(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(FacelexError, match=sentence):
+        load_labelled(tmp_path / "labels.csv")
+
+
+def test_a_csv_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(FacelexError, match="UTF-8"):
+        load_labelled(tmp_path / "labels.csv")
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match=r"none\.npz"):
+        load_labelled(tmp_path / "none.npz")

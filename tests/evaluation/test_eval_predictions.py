@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_fakes import make_predictions
+
+from facelex.errors import FacelexError
+from facelex.evaluation.calibration import apply_temperature
+from facelex.evaluation.predictions import Predictions
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    preds = make_predictions(20, temperature=1.7)
+    back = Predictions.load(preds.save(tmp_path / "deep" / "predictions-test.npz"))
+    for name in ("probs", "mirror_probs", "labels", "seen", "votes"):
+        ours, theirs = getattr(preds, name), getattr(back, name)
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+    for name in ("classes", "model", "split", "fingerprint", "temperature"):
+        assert getattr(preds, name) == getattr(back, name)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["predictions-test.npz"]
+
+
+def test_a_file_with_the_documented_arrays_only_can_be_read(tmp_path: Path) -> None:
+    preds = make_predictions(5)
+    file = tmp_path / "p.npz"
+    np.savez(file, probs=preds.probs, labels=preds.labels, seen=preds.seen, classes=np.array(preds.classes))
+    back = Predictions.load(file)
+    assert (back.votes, back.mirror_probs, back.views) == (None, None, ("single",))
+
+
+def test_views_average_the_picture_and_its_mirror_image() -> None:
+    preds = make_predictions(10)
+    assert preds.mirror_probs is not None
+    np.testing.assert_allclose(preds.view_probs("flip"), (preds.probs + preds.mirror_probs) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(preds.view_probs("single"), preds.probs)
+    both = [apply_temperature(p, 2.0) for p in (preds.probs, preds.mirror_probs)]
+    np.testing.assert_allclose(preds.view_probs("flip", 2.0), np.mean(both, axis=0), rtol=1e-5)
+
+
+def test_the_flip_view_needs_the_mirror_image() -> None:
+    with pytest.raises(FacelexError, match="among single, but got 'flip'"):
+        make_predictions(3, mirror_probs=None).view_probs("flip")
+
+
+def test_deduplication_leaves_out_exactly_the_seen_examples() -> None:
+    preds = make_predictions(50)
+    kept = preds.deduplicated()
+    assert len(kept) == int((~preds.seen).sum()) < 50
+    assert not kept.seen.any()
+    np.testing.assert_array_equal(kept.probs, preds.probs[~preds.seen])
+    assert kept.votes is not None
+    assert len(kept.votes) == len(kept)
+
+
+def test_no_example_is_allowed() -> None:
+    assert len(make_predictions(10).subset(np.zeros(10, bool))) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"probs": np.ones((4, 6)) / 6}, r"probs of shape \(4, 7\), but got \(4, 6\)"),
+        ({"probs": np.random.default_rng(0).random((4, 7)) * 9}, "pass probabilities, not logits"),
+        ({"probs": np.full((4, 7), np.nan)}, "finite, non-negative probs"),
+        ({"mirror_probs": -np.ones((4, 7))}, "finite, non-negative mirror_probs"),
+        ({"labels": np.array([0, 1, 2, 7])}, r"labels in 0\.\.6, but got 0\.\.7"),
+        ({"seen": np.zeros(3, bool)}, r"seen of shape \(4,\), but got \(3,\)"),
+        ({"votes": np.zeros((4, 8))}, r"votes of shape \(4, 10\), but got \(4, 8\)"),
+        ({"temperature": 0.0}, r"positive temperature, but got 0\.0"),
+    ],
+)
+def test_what_does_not_hold_together_is_refused(changes: dict, sentence: str) -> None:
+    with pytest.raises(FacelexError, match=sentence):
+        make_predictions(4, **changes)
+
+
+def test_all_faults_are_named_together() -> None:
+    with pytest.raises(FacelexError, match=r"seen of shape .*; expected votes of shape"):
+        make_predictions(4, seen=np.zeros(3, bool), votes=np.zeros((4, 8)))
+
+
+def test_missing_damaged_and_foreign_files_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match="no such file"):
+        Predictions.load(tmp_path / "none.npz")
+    whole = make_predictions(30).save(tmp_path / "p.npz").read_bytes()
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FacelexError, match="cannot be read"):
+        Predictions.load(cut)
+    np.savez(tmp_path / "other.npz", probs=np.ones((1, 1)))
+    with pytest.raises(FacelexError, match="labels, seen, classes"):
+        Predictions.load(tmp_path / "other.npz")
+    np.savez(tmp_path / "pickle.npz", probs=np.array([object()]), labels=0, seen=0, classes=0)
+    with pytest.raises(FacelexError, match="cannot be read"):
+        Predictions.load(tmp_path / "pickle.npz")
+    np.save(tmp_path / "array.npz", np.zeros(3))
+    (tmp_path / "array.npz.npy").rename(tmp_path / "array.npz")
+    with pytest.raises(FacelexError, match="cannot be read"):
+        Predictions.load(tmp_path / "array.npz")
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_predictions(5).save(tmp_path / "p.npz")
+    before = path.read_bytes()
+
+    def full_disk(file: object, **arrays: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("facelex.evaluation.predictions.np.savez", full_disk)
+    with pytest.raises(FacelexError, match="disk is full"):
+        make_predictions(6).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

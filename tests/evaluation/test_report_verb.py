@@ -1,0 +1,217 @@
+import base64
+import json
+import re
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_fakes import make_faces, make_predictions, make_run_folder
+
+from facelex.cli.main import main
+from facelex.errors import FacelexError
+from facelex.evaluation.comparison import compare_predictions
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.report import compare_runs, unique_names
+from facelex.evaluation.run_folder import RunFolder, load_run_folder
+from facelex.evaluation.scores import merge_scores, percent_interval, score_predictions
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+PIL = pytest.importorskip("PIL.Image")
+
+
+class Addresses(HTMLParser):
+    """Collects every address a page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.found += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+
+
+def scored(run: Path, seed: int = 0, splits: tuple[str, ...] = ("test", "val")) -> Path:
+    for split in splits:
+        preds = make_predictions(200, seed=seed, split=split, model=run.name)
+        if seed:  # another network on the same faces
+            rng = np.random.default_rng(seed)
+            same = make_predictions(200, split=split)
+            preds = make_predictions(
+                200, labels=same.labels, seen=same.seen, split=split, probs=rng.dirichlet(np.ones(7), 200)
+            )
+        preds.save(run / f"predictions-{split}.npz")
+        merge_scores(run / "scores.json", split, score_predictions(preds, temperature=1.2, resamples=100))
+    return run
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, scored on two splits, with its report."""
+    folder = tmp_path_factory.mktemp("finished")
+    run = scored(make_run_folder(folder / "fake-run", make_faces(), folder / "faces.npz"))
+    assert main(["report", str(run)]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Path]:
+    """Two runs scored on the same faces and one that has not finished, with their report."""
+    folder = tmp_path_factory.mktemp("several")
+    runs = [
+        make_run_folder(folder / name, make_faces(), folder / "faces.npz") for name in ("first", "second")
+    ]
+    for seed, run in enumerate(runs):
+        scored(run, seed, ("test",))
+    runs.append(make_run_folder(folder / "waiting", make_faces(), folder / "faces.npz", finished=False))
+    assert main(["report", *map(str, runs), "--output", str(folder / "page")]) == 0
+    return runs, folder / "page"
+
+
+def test_one_run_gives_a_page_and_every_figure(finished: Path) -> None:
+    figures = {path.name for path in (finished / "report").glob("*.png")}
+    assert figures == {
+        "loss-align.png", "accuracy-align.png", "loss-classify.png", "accuracy-classify.png", "lr.png",
+        "confusion-test-counts.png", "confusion-test-percent.png", "reliability-test.png",
+        "confusion-val-counts.png", "confusion-val-percent.png", "reliability-val.png",
+    }  # fmt: skip
+    for path in (finished / "report").glob("*.png"):
+        with PIL.open(path) as image:
+            colors = image.convert("L").getcolors(100000)
+            assert image.width > 600
+            assert len(colors) > 10  # something is drawn
+
+
+def test_the_page_refers_to_nothing_outside_itself(finished: Path) -> None:
+    parser = Addresses()
+    parser.feed(page_of(finished / "report"))
+    assert len(parser.found) == 2 * 11  # each figure in light and dark
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in parser.found)
+    assert not {"script", "link", "iframe"} & parser.tags
+    for address in parser.found:
+        svg = base64.b64decode(address.partition(",")[2]).decode()
+        assert svg.rstrip().endswith("</svg>")
+        assert all(inside.startswith(("#", "data:")) for inside in re.findall(r'href="([^"]*)', svg))
+
+
+def test_the_page_holds_the_scores_the_settings_and_the_environment(finished: Path) -> None:
+    page = page_of(finished / "report")
+    scores = json.loads((finished / "scores.json").read_text())
+    for split in ("test", "val"):
+        for view in ("single", "flip"):
+            for name in ("official", "deduplicated"):
+                assert percent_interval(scores[split]["views"][view][name]["accuracy"]) in page
+    for text in ("vgg11", "image_encoder: vgg11", "versions.facelex", "1,234", "4 of 4 epochs", "disgust"):
+        assert text in page
+    assert "has not finished" not in page
+
+
+def test_an_unfinished_run_is_shown_as_far_as_it_has_come(several: tuple[list[Path], Path]) -> None:
+    page = page_of(several[1])
+    assert page.count("This run has not finished: 3 of 4 epochs done") == 1
+    assert "validation accuracy after the last epoch 45.00 %" in page
+    assert (several[1] / "waiting" / "loss-classify.png").exists()
+
+
+def test_a_finished_run_that_was_not_scored_says_how_to(make_run: Callable[..., Path]) -> None:
+    run = make_run()
+    (run / "metrics.csv").write_text("phase,epoch,lr\nx,1,0.1\n")
+    assert main(["report", str(run)]) == 0
+    assert f"facelex evaluate {run}" in page_of(run / "report")
+
+
+def test_several_runs_are_compared_pair_by_pair_with_the_first(several: tuple[list[Path], Path]) -> None:
+    page = page_of(several[1])
+    a, b = (Predictions.load(run / "predictions-test.npz") for run in several[0][:2])
+    expected = compare_predictions(a, b, "flip")
+    assert "Compared with first" in page
+    assert f"<td>{expected.only_a}</td>" in page
+    assert f"{100 * expected.difference.value:+.2f}".replace("-", "−") in page
+    assert (several[1] / "accuracy.png").exists()
+    assert (several[1] / "second" / "lr.png").exists()
+
+
+def test_runs_on_other_faces_are_not_compared(make_run: Callable[..., Path]) -> None:
+    first, second = make_run("first"), make_run("second")
+    make_predictions(20).save(first / "predictions-test.npz")
+    make_predictions(20, fingerprint="0" * 64).save(second / "predictions-test.npz")
+    assert compare_runs([load_run_folder(run) for run in (first, second)], ["first", "second"]) == []
+
+
+def test_runs_of_one_name_are_told_apart() -> None:
+    runs = [RunFolder(Path(path)) for path in ("/a/run", "/b/run", "/b/other", "/a/run")]
+    assert unique_names(runs) == ["a-run-1", "b-run", "other", "a-run-4"]
+
+
+def test_names_are_escaped(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    run = make_run("a<b>&c")
+    (run / "metrics.csv").write_text("phase,epoch,lr\nx,1,0.1\n")
+    assert main(["report", str(run), "-o", str(tmp_path / "page")]) == 0
+    page = page_of(tmp_path / "page")
+    assert "a&lt;b&gt;&amp;c" in page
+    assert "a<b>" not in page
+
+
+def test_folders_without_a_run_are_refused_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, sentence in (("none", "no such folder"), ("empty", "neither metrics.csv nor config.yaml")):
+        assert main(["report", str(tmp_path / folder)]) == 2
+        assert sentence in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "config.yaml").write_text("seed: 1\n")
+    assert main(["report", str(tmp_path / "new")]) == 2
+    assert "Nothing to report yet" in capsys.readouterr().err
+    assert main(["report"]) == 2
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.yaml", "empty", "new"]
+
+
+def test_the_extra_is_named_without_matplotlib(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["report", str(make_run())]) == 2
+    assert "pip install 'facelex[report]'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_curves_are_read_by_phase_with_gaps_as_nan(make_run: Callable[..., Path]) -> None:
+    phases = load_run_folder(make_run()).phases
+    assert [phase.name for phase in phases] == ["align", "classify"]
+    assert phases[0].columns["val_accuracy"] == [0.16, 0.21]
+    assert set(phases[0].losses) == {"alignment"}
+    assert set(phases[1].losses) == {"alignment", "cross_entropy"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("epoch,lr\n1,0.1\n", "column phase in"),
+        ("phase,epoch\nalign,one\n", "number in column 'epoch' of .* row 2, but got 'one'"),
+    ],
+)
+def test_a_damaged_table_is_named(make_run: Callable[..., Path], text: str, sentence: str) -> None:
+    run = make_run()
+    (run / "metrics.csv").write_text(text)
+    with pytest.raises(FacelexError, match=sentence):
+        load_run_folder(run)
+
+
+def test_a_row_cut_short_shows_the_numbers_before_the_cut(
+    make_run: Callable[..., Path],
+) -> None:
+    run = make_run()
+    text = (run / "metrics.csv").read_text()
+    (run / "metrics.csv").write_text(text[: text.index("classify,2") + len("classify,2,0.0")])
+    phase = load_run_folder(run).phases[-1]
+    assert phase.columns["epoch"] == [1, 2]
+    assert np.isnan(phase.columns["val_loss"][1])
