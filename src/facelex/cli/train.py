@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -15,21 +15,22 @@ app = App(name="train", help="Train one run: a baseline or a word-supervised net
 @app.default
 def train(
     *,
-    config: Annotated[str, Parameter(name=["--config", "-c"])] = "quick",
+    config: Annotated[str | None, Parameter(name=["--config", "-c"])] = None,
     overrides: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    resume: bool = False,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     data: str | None = None,
-    accelerator: str = "auto",
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     devices: str = "1",
     num_nodes: int = 1,
     threads: int | None = None,
-    quiet: bool = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train a network and write a run folder: weights, curves, configuration, validation predictions.
 
     Args:
-        config: A shipped configuration (quick, paper, sketch, ...) or a YAML file.
+        config: A shipped configuration (quick, paper, sketch, ...) or a YAML file; by default quick, or with
+            --resume the one in the run folder.
         overrides: Change one setting, for example --set model.image_encoder=resnet18; may be repeated.
         output: The run folder; by default runs/CONFIG-METHOD-ENCODER-sSEED.
         resume: Continue the run in the folder from its last finished epoch.
@@ -42,6 +43,7 @@ def train(
     """
     require("torch", "train", "Training")
     import torch
+    from lightning.fabric.utilities import rank_zero_only
     from rich.console import Console
 
     from facelex.data.load import load_dataset
@@ -49,6 +51,8 @@ def train(
     from facelex.training.progress import RichReporter, SilentReporter
     from facelex.training.run import train_run
 
+    if config is None:
+        config = str(output / "config.yaml") if resume and output is not None else "quick"
     settings = [*(overrides or []), *([f"data={data}"] if data else [])]
     run_config = load_config(config, settings)
     if output is None:
@@ -58,7 +62,7 @@ def train(
         if threads < 1:
             raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
         torch.set_num_threads(threads)
-    console = Console()
+    console = Console(quiet=rank_zero_only.rank != 0)  # with several devices this file runs once for each
     if not quiet:
         console.print(
             f"{run_config.method} · {run_config.model.image_encoder} · seed {run_config.seed} → {output}"

@@ -11,6 +11,14 @@ from facelex.losses.contrastive import class_contrastive
 from facelex.losses.supervised_contrastive import supervised_contrastive
 from facelex.models.dual_encoder import ModelOutput
 
+LOSS_PARTS: dict[str, tuple[str, ...]] = {
+    "cross_entropy": ("image_encoder", "classifier"),
+    "alignment": ("image_encoder", "image_projection", "text_projection", "logit_scale"),
+    "supervised_contrastive": ("image_encoder", "image_projection"),
+    "distillation": ("image_encoder", "classifier"),
+}
+"""Which parts of the network each loss reaches."""
+
 
 class Objective:
     """``loss(output, labels) -> (total, parts)`` with the weights of one phase.
@@ -38,6 +46,11 @@ class Objective:
         self.image_to_text_weight = image_to_text_weight
         self.contrast_temperature = contrast_temperature
         self.distillation_temperature = distillation_temperature
+
+    @property
+    def by_words(self) -> bool:
+        """Whether the only answer that this objective trains is the nearest class word."""
+        return "alignment" in self.weights and not self.weights.keys() & {"cross_entropy", "distillation"}
 
     def __call__(
         self,
@@ -83,6 +96,7 @@ class Objective:
             losses["distillation"] = distillation(
                 output.logits, teacher_probs, temperature=self.distillation_temperature
             )
+        assert losses, "an objective needs a loss with a weight above zero"
         total = sum(
             (self.weights[name] * loss for name, loss in losses.items()), start=output.logits.new_zeros(())
         )

@@ -21,7 +21,7 @@ MAX_LOGIT_SCALE = 100.0
 class ModelOutput(NamedTuple):
     """What crosses from the model to losses, metrics and export.
 
-    ``image_features`` and ``text_features`` are None in a model without words.
+    ``text_features`` is None in a model without words, ``image_features`` in one without a projection.
     """
 
     logits: Tensor
@@ -54,6 +54,7 @@ class DualEncoder(nn.Module):
             (mean cosine .39 raw, -.16 centred), which says nothing about which emotion is meant.
         mix_words: In training, stand for each class with a fresh random mean of its words, so that the
             projection learns the neighbourhood of the words and not seven points.
+        project: Give faces a projection even without words, for contrast between faces alone.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DualEncoder(nn.Module):
         temperature: float = 0.07,
         center_words: bool = True,
         mix_words: bool = False,
+        project: bool = False,
     ):
         super().__init__()
         self.image_encoder = image_encoder
@@ -81,12 +83,14 @@ class DualEncoder(nn.Module):
         self.mix_words = mix_words
         self.image_projection: ProjectionHead | None = None
         self.text_projection: ProjectionHead | None = None
+        if word_vectors is not None or project:
+            self.image_projection = ProjectionHead(num_features, hidden_dim, embed_dim, dropout)
         if word_vectors is not None:
             if word_vectors.ndim != 3 or word_vectors.shape[0] != num_classes:
                 raise ValueError(
-                    f"Expected word vectors of shape ({num_classes}, W, D), but got {tuple(word_vectors.shape)}."
+                    f"Expected word vectors of shape ({num_classes}, W, D), "
+                    f"but got {tuple(word_vectors.shape)}."
                 )
-            self.image_projection = ProjectionHead(num_features, hidden_dim, embed_dim, dropout)
             self.text_projection = ProjectionHead(word_vectors.shape[-1], hidden_dim, embed_dim, dropout)
             center = F.normalize(word_vectors.mean(1), dim=-1).mean(0)
             self.register_buffer("word_vectors", word_vectors.float())
@@ -125,6 +129,7 @@ class DualEncoder(nn.Module):
         image_features = text_features = None
         if self.image_projection is not None:
             image_features = self.image_projection(features)
+        if self.text_projection is not None:
             text_features = self.encode_words(self.class_word_vectors())
         scale = self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
         return ModelOutput(self.classifier(features), features, image_features, text_features, scale)

@@ -54,7 +54,8 @@ def class_words(
     unknown = sorted(set(given) - set(class_names))
     if unknown:
         raise FacelexError(
-            f"Words are given for {', '.join(map(repr, unknown))}, but the classes are {', '.join(class_names)}."
+            f"Words are given for {', '.join(map(repr, unknown))}, but the classes are "
+            f"{', '.join(class_names)}."
         )
     return {name: tuple(given.get(name, EMOTION_WORDS.get(name, (name,)))) for name in class_names}
 

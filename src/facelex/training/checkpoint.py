@@ -39,6 +39,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove half-written checkpoints of processes that were killed while they wrote."""
+    for part in folder.glob(f".{CHECKPOINT}.*.part"):
+        part.unlink(missing_ok=True)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint written by :func:`save_checkpoint`; pickled objects are refused.
 
@@ -51,9 +57,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise FacelexError(
             f"There is no checkpoint at {path}. Start the run without --resume, or name another run folder."
         ) from error
-    except (
-        Exception
-    ) as error:  # a damaged archive raises RuntimeError, EOFError, UnpicklingError, KeyError, ...
+    except Exception as error:  # a damaged archive raises RuntimeError, EOFError, UnpicklingError, ...
         raise FacelexError(
             f"{path} is not a complete facelex checkpoint (cut short or damaged). "
             "Delete it and start the run again without --resume."

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from facelex.errors import FacelexError, did_you_mean, unknown_name
+from facelex.losses.objective import LOSS_PARTS
 from facelex.models.dual_encoder import PARTS
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
@@ -69,6 +70,12 @@ class AugmentConfig(Section):
     erasing_area: tuple[float, float] = (0.02, 0.2)
     """Smallest and largest erased share of the picture."""
 
+    @model_validator(mode="after")
+    def _ordered_area(self) -> AugmentConfig:
+        if not 0 <= self.erasing_area[0] <= self.erasing_area[1] <= 1:
+            raise ValueError("erasing_area needs two rising shares in [0, 1]")
+        return self
+
 
 class OptimizerConfig(Section):
     """The optimiser of every phase."""
@@ -124,6 +131,12 @@ class LossConfig(Section):
             raise ValueError("give at least one loss a weight above zero")
         return self
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts of the network that the losses reach."""
+        reached = {part for name, weight in self if weight for part in LOSS_PARTS[name]}
+        return tuple(part for part in PARTS if part in reached)
+
 
 class PhaseConfig(Section):
     """One stage of training: what trains, on which losses, for how long."""
@@ -146,12 +159,22 @@ class PhaseConfig(Section):
         for part in self.train:
             if part not in PARTS:
                 raise ValueError(str(unknown_name("part", part, PARTS)))
+        if not self.learning:
+            raise ValueError(
+                f"phase {self.name!r} trains {', '.join(self.train) or 'nothing'}, which none of its losses "
+                f"reaches; they reach {', '.join(self.losses.parts)}"
+            )
         if self.image_sizes is not None:
             if not all(0 <= start < 1 for start in self.image_sizes) or 0 not in self.image_sizes:
                 raise ValueError("image_sizes needs fractions in [0, 1) and one entry for 0")
             if min(self.image_sizes.values()) < 16:
                 raise ValueError("image_sizes needs sides of at least 16 pixels")
         return self
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The parts of ``train`` that the phase's losses reach; the others would stay as they are."""
+        return tuple(part for part in PARTS if part in self.train and part in self.losses.parts)
 
     def image_size(self, epoch: int, default: int) -> int:
         """Side in pixels of the training images in ``epoch`` (counted from 0)."""
@@ -233,6 +256,11 @@ class RunConfig(Section):
         """Whether any phase aligns faces with words."""
         return any(phase.losses.alignment for phase in self.phases)
 
+    @property
+    def has_projection(self) -> bool:
+        """Whether any phase compares faces in a space of their own, with words or among themselves."""
+        return self.has_words or any(phase.losses.supervised_contrastive for phase in self.phases)
+
 
 def list_configs() -> list[str]:
     """Names of the shipped configurations."""
@@ -263,6 +291,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
         raise FacelexError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(raw, dict):
         raise FacelexError(f"Expected {path} to hold keys and values, but got {type(raw).__name__}.")
+    raw = _unshared(raw)
     faults: list[str] = []
     for override in overrides:
         try:
@@ -270,6 +299,13 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
         except FacelexError as error:
             faults.append(str(error))
     return _validate(raw, faults, str(path.name))
+
+
+def _unshared(node: Any) -> Any:
+    """Copy what YAML's anchors share, so that an override changes one place and not its aliases."""
+    if isinstance(node, dict):
+        return {key: _unshared(value) for key, value in node.items()}
+    return [_unshared(value) for value in node] if isinstance(node, list) else node
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -286,7 +322,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     node: Any = raw
     *parents, last = key.split(".")
     for part in parents:
-        node = _child(node, part, key, create=True)
+        node = _child(node, part, key)
     if isinstance(node, list):
         node[_position(node, last, key)] = value
     elif isinstance(node, dict):
@@ -295,11 +331,11 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise FacelexError(f"Cannot set {key!r}: {'.'.join(parents)!r} is a single value.")
 
 
-def _child(node: Any, part: str, key: str, *, create: bool) -> Any:
+def _child(node: Any, part: str, key: str) -> Any:
     if isinstance(node, list):
         return node[_position(node, part, key)]
     if isinstance(node, dict):
-        return node.setdefault(_mapping_key(node, part), {}) if create else node[part]
+        return node.setdefault(_mapping_key(node, part), {})
     raise FacelexError(f"Cannot set {key!r}: what stands before {part!r} is a single value.")
 
 

@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from facelex.losses.objective import Objective
+from facelex.losses.similarity import inner_products
 from facelex.models.dual_encoder import ModelOutput
 from facelex.training.augment import augment_images, resize_images
 from facelex.training.averaging import WeightAverage
@@ -37,8 +38,11 @@ class EpochResult(NamedTuple):
 
     loss: float
     accuracy: float
-    """Share in [0, 1]; of augmented images with the training weights, so lower than in evaluation."""
+    """Share in [0, 1]; of augmented images with the training weights, so lower than in evaluation. By the
+    classifier, or by the nearest class word where the objective does not train the classifier."""
     losses: dict[str, float]
+    images: int
+    """Examples seen, over all ranks."""
 
 
 def batch_indices(
@@ -47,9 +51,12 @@ def batch_indices(
     """Yield this rank's share of each global batch of a fresh order.
 
     Every example is used at most once an epoch; the last incomplete batch is dropped, unless it would be the
-    only one. The ranks' shares together are exactly the batches that a single device would see.
+    only one. The ranks' shares together are exactly the batches that a single device would see, and equally
+    large (an only batch loses what does not divide).
     """
     order = torch.randperm(count, generator=generator, device=generator.device)
+    if count < batch_size:
+        order = order[: count - count % world]
     for start in range(0, max(count - batch_size, 0) + 1, batch_size):
         yield order[start : start + batch_size][rank::world]
 
@@ -101,14 +108,16 @@ def train_one_epoch(
     rank_generator = torch.Generator(device=fabric.device).manual_seed(seed + 7919 * (fabric.global_rank + 1))
     torch.manual_seed(seed + fabric.global_rank)
     totals: dict[str, Tensor] = {}
-    steps = 0
+    steps = images_seen = 0
     for index in batch_indices(
         len(split.labels), batch_size, generator, fabric.global_rank, fabric.world_size
     ):
         images = augment_images(split.pixels[index], image_size, augment, rank_generator)
         labels = split.labels[index]
         output = model(images)
-        accuracy = (output.logits.detach().argmax(1) == labels).float().mean()
+        with torch.no_grad():
+            answers = answer_logits(output, by_words=objective.by_words)
+            accuracy = (answers.argmax(1) == labels).float().mean()
         output, labels, label_probs, teacher_probs = _gather(
             fabric,
             output,
@@ -129,12 +138,20 @@ def train_one_epoch(
         for name, value in {"loss": loss.detach(), "accuracy": accuracy, **parts}.items():
             totals[name] = totals[name] + value if name in totals else value.clone()
         steps += 1
+        images_seen += len(labels)
         if on_step is not None:
             on_step(len(labels))
     means = {
         name: float(fabric.all_reduce(total / steps, reduce_op="mean")) for name, total in totals.items()
     }
-    return EpochResult(means.pop("loss"), means.pop("accuracy"), means)
+    return EpochResult(means.pop("loss"), means.pop("accuracy"), means, images_seen)
+
+
+def answer_logits(output: ModelOutput, *, by_words: bool) -> Tensor:
+    """Classifier scores ``(B, K)``, or scaled similarities to the class words."""
+    if not by_words or output.image_features is None or output.text_features is None:
+        return output.logits
+    return output.logit_scale * inner_products(output.image_features, output.text_features)
 
 
 def _gather(
@@ -146,22 +163,28 @@ def _gather(
 ) -> tuple[ModelOutput, Tensor, Tensor | None, Tensor | None]:
     """Collect the global batch on every rank, gradients included, so that contrast sees all negatives.
 
-    Each rank then computes the same loss over the global batch. DDP averages gradients over ranks, and the
-    gathered gradients add up over ranks, so the result equals one device with the same global batch.
+    Each of the W ranks then computes the same loss over the global batch. Going back through the gathering,
+    the gradient of each example adds up over ranks, W times too much, and DDP divides by W. What does not
+    pass the gathering (words, temperature) has the same gradient on every rank, which averaging leaves. So
+    the result equals one device with the same global batch, as far as layers treat examples one by one:
+    batch normalisation takes each rank's own share, and ``mix_words`` draws other mixtures on each.
     """
     if fabric.world_size == 1:
         return output, labels, label_probs, teacher_probs
 
-    def together(tensor: Tensor | None, grads: bool) -> Tensor | None:
-        return None if tensor is None else fabric.all_gather(tensor, sync_grads=grads).flatten(0, 1)
+    def together(tensor: Tensor, grads: bool = False) -> Tensor:
+        return fabric.all_gather(tensor, sync_grads=grads).flatten(0, 1)
 
     gathered = output._replace(
         logits=together(output.logits, True),
-        image_features=together(output.image_features, True),
+        image_features=None if output.image_features is None else together(output.image_features, True),
     )
-    all_labels = together(labels, False)
-    assert all_labels is not None
-    return gathered, all_labels, together(label_probs, False), together(teacher_probs, False)
+    return (
+        gathered,
+        together(labels),
+        None if label_probs is None else together(label_probs),
+        None if teacher_probs is None else together(teacher_probs),
+    )
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import math
 import resource
 import sys
 import time
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,13 +32,20 @@ from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.training.averaging import WeightAverage
-from facelex.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from facelex.training.checkpoint import CHECKPOINT, load_checkpoint, remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.environment import describe_environment
 from facelex.training.loop import DeviceSplit, predict_probs, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.progress import Reporter, SilentReporter
-from facelex.training.weights import create_model, predict_logits, predict_run, save_weights
+from facelex.training.weights import (
+    WEIGHTS,
+    create_model,
+    load_model,
+    predict_logits,
+    predict_run,
+    save_weights,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +75,8 @@ def train_run(
     """Train all phases of ``config`` and write the run folder.
 
     Each epoch's randomness follows from the seed, the phase and the epoch alone, and a checkpoint is written
-    after each epoch; so a run that is killed at any moment and continued with ``resume`` ends with the weights
-    of an uninterrupted one.
+    after each epoch; so a run that is killed at any moment and continued with ``resume`` ends with the
+    weights of an uninterrupted one (bit for bit on a CPU with the same number of threads).
 
     Args:
         config: What to do.
@@ -80,25 +89,35 @@ def train_run(
         reporter: Hears about progress.
 
     Raises:
-        FacelexError: If the folder holds another run, the dataset differs from the checkpoint's, or the disk
-            refuses.
+        FacelexError: If the folder holds another run, the dataset differs from the checkpoint's, the device
+            is not there, the loss stops being a number, or the disk refuses.
     """
     _check_dataset(config, dataset)
-    if not resume and (folder / CHECKPOINT).exists():
+    if not resume and any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS)):
         raise FacelexError(
             f"{folder} already holds a run. Continue it with --resume, or name another folder."
         )
     state = load_checkpoint(folder / CHECKPOINT) if resume else None
     if state is not None:
         _check_same_run(state, config, dataset, folder)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        precision=config.precision,
-        strategy="auto" if devices in (1, "1") and num_nodes == 1 else "ddp_find_unused_parameters_true",
-        loggers=_trackers(config, folder),
-    )
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            precision=config.precision,
+            strategy="auto" if devices in (1, "1") and num_nodes == 1 else "ddp_find_unused_parameters_true",
+            loggers=_trackers(config, folder),
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise FacelexError(
+            f"Training on accelerator {accelerator!r} with devices {devices!r} is not possible here: {error}"
+        ) from error
+    if config.batch_size % fabric.world_size:
+        raise FacelexError(
+            f"Expected a batch_size that divides among {fabric.world_size} devices, "
+            f"but got {config.batch_size}. Set batch_size to a multiple of {fabric.world_size}."
+        )
     fabric.launch()
     trainer = _Training(fabric, config, dataset, folder, reporter or SilentReporter())
     return trainer.run(state)
@@ -134,13 +153,17 @@ class _Training:
         self.val = self._split(dataset.indices("val"), soft=False)
 
     def run(self, state: dict[str, Any] | None) -> RunResult:
-        config, phases = self.config, self.config.phases
+        phases = self.config.phases
         start_phase, start_epoch = (state["phase"], state["epoch"]) if state else (0, 0)
         if state:
             self.model.load_state_dict(state["model"])
             self.rows = [dict(row) for row in state["rows"]]
+            if self.fabric.is_global_zero:
+                _write_rows(self.folder / METRICS, self.rows)  # the run may have died just before it did
         else:
             self._write_beginnings()
+        if self.fabric.is_global_zero:
+            remove_leftovers(self.folder)
         images = [phase.epochs * len(self.train.labels) for phase in phases]
         done = sum(images[:start_phase]) + start_epoch * len(self.train.labels)
         self.reporter.start(sum(images), done)
@@ -151,11 +174,6 @@ class _Training:
                 average = self._run_phase(number, phases[number], resumed)
         finally:
             self.reporter.stop()
-        if (
-            average is None and state and "average" in state and config.ema_decay
-        ):  # resumed when already finished
-            average = WeightAverage(self.model, config.ema_decay)
-            average.model.load_state_dict(state["average"])
         return self._finish(average.model if average else self.model)
 
     def _run_phase(
@@ -165,8 +183,9 @@ class _Training:
         for part in PARTS:
             module = getattr(self.model, part)
             if isinstance(module, nn.Module):
-                module.requires_grad_(part in phase.train)
-        self.model.logit_scale.requires_grad_("logit_scale" in phase.train)
+                # a part that no loss reaches would make data-parallel training wait for its gradients
+                module.requires_grad_(part in phase.learning)
+        self.model.logit_scale.requires_grad_("logit_scale" in phase.learning)
         optimizer = create_optimizer(self.model, config.optimizer, config.optimizer.lr * phase.lr_factor)
         steps = [p.epochs * steps_per_epoch(len(self.train.labels), config.batch_size) for p in config.phases]
         whole = config.schedule.span == "run"
@@ -182,6 +201,7 @@ class _Training:
             first_epoch = state["epoch"]
             optimizer.load_state_dict(state["optimizer"])
             scheduler.load_state_dict(state["scheduler"])
+            fabric.strategy.precision.load_state_dict(state.get("precision", {}))
             if average:
                 average.model.load_state_dict(state["average"])
                 average.steps = state["average_steps"]
@@ -206,7 +226,14 @@ class _Training:
                 average=average, average_of=self.model, on_step=self.reporter.step,
             )  # fmt: skip
             seconds = time.perf_counter() - started
-            val_loss, val_accuracy = self._validate(average.model if average else self.model, phase)
+            if not math.isfinite(result.loss):
+                raise FacelexError(
+                    f"The loss of phase {phase.name!r}, epoch {epoch + 1}, is not a number any more. Start a "
+                    "new run with a lower optimizer.lr, optimizer.clip_grad_norm=1 or precision=32-true."
+                )
+            evaluated = self._validate(average.model if average else self.model, objective.by_words)
+            # batch statistics differ between ranks; all follow the first, also in the plateau schedule
+            val_loss, val_accuracy = fabric.broadcast(evaluated)
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 scheduler.step(val_loss)
             row: Row = {
@@ -219,7 +246,7 @@ class _Training:
                 "val_loss": val_loss,
                 "val_accuracy": val_accuracy,
                 "seconds": round(seconds, 3),
-                "images_per_second": round(len(self.train.labels) / seconds, 1),
+                "images_per_second": round(result.images / seconds, 1),
                 "peak_memory_mb": round(_peak_memory_mb(fabric.device)),
                 **result.losses,
             }
@@ -237,17 +264,16 @@ class _Training:
             if isinstance(module, nn.Module) and part not in phase.train:
                 module.eval()
 
-    def _validate(self, model: DualEncoder, phase: PhaseConfig) -> tuple[float, float]:
+    def _validate(self, model: DualEncoder, by_words: bool) -> tuple[float, float]:
         """Mean cross-entropy and accuracy on val, single view, by what the phase trains to answer with."""
-        by_words = model.has_words and not phase.losses.cross_entropy and not phase.losses.distillation
         model.eval()
-        losses, right = [], 0
+        losses, right = [], torch.zeros((), device=self.fabric.device)
         with torch.inference_mode(), self.fabric.autocast():
             for pixels, labels in zip(self.val.pixels.split(512), self.val.labels.split(512)):
                 logits = predict_logits(model, pixels, self.config.image_size, by_words=by_words)
                 losses.append(F.cross_entropy(logits, labels, reduction="sum"))
-                right += (logits.argmax(1) == labels).sum()  # type: ignore[assignment]
-        count = max(len(self.val.labels), 1)
+                right += (logits.argmax(1) == labels).sum()
+        count = len(self.val.labels)
         return float(torch.stack(losses).sum()) / count, float(right) / count
 
     def _save(
@@ -266,6 +292,7 @@ class _Training:
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "scheduler": {k: v for k, v in scheduler.state_dict().items() if _is_plain(v)},
+            "precision": self.fabric.strategy.precision.state_dict(),
         }
         if average:
             state |= {"average": average.model.state_dict(), "average_steps": average.steps}
@@ -289,14 +316,19 @@ class _Training:
         _write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
 
     def _finish(self, model: DualEncoder) -> RunResult:
-        probs = predict_probs(model, self.val.pixels, image_size=self.config.image_size).cpu().numpy()
+        size = self.config.image_size
+        probs, mirror_probs = (
+            predict_probs(model, pixels, image_size=size, flip=False).cpu().numpy()
+            for pixels in (self.val.pixels, self.val.pixels.flip(3))
+        )
         labels = self.val.labels.cpu().numpy()
-        accuracy = float((probs.argmax(1) == labels).mean()) if len(labels) else float("nan")
+        accuracy = float(((probs + mirror_probs).argmax(1) == labels).mean())
         if self.fabric.is_global_zero:
             save_weights(self.folder, model, self.spec)
             index = self.dataset.indices("val")
             Predictions(
                 probs=probs,
+                mirror_probs=mirror_probs,
                 labels=labels,
                 seen=self.dataset.seen_in("val"),
                 votes=None if self.dataset.votes is None else self.dataset.votes[index],
@@ -319,7 +351,7 @@ class _Training:
                 torch.from_numpy(vote_shares(dataset.votes[index], dataset.class_names)).float().to(device)
             )
             hard = F.one_hot(labels, dataset.num_classes).float()
-            known = shares.sum(1, keepdim=True) > 0
+            known = (shares != shares[:, :1]).any(1, keepdim=True)  # without votes all shares are equal
             label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
         return DeviceSplit(pixels, labels, label_probs)
@@ -328,7 +360,14 @@ class _Training:
         """Mean probabilities of the teachers on the unaugmented training images and their mirror images."""
         total = None
         for name in self.config.teachers:
-            probs = torch.from_numpy(predict_run(Path(name), self.dataset, "train"))
+            classes = load_model(Path(name))[1]["classes"]
+            if classes != list(self.dataset.class_names):
+                raise FacelexError(
+                    f"The teacher {name} knows the classes {', '.join(classes)}, but the dataset has "
+                    f"{', '.join(self.dataset.class_names)}. Name teachers trained on the same classes."
+                )
+            device = str(self.fabric.device)
+            probs = torch.from_numpy(predict_run(Path(name), self.dataset, "train", device=device))
             total = probs if total is None else total + probs
         assert total is not None
         position = np.full(len(self.dataset.labels), -1, np.int64)
@@ -339,14 +378,14 @@ class _Training:
 def _describe_model(
     config: RunConfig, dataset: FaceDataset, train_index: NDArray[np.int64], words: Tensor | None
 ) -> dict[str, Any]:
-    sample = dataset.pixels[train_index].astype(np.float32) / 255
+    mean, std = _pixel_statistics(dataset.pixels[train_index])
     return {
         "format": 1,
         "image_encoder": config.model.image_encoder,
         "classes": list(dataset.class_names),
         "image_size": config.image_size,
-        "mean": round(float(sample.mean()), 4),
-        "std": round(max(float(sample.std()), 1e-3), 4),
+        "mean": round(mean, 4),
+        "std": round(max(std, 1e-3), 4),
         "hidden_dim": config.model.hidden_dim,
         "embed_dim": config.model.embed_dim,
         "dropout": config.model.dropout,
@@ -354,6 +393,7 @@ def _describe_model(
         "center_words": config.model.center_words,
         "mix_words": config.model.mix_words,
         "has_words": words is not None,
+        "has_projection": config.has_projection,
         "word_vectors_shape": None if words is None else list(words.shape),
         "text_encoder": config.model.text_encoder if words is not None else None,
         "vocabulary": config.model.vocabulary if words is not None else None,
@@ -361,11 +401,25 @@ def _describe_model(
     }
 
 
+def _pixel_statistics(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean and standard deviation in [0, 1], from counts, which need no copy in floating point."""
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(pixels), 1024):
+        counts += np.bincount(pixels[start : start + 1024].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = float((counts * values).sum() / counts.sum())
+    return mean, math.sqrt(float((counts * (values - mean) ** 2).sum() / counts.sum()))
+
+
 def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
     if len(dataset.indices("train")) == 0:
         raise FacelexError(f"{dataset.source} has no training images. Prepare a dataset with a train split.")
     if len(dataset.indices("val")) == 0:
         raise FacelexError(f"{dataset.source} has no validation images. Prepare a dataset with a val split.")
+    if config.drop_blank and dataset.blank()[dataset.indices("train")].all():
+        raise FacelexError(
+            f"Every training image of {dataset.source} is blank. Look at the data, or set drop_blank=false."
+        )
     if config.vote_weight and dataset.votes is None:
         raise FacelexError(
             "vote_weight is above zero, but the dataset has no FER+ votes. "
@@ -380,7 +434,9 @@ def _check_same_run(state: Mapping[str, Any], config: RunConfig, dataset: FaceDa
             f"this one has {dataset.fingerprint[:12]}). Prepare the same data or start a new run folder."
         )
     before, now = json.loads(state["config"]), json.loads(config.model_dump_json())
-    changed = sorted(key for key in now if before.get(key) != now[key])
+    changed = sorted(
+        key for key in now if key not in ("description", "data", "trackers") and before.get(key) != now[key]
+    )
     if changed:
         raise FacelexError(
             f"The run in {folder} began with other settings of {', '.join(changed)}. "

@@ -21,7 +21,7 @@ from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
 from facelex.training.augment import resize_images
 from facelex.training.checkpoint import CHECKPOINT
-from facelex.training.loop import predict_probs
+from facelex.training.loop import answer_logits, predict_probs
 
 WEIGHTS, SPEC = "model.safetensors", "model.json"
 
@@ -47,15 +47,13 @@ def create_model(spec: Mapping[str, Any], word_vectors: Tensor | None = None) ->
         temperature=spec["temperature"],
         center_words=spec["center_words"],
         mix_words=spec["mix_words"],
+        project=spec.get("has_projection", spec["has_words"]),
     )
 
 
 def predict_logits(model: DualEncoder, pixels: Tensor, image_size: int, *, by_words: bool = False) -> Tensor:
     """Classifier scores of ``(N, 1, H, W)`` uint8, or scaled similarities to the class words."""
-    output = model(resize_images(pixels, image_size))
-    if not by_words:
-        return output.logits
-    return output.logit_scale * output.image_features.float() @ output.text_features.float().T
+    return answer_logits(model(resize_images(pixels, image_size)), by_words=by_words)
 
 
 def save_weights(folder: Path, model: DualEncoder, spec: Mapping[str, Any]) -> None:
@@ -87,7 +85,7 @@ def load_model(folder: Path) -> tuple[DualEncoder, dict[str, Any]]:
         spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
         model = create_model(spec)
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise FacelexError(f"The weights in {folder} are damaged or do not fit {SPEC}: {error}") from error
     return model.to(memory_format=torch.channels_last).eval(), spec  # type: ignore[call-overload]
 

@@ -1,0 +1,364 @@
+"""A finished run as one ONNX file that carries everything the recogniser must know."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facelex.data.atomic import replace_file
+from facelex.data.dataset import FaceDataset
+from facelex.data.load import load_dataset
+from facelex.errors import FacelexError, unknown_name
+from facelex.evaluation.calibration import softmax
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import RunFolder, load_run_folder
+from facelex.evaluation.scores import calibrate
+from facelex.models.dual_encoder import DualEncoder
+from facelex.training.augment import resize_images
+from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
+from facelex.training.weights import load_model
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+FORMAT = 1
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch, absolute and relative, that a float32 file may show."""
+CALIBRATION_IMAGES = 512
+"""Training images that show int8 the ranges of activations."""
+MEANINGFUL = ("glove", "synonyms")
+"""Text encoders whose vectors mean the words; a control's space answers no question in words."""
+
+
+class _Answers(NamedTuple):
+    """What a network says about the validation split and its mirror images."""
+
+    logits: NDArray[np.float32]
+    """``(2, n, K)``"""
+    features: NDArray[np.float32] | None
+    """``(2, n, E)``"""
+
+    @property
+    def probs(self) -> NDArray[np.float64]:
+        """Uncalibrated, ``(2, n, K)``."""
+        return softmax(self.logits)
+
+    def accuracy(self, labels: NDArray[np.int64]) -> float:
+        """Share right in the mean of both views."""
+        return float((self.probs.mean(0).argmax(1) == labels).mean())
+
+
+def export_run(
+    run_dir: str | Path,
+    output: str | Path,
+    *,
+    precision: Precision = "fp32",
+    name: str | None = None,
+    card: str | None = None,
+    data: str | Path | None = None,
+) -> Path:
+    """Write a finished run as one ONNX file.
+
+    The file's temperature, its threshold for "unsure" and the reference statistics of the words are made on
+    the validation split by the very graph that is written, so they fit its precision.
+
+    Args:
+        run_dir: A folder that ``facelex train`` wrote.
+        output: The file to write, ending in ``.onnx``.
+        precision: ``fp32``; ``fp16`` halves the file and computes in float32; ``int8`` quarters it and
+            computes in integers. What they cost in accuracy is measured and kept in the metadata.
+        name: The model's name; by default the run folder's.
+        card: Model card in Markdown; by default a short one made from the run.
+        data: The run's dataset, where its file has moved.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        FacelexError: If the run has not finished, the dataset is missing or another one, or the graph's
+            answers differ from PyTorch's.
+    """
+    output = Path(output)
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if output.suffix.lower() != ".onnx":
+        raise FacelexError(f"Expected an output file that ends in .onnx, but got {output}.")
+    run = load_run_folder(run_dir)
+    model, spec = load_model(run.path)
+    dataset = _own_dataset(run, data)
+    if list(dataset.class_names) != spec["classes"]:
+        raise FacelexError(
+            f"{run.path} knows the classes {', '.join(spec['classes'])}, but the dataset has "
+            f"{', '.join(dataset.class_names)}."
+        )
+    size, threads = spec["image_size"], torch.get_num_threads()
+    with_words = model.has_words and spec["text_encoder"] in MEANINGFUL
+
+    images = _images(dataset, dataset.indices("val"), size)
+    labels = dataset.labels[dataset.indices("val")]
+    expected = _torch_answers(model, images, with_words)
+    graph = create_graph(model, size, with_features=with_words)
+    answers = _graph_answers(GraphSession(graph, threads), images)
+    _check_parity(model, GraphSession(graph, threads), size, with_words, expected, answers)
+    if precision != "fp32":
+        graph = (
+            halve_weights(graph)
+            if precision == "fp16"
+            else quantize(graph, _calibration_images(dataset, size))
+        )
+        answers = _graph_answers(GraphSession(graph, threads), images)
+
+    fit = calibrate(_predictions(answers, labels, dataset), "flip")
+    info = {
+        "format": FORMAT,
+        "name": name or run.name,
+        "classes": spec["classes"],
+        "image_size": size,
+        "temperature": round(fit["temperature"], 4),
+        "unsure_below": round(fit["unsure_below"], 3),
+        "flip": True,
+        "framing": {},
+        "words": spec["words"] if with_words else {},
+        "embed_dim": spec["embed_dim"] if with_words else None,
+        "word_dim": spec["word_vectors_shape"][-1] if with_words else None,
+        "vocabulary": _vocabulary_name(spec["vocabulary"]) if with_words else None,
+        "precision": {
+            "name": precision,
+            "val_images": len(labels),
+            "val_accuracy": answers.accuracy(labels),
+            "val_accuracy_pytorch": expected.accuracy(labels),
+            "mean_probability_change": float(np.abs(answers.probs - expected.probs).mean()),
+        },
+        "scores": _short_scores(run.scores),
+        "training": _training_record(run, spec, model),
+    }
+    info["card"] = card if card is not None else _default_card(info)
+    properties = {"facelex": json.dumps(info)}
+    if with_words:
+        properties["facelex_arrays"] = _encode_arrays(_word_arrays(model, answers), small=precision != "fp32")
+    _save(graph, properties, output)
+    logger.info("wrote %s: %s", output, info["precision"])
+    return output
+
+
+def _own_dataset(run: RunFolder, data: str | Path | None) -> FaceDataset:
+    place = data if data is not None else run.data
+    if place is None:
+        raise FacelexError(f"{run.path} does not say which dataset it was trained on; name one with --data.")
+    dataset = load_dataset(place)
+    if run.fingerprint and dataset.fingerprint != run.fingerprint:
+        raise FacelexError(
+            f"{run.path} was trained on the dataset {run.fingerprint[:12]}, but {place} is "
+            f"{dataset.fingerprint[:12]}. Calibration needs the run's own validation split; name its "
+            "dataset with --data."
+        )
+    if len(dataset.indices("val")) == 0:
+        raise FacelexError(
+            f"{place} has no validation images to calibrate on. Export with the run's own data."
+        )
+    return dataset
+
+
+def _images(dataset: FaceDataset, index: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1)
+    return np.ascontiguousarray(resize_images(pixels, size).numpy())
+
+
+def _calibration_images(dataset: FaceDataset, size: int) -> NDArray[np.float32]:
+    train = dataset.indices("train")
+    chosen = np.random.default_rng(0).permutation(train)[:CALIBRATION_IMAGES]
+    return _images(dataset, np.sort(chosen), size)
+
+
+@torch.inference_mode()
+def _torch_answers(model: DualEncoder, images: NDArray[np.float32], with_features: bool) -> _Answers:
+    logits: list[list[NDArray[np.float32]]] = [[], []]
+    features: list[list[NDArray[np.float32]]] = [[], []]
+    for batch in torch.from_numpy(images).split(256):
+        for view, pictures in enumerate((batch, batch.flip(3))):
+            output = model(pictures)
+            logits[view].append(output.logits.numpy())
+            if with_features:
+                features[view].append(output.image_features.numpy())
+    stacked = np.stack([np.concatenate(rows) for rows in logits])
+    return _Answers(stacked, np.stack([np.concatenate(rows) for rows in features]) if with_features else None)
+
+
+def _graph_answers(session: GraphSession, images: NDArray[np.float32]) -> _Answers:
+    views = list(zip(session.run(images), session.run(images[..., ::-1])))
+    return _Answers(np.stack(views[0]), np.stack(views[1]) if len(views) > 1 else None)
+
+
+def _check_parity(
+    model: DualEncoder,
+    session: GraphSession,
+    size: int,
+    with_features: bool,
+    expected: _Answers,
+    answers: _Answers,
+) -> None:
+    """Compare graph and PyTorch on the validation split and on noise, in batches of one and of seven."""
+    pairs = [(expected, answers)]
+    for count in (1, 7):
+        noise = np.random.default_rng(count).random((count, 1, size, size), dtype=np.float32)
+        pairs.append((_torch_answers(model, noise, with_features), _graph_answers(session, noise)))
+    for wanted, found in pairs:
+        for ours, theirs in ((wanted.logits, found.logits), (wanted.features, found.features)):
+            if ours is None or theirs is None:
+                continue
+            if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE):
+                raise FacelexError(
+                    f"The exported graph differs from PyTorch by {np.abs(ours - theirs).max():.2g}, more than "
+                    f"{TOLERANCE:g}; nothing was written. Try another version of torch or onnxscript."
+                )
+
+
+def _predictions(answers: _Answers, labels: NDArray[np.int64], dataset: FaceDataset) -> Predictions:
+    probs = answers.probs
+    return Predictions(
+        probs=probs[0],
+        mirror_probs=probs[1],
+        labels=labels,
+        seen=np.zeros(len(labels), bool),
+        classes=dataset.class_names,
+        split="val",
+    )
+
+
+def _word_arrays(model: DualEncoder, answers: _Answers) -> dict[str, NDArray[np.float32]]:
+    """The text projection, and mean and covariance of the reference faces' features.
+
+    A face's features are the normalised sum of its own and its mirror image's, as the recogniser forms them.
+    """
+    assert model.text_projection is not None
+    assert answers.features is not None
+    projection = model.text_projection
+    summed = answers.features.astype(np.float64).sum(0)
+    features = summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
+    arrays = {
+        "text_center": model.word_center,
+        "text_weight1": projection.hidden.weight,
+        "text_bias1": projection.hidden.bias,
+        "text_weight2": projection.out.weight,
+        "text_bias2": projection.out.bias,
+    }
+    return {name: value.detach().numpy().astype(np.float32) for name, value in arrays.items()} | {  # type: ignore[operator]
+        "feature_mean": features.mean(0).astype(np.float32),
+        "feature_cov": np.cov(features, rowvar=False, bias=True).astype(np.float32),
+    }
+
+
+def _encode_arrays(arrays: Mapping[str, NDArray[np.float32]], *, small: bool) -> str:
+    """Base64 of a compressed npz; with ``small``, the projection's weights as float16."""
+    stored: dict[str, Any] = {
+        key: value.astype(np.float16) if small and key.startswith("text_") else value
+        for key, value in arrays.items()
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **stored)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _vocabulary_name(vocabulary: str) -> str:
+    return "glove.6B.100d" if vocabulary == "packaged" else Path(vocabulary).name
+
+
+def _short_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Headline numbers of each split in ``scores.json``, with their intervals."""
+    kept = ("count", "accuracy", "balanced_accuracy", "macro_f1", "ece")
+    return {
+        split: {
+            view: {
+                part: {key: entry[key] for key in kept if key in entry}
+                for part, entry in parts.items()
+                if part in ("official", "deduplicated")
+            }
+            for view, parts in found.get("views", {}).items()
+        }
+        for split, found in scores.items()
+    }
+
+
+def _training_record(run: RunFolder, spec: Mapping[str, Any], model: DualEncoder) -> dict[str, Any]:
+    """How the weights came to be, without a path or a name of the machine they came to be on."""
+    config, environment = dict(run.config), run.environment
+    method = config.get("method")
+    phases = (config.get("methods") or {}).get(method, [])
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key not in ("data", "teachers", "trackers", "methods", "description")
+    }
+    if isinstance(settings.get("model"), dict):
+        settings["model"] = settings["model"] | {
+            "vocabulary": _vocabulary_name(spec["vocabulary"] or "packaged")
+        }
+    dataset = environment.get("dataset") or {}
+    return {
+        "method": method,
+        "image_encoder": spec["image_encoder"],
+        "text_encoder": spec["text_encoder"],
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "epochs": run.epochs,
+        "seconds": round(run.seconds),
+        "phases": phases,
+        "settings": settings,
+        "teachers": len(config.get("teachers") or ()),
+        "dataset": {
+            "source": _without_paths(str(dataset.get("source", ""))),
+            "fingerprint": str(dataset.get("fingerprint", "")),
+        },
+        **{key: environment[key] for key in ("versions", "commit", "device", "cpu") if key in environment},
+    }
+
+
+def _without_paths(text: str) -> str:
+    """Shorten each absolute path in a sentence to its last part."""
+    return re.sub(r"(?:[A-Za-z]:)?[\\/~](?:[^\s,;:()'\"]*[\\/])?([^\s,;:()'\"\\/]+)", r"\1", text)
+
+
+def _default_card(info: Mapping[str, Any]) -> str:
+    training, measured = info["training"], info["precision"]
+    words = (
+        "It also places faces and words in one space, so that other words than the classes can be asked for."
+        if info["words"]
+        else "It knows no other words than its classes."
+    )
+    return "\n".join(
+        [
+            f"# {info['name']}",
+            "",
+            f"Names one of {len(info['classes'])} classes ({', '.join(info['classes'])}) for a grey face of "
+            f"{info['image_size']}x{info['image_size']} pixels. {words}",
+            "",
+            f"Trained on: {training['dataset']['source'] or 'unknown data'}. Network: "
+            f"{training['image_encoder']}; {training['parameters']:,} parameters, {training['epochs']} epochs.",
+            "",
+            f"Accuracy on the {measured['val_images']:,} validation images, which chose its temperature and "
+            f"may have chosen the run: {100 * measured['val_accuracy']:.2f} % ({measured['name']}).",
+            "",
+            "The classes say how a face looked to annotators, not what a person feels. Faces that differ "
+            "from the training pictures (age, skin, pose, light, resolution) may be read worse; this was not "
+            "measured unless the scores say so. Do not use it to judge people at work or at school.",
+        ]
+    )
+
+
+def _save(graph: Any, properties: Mapping[str, str], output: Path) -> None:
+    import onnx
+
+    onnx.helper.set_model_props(graph, dict(properties))
+    onnx.checker.check_model(graph)
+    content = graph.SerializeToString()
+    replace_file(output, lambda file: file.write(content))
