@@ -141,7 +141,7 @@ def draw_curves(phase: Phase, quantity: str, theme: Theme, title: str) -> Figure
             axes.annotate(
                 f"{values[best]:.2f}",
                 (epochs[best], values[best]),
-                xytext=(0, 8 if quantity == "accuracy" else -14),
+                xytext=(0, -15 if quantity == "accuracy" else 8),  # away from train, late in training
                 textcoords="offset points",
                 ha="center",
                 color=color,
