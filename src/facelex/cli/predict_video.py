@@ -134,8 +134,8 @@ def _shown(
 
 
 def _sight(result: FrameResult) -> str:
-    """Return the faces in sight, in words: ``1 happy 93%, 2 neutral 71%``."""
-    faces = [f"{id_} {face.emotion} {face.probability:.0%}" for id_, face in zip(result.ids, result.faces)]
+    """Return the faces in sight, in words: ``#1 happy 93%, #2 neutral 71%``."""
+    faces = [f"#{id_} {face.emotion} {face.probability:.0%}" for id_, face in zip(result.ids, result.faces)]
     more = f" and {len(faces) - 3} more" if len(faces) > 3 else ""
     return ", ".join(faces[:3]) + more
 

@@ -176,7 +176,7 @@ class AnnotatedVideo:
         for seen in past:
             known |= seen.faces
         ids = [id_ for id_ in sorted(boxes) if id_ in known]
-        return [replace(known[id_], box=boxes[id_]) for id_ in ids], [f"{id_}" for id_ in ids]
+        return [replace(known[id_], box=boxes[id_]) for id_ in ids], [f"#{id_}" for id_ in ids]
 
     def _boxes(self, time: float, after: float, before: float) -> dict[int, Box]:
         """Return where each track is at ``time``: between two sights of it, in between; else where it was.

@@ -15,7 +15,7 @@ from facelex.recognize.results import Face
 Box = tuple[float, float, float, float]
 """``x, y, width, height`` in pixels."""
 
-NEAREST = 0.75
+NEAREST = 1.0
 """Centres further apart than this many face sizes are two faces, right after the last sight of one."""
 DRIFT = 1.5
 """Face sizes by which that distance grows in a second without sight, up to `FURTHEST`."""
@@ -131,7 +131,7 @@ def _mix(old: Mapping[str, float], new: Mapping[str, float], share: float) -> di
 
 
 def _affinity(track: _Track, box: Box, time: float) -> float:
-    """Return how well a box continues a track: above 1 if they overlap, below by distance, 0 if not at all."""
+    """Return how well a box continues a track: above 1 if they overlap, below by distance, 0 if not."""
     expected = track.expected(time)
     size, other = math.sqrt(max(box[2] * box[3], 1e-9)), math.sqrt(max(track.box[2] * track.box[3], 1e-9))
     if not 1 / MOST_GROWTH <= size / other <= MOST_GROWTH:

@@ -1,0 +1,213 @@
+"""``facelex search``: the faces of an album that words fit best."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from facelex.errors import FacelexError
+
+if TYPE_CHECKING:
+    from facelex.recognize.album import Album, AlbumChanges, Match
+
+app = App(name="search", help="Find the photos whose faces best match a phrase.")
+
+INTERRUPTED = 130
+FAILURES_SHOWN = 10
+WORTH_AN_INDEX = 200
+"""Photos from which the index is mentioned."""
+
+flag = Parameter(negative="", show_default=False)
+
+
+@app.default
+def search(
+    words: str,
+    *album: str,
+    top: int = 20,
+    min_size: float = 24.0,
+    sheet: Path | None = None,
+    format: Literal["table", "json", "csv"] = "table",
+    redact: Annotated[bool, flag] = False,
+    redact_style: Literal["blur", "pixelate"] = "blur",
+    index: Path | None = None,
+    rebuild: Annotated[bool, flag] = False,
+    recursive: Annotated[bool, Parameter(alias="-r", negative="", show_default=False)] = False,
+    detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
+    model: str | None = None,
+    detector: str = "auto",
+    detector_model: Path | None = None,
+    threads: int | None = None,
+) -> int:
+    """Rank the faces of an album by how well words fit them.
+
+    Nothing is stored unless --index names a file. Photos that cannot be read are reported, and the exit code
+    is 1.
+
+    Parameters
+    ----------
+    words
+        A word or phrase: "delighted", "barely hidden anger". Several, separated by commas, are averaged.
+    album
+        Folders, globs in quotes, photos.
+    top
+        Faces shown.
+    min_size
+        Pixels that the shorter side of a face must have.
+    sheet
+        Write a contact sheet of the faces into this file (.png).
+    format
+        table, json or csv.
+    redact
+        Make the faces on the contact sheet unrecognisable.
+    redact_style
+        How: blurred or in large squares.
+    index
+        Keep what was found in this file; the next search reads only photos that are new or changed.
+    rebuild
+        Read all photos anew.
+    recursive
+        Look into the folders' folders too.
+    detect
+        --no-detect: the photos are face crops already.
+    model
+        An exported model.onnx with words, or hf:owner/name; the shipped model by default.
+    detector
+        Face detector: auto, centerface, dlib, yunet or none.
+    detector_model
+        The detector's own ONNX file (yunet needs one).
+    threads
+        Threads of the network; by default the physical cores.
+    """
+    if not album:
+        raise FacelexError(
+            f"Expected an album to search for {words!r}, but got none. Name a folder of photos."
+        )
+    if redact and sheet is None:
+        raise FacelexError("Expected --sheet FILE with --redact, which concerns the picture written there.")
+    if rebuild and index is None:
+        raise FacelexError("Expected --index FILE with --rebuild: without one, all photos are read anyway.")
+    from facelex.recognize.album import Album
+    from facelex.recognize.faces import create_detector
+    from facelex.recognize.recognizer import Recognizer
+
+    found = create_detector(detector if detect else "none", detector_model)
+    recognizer = Recognizer(model, detector=found, threads=threads)
+    photos = Album(album, recognizer, index, recursive=recursive, detect=detect, rebuild=rebuild)
+    photos.check_words(words)
+    _check_sheet(sheet, photos.sources)
+    with _progress() as progress:
+        changes = photos.update(progress)
+    matches = photos.search(words, top, min_size=min_size)
+    _print(format, matches, words, changes)
+    if sheet is not None:
+        from facelex.recognize.contact_sheet import save_contact_sheet
+
+        save_contact_sheet(sheet, matches, words, redact=redact_style if redact else None)
+    return _report(changes, photos, format, index)
+
+
+def _check_sheet(sheet: Path | None, sources: Sequence[str]) -> None:
+    if sheet is not None and os.path.realpath(sheet) in {os.path.realpath(source) for source in sources}:
+        raise FacelexError(
+            f"The contact sheet {str(sheet)!r} would replace one of the photos searched. Name another file."
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("Reading photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        yield progress
+
+
+def _print(format: str, matches: Sequence[Match], words: str, changes: AlbumChanges) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):  # file names need not be valid Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if format == "json":
+        failed = [{"source": source, "error": error} for source, error in changes.failed.items()]
+        records = [match.to_dict() for match in matches] + failed
+        print(json.dumps(records, ensure_ascii=False, indent=2, allow_nan=False))
+    elif format == "csv":
+        from facelex.recognize.album import match_columns
+        from facelex.recognize.words import parse_words
+
+        rows = csv.DictWriter(sys.stdout, match_columns(parse_words(words)), lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(match.to_row() for match in matches)
+    else:
+        _print_table(matches)
+
+
+def _print_table(matches: Sequence[Match]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("photo", overflow="fold")
+    table.add_column("face", justify="right")
+    table.add_column("emotion")
+    several = bool(matches) and len(matches[0].face.words) > 1
+    for word in matches[0].face.words if several else ():
+        table.add_column(escape(word), justify="right")
+    for match in matches:
+        words = [f"{score:.2f}" for score in match.face.words.values()] if several else []
+        face = match.face
+        emotion = f"{escape(face.emotion)}{'?' if face.unsure else ''} {face.probability:.0%}"
+        table.add_row(
+            str(match.rank),
+            f"[bold]{match.score:.3f}[/]",
+            escape(match.source),
+            str(match.number),
+            emotion,
+            *words,
+        )
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table if matches else "No face found.")
+
+
+def _report(changes: AlbumChanges, photos: Album, format: str, index: Path | None) -> int:
+    """Say what was read and what could not be; returns the exit code."""
+    for source, error in list(changes.failed.items())[:FAILURES_SHOWN]:
+        print(f"facelex: {error if source in error else f'{source}: {error}'}", file=sys.stderr)
+    if len(changes.failed) > FAILURES_SHOWN:
+        print(
+            f"facelex: and {len(changes.failed) - FAILURES_SHOWN} more that cannot be read", file=sys.stderr
+        )
+    read = changes.added + changes.changed
+    if changes.interrupted:
+        kept = "; the index keeps them" if index is not None else ""
+        print(f"facelex: stopped; only the photos read so far were searched{kept}.", file=sys.stderr)
+        return INTERRUPTED
+    if format == "table" and sys.stderr.isatty():
+        note = f"{len(photos.sources)} photos, {photos.num_faces} faces"
+        if index is not None:
+            note += f"; read {read}, known {changes.unchanged}, gone {changes.removed}"
+        elif read >= WORTH_AN_INDEX:
+            note += ". For a quick next search, keep an index: --index FILE"
+        print(note, file=sys.stderr)
+    return 1 if changes.failed else 0

@@ -1,0 +1,261 @@
+"""Search an album: the faces of thousands of photos, ranked by how well words fit them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facelex.errors import FacelexError
+from facelex.recognize.album_index import AlbumIndex, file_status
+from facelex.recognize.results import Face
+from facelex.recognize.sources import find_images, is_url
+from facelex.recognize.words import parse_words
+
+if TYPE_CHECKING:
+    from facelex.recognize.recognizer import Recognizer
+
+SAVE_EVERY = 2000
+"""Photos read between two savings of the index: what a crash can cost."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A face that words fit."""
+
+    rank: int
+    """1 for the best."""
+    score: float
+    """Mean score of the words, [0, 1]: the share of reference faces that they fit less well."""
+    source: str
+    """The photo."""
+    number: int
+    """Which of the photo's faces, 0, 1, ..."""
+    face: Face
+    """With the score of each word."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the match as JSON holds it."""
+        place = {"rank": self.rank, "score": round(self.score, 6), "source": self.source, "face": self.number}
+        face = self.face.to_dict()
+        return {**place, "box": face["box"], "emotion": face["emotion"], "words": face["words"]}
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the match as one flat row."""
+        record = self.to_dict()
+        box = dict(zip(("x", "y", "width", "height"), record.pop("box")))
+        words = {f"word:{word}": score for word, score in record.pop("words").items()}
+        return {**record, **box, **words}
+
+
+@dataclass
+class AlbumChanges:
+    """What an update found."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """Photos that cannot be read, and why."""
+    interrupted: bool = False
+
+
+class Album:
+    """Photos whose faces are read once and searched as often as one likes.
+
+    Nothing is stored unless ``index`` names a file.
+
+    Example:
+        >>> album = Album("photos/", Recognizer())  # doctest: +SKIP
+        >>> [match.source for match in album.search("delighted", top=3)]  # doctest: +SKIP
+        ['photos/12.jpg', 'photos/7.jpg', 'photos/7.jpg']
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        recognizer: Recognizer,
+        index: str | os.PathLike[str] | None = None,
+        *,
+        recursive: bool = False,
+        detect: bool = True,
+        rebuild: bool = False,
+    ) -> None:
+        """Find the photos; they are read by `update` or the first `search`.
+
+        Args:
+            paths: A folder, a glob, a photo, or several of them.
+            recognizer: What finds and reads the faces; its model must know words.
+            index: File that keeps what was found for the next time; it is made if there is none. One made
+                with another model or detector is built anew.
+            recursive: Look into the folders' folders too.
+            detect: False if the photos are face crops already.
+            rebuild: Read every photo anew, whatever the index says.
+
+        Raises:
+            FacelexError: If there is no photo, the model knows no words, or the index is no index.
+        """
+        listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        if any(is_url(item) for item in listed):
+            raise FacelexError(
+                "Expected folders and photos of this machine, but got an address. Save it first."
+            )
+        self.sources = find_images(listed, recursive=recursive)
+        missing = [source for source in self.sources if not os.path.lexists(source)]
+        if len(missing) == len(self.sources):
+            raise FacelexError(f"No such file: {', '.join(map(repr, missing[:3]))}. Check the path.")
+        self.recognizer = recognizer
+        self._detect = detect
+        self._path = None if index is None else Path(index)
+        self._index = self._new_index()
+        by_path: dict[str, str] = {}  # a photo named twice is searched once
+        for source in self.sources:
+            by_path.setdefault(os.path.abspath(source), source)  # noqa: PTH100 - links are kept as they are
+        self._by_source = {source: path for path, source in by_path.items()}
+        self._open(rebuild)
+        self._changes: AlbumChanges | None = None
+
+    def _new_index(self) -> AlbumIndex:
+        settings = {
+            "flip": self.recognizer.flip,
+            "detector": self.recognizer.detector.name,
+            "detect": self._detect,
+        }
+        # a fixed pattern: a model is known again by the features it gives it
+        pattern = np.random.default_rng(0).random((4, 48, 48), np.float32)
+        probe = self.recognizer.embed(pattern)
+        return AlbumIndex(self.recognizer.classes, json.dumps(settings, sort_keys=True), probe)
+
+    def _open(self, rebuild: bool) -> None:
+        if self._path is None or not self._path.exists():
+            return
+        if os.path.realpath(self._path) in {os.path.realpath(source) for source in self.sources}:
+            raise FacelexError(f"Expected a file for the index, but got the photo {str(self._path)!r}.")
+        stored = AlbumIndex.load(self._path)  # also to rebuild: a file that is no index is not replaced
+        if stored.fits(self._index) and not rebuild:
+            self._index = stored
+
+    def update(self, progress: Callable[[int, int], None] | None = None) -> AlbumChanges:
+        """Read photos that are new or changed, forget those that are gone, save the index if there is one.
+
+        Ctrl-C ends the reading; what was read is kept and saved.
+
+        Args:
+            progress: Called with the number of photos read and to read.
+        """
+        changes = AlbumChanges(removed=self._index.forget_missing())
+        to_read: list[str] = []
+        for source, path in self._by_source.items():
+            known = self._index.photos.get(path)
+            if known is not None and known.is_current(path):
+                changes.unchanged += 1
+            else:
+                changes.added += known is None
+                changes.changed += known is not None
+                to_read.append(source)
+        if to_read or changes.removed:
+            try:
+                self._read(to_read, progress)
+            except KeyboardInterrupt:
+                changes.interrupted = True
+            self._save()
+        for source, path in self._by_source.items():
+            photo = self._index.photos.get(path)
+            if photo is not None and photo.error is not None:
+                changes.failed[source] = photo.error
+        self._changes = changes
+        return changes
+
+    def _read(self, sources: list[str], progress: Callable[[int, int], None] | None) -> None:
+        before: dict[str, tuple[int, int]] = {}  # as it was when reading began: a later change is noticed
+
+        def listed() -> Iterable[str]:
+            for source in sources:
+                before[source] = file_status(source)
+                yield source
+
+        results = self.recognizer.predict_many(listed(), detect=self._detect)
+        for count, (source, result) in enumerate(zip(sources, results), start=1):
+            self._index.add(self._by_source[source], result, before.pop(source))
+            if progress is not None:
+                progress(count, len(sources))
+            if count % SAVE_EVERY == 0:
+                self._save()
+
+    def _save(self) -> None:
+        if self._path is not None:
+            self._index.save(self._path)
+
+    def search(
+        self, words: Sequence[str] | str, top: int | None = 20, *, min_size: float = 0.0
+    ) -> list[Match]:
+        """Return the faces that words fit best.
+
+        Args:
+            words: A word or phrase; several, separated by commas or as a list, are averaged.
+            top: Faces to return; None for all, ranked.
+            min_size: Pixels that the shorter side of a face must have; tiny faces show little expression.
+
+        Raises:
+            FacelexError: If a word is not known, or an option is wrong.
+        """
+        if top is not None and top < 1:
+            raise FacelexError(f"Expected top to be 1 or more, but got {top}.")
+        labels = parse_words(words)
+        if not labels:
+            raise FacelexError("Expected a word or phrase to search for, but got none.")
+        self.check_words(labels)
+        if self._changes is None:
+            self.update()
+        places, features = self._faces(min_size)
+        scores = self.recognizer.score_words(features, labels)  # (n, words)
+        means = scores.mean(axis=1) if len(places) else np.zeros(0, np.float32)
+        best = np.argsort(-means, kind="stable")[:top]
+        return [
+            self._match(rank, places[i], float(means[i]), dict(zip(labels, scores[i].tolist())))
+            for rank, i in enumerate(best, start=1)
+        ]
+
+    def check_words(self, words: Sequence[str] | str) -> None:
+        """Raise now, before photos are read, if a word is not known or the model knows none.
+
+        Raises:
+            FacelexError: As it says.
+        """
+        self.recognizer.score_words(self._index.probe[:0], words)
+
+    @property
+    def num_faces(self) -> int:
+        """Faces in the photos read so far."""
+        return len(self._faces(0.0)[0])
+
+    def _faces(self, min_size: float) -> tuple[list[tuple[str, int]], np.ndarray]:
+        """Return the place of each face, ``(source, number)``, and all features ``(n, E)``."""
+        places: list[tuple[str, int]] = []
+        parts = [self._index.probe[:0]]
+        for source, path in self._by_source.items():
+            photo = self._index.photos.get(path)
+            if photo is None or not len(photo.boxes):
+                continue
+            kept = np.flatnonzero(photo.boxes[:, 2:].min(axis=1) >= min_size)
+            places += [(source, int(number)) for number in kept]
+            parts.append(photo.features[kept])
+        return places, np.concatenate(parts)
+
+    def _match(self, rank: int, place: tuple[str, int], score: float, words: dict[str, float]) -> Match:
+        source, number = place
+        face = self._index.face(self._by_source[source], number)
+        unsure = face.probability < self.recognizer.unsure_below
+        return Match(rank, score, source, number, replace(face, words=words, unsure=bool(unsure)))
+
+
+def match_columns(words: Sequence[str]) -> list[str]:
+    """Return the columns of `Match.to_row`, in order."""
+    place = ["rank", "score", "source", "face", "emotion", "x", "y", "width", "height"]
+    return [*place, *(f"word:{word}" for word in words)]

@@ -1,0 +1,212 @@
+"""What an album's photos hold: features and places of their faces, in memory or in one file.
+
+The file holds emotion features, boxes, file names, sizes and times of change; no picture and nothing by which
+a person could be known. Deleting it forgets everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError
+from facelex.recognize.results import Face, ImageResult
+
+FORMAT = 1
+KIND = "facelex album index"
+CLOSE = 1e-3
+"""Features of the probe that differ by more come from another model."""
+
+
+@dataclass
+class Photo:
+    """One photo's faces, as they were when it was read."""
+
+    size: int
+    """Bytes of the file."""
+    changed: int
+    """Time of its last change, nanoseconds."""
+    boxes: NDArray[np.float32]
+    """``(n, 4)``: x, y, width, height in pixels."""
+    scores: NDArray[np.float32]
+    """The detector's, ``(n,)``."""
+    features: NDArray[np.float32]
+    """Unit length, ``(n, E)``."""
+    probabilities: NDArray[np.float32]
+    """``(n, K)``"""
+    error: str | None = None
+    """Why it could not be read; None when all went well."""
+
+    def is_current(self, path: str) -> bool:
+        """Return whether the file is still the one that was read."""
+        status = _status(path)
+        return status is not None and status == (self.size, self.changed)
+
+
+@dataclass
+class AlbumIndex:
+    """Photos by absolute path, and for which model and detector they were read."""
+
+    classes: tuple[str, ...]
+    settings: str
+    """Detector and options that change what is found."""
+    probe: NDArray[np.float32]
+    """The model's features for a fixed pattern, by which it is known again, ``(P, E)``."""
+    photos: dict[str, Photo] = field(default_factory=dict)
+
+    def add(self, path: str, result: ImageResult, status: tuple[int, int]) -> None:
+        """Keep what was found in a photo whose size and time of change were ``status`` before it was read."""
+        faces = result.faces
+        width, count = self.probe.shape[1], len(self.classes)
+        self.photos[path] = Photo(
+            *status,
+            np.array([face.box for face in faces], np.float32).reshape(-1, 4),
+            np.array([face.score for face in faces], np.float32),
+            np.array([face.embedding for face in faces], np.float32).reshape(-1, width),
+            np.array([list(face.probabilities.values()) for face in faces], np.float32).reshape(-1, count),
+            result.error,
+        )
+
+    def fits(self, other: AlbumIndex) -> bool:
+        """Return whether both were made by the same model, detector and options."""
+        return (
+            self.classes == other.classes
+            and self.settings == other.settings
+            and self.probe.shape == other.probe.shape
+            and bool(np.allclose(self.probe, other.probe, atol=CLOSE))
+        )
+
+    def forget_missing(self) -> int:
+        """Drop photos that are no longer on the disk; returns how many."""
+        gone = [path for path in self.photos if not os.path.lexists(path)]
+        for path in gone:
+            del self.photos[path]
+        return len(gone)
+
+    def face(self, path: str, number: int) -> Face:
+        """Return one face of a photo, without words."""
+        photo = self.photos[path]
+        probabilities = dict(zip(self.classes, photo.probabilities[number].tolist()))
+        x, y, width, height = map(float, photo.boxes[number])
+        emotion = max(probabilities, key=lambda name: probabilities[name])
+        return Face(
+            (x, y, width, height), float(photo.scores[number]), emotion, probabilities,
+            embedding=photo.features[number],
+        )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Write the index in one piece; names are kept relative to it, so that both may move together.
+
+        Raises:
+            FacelexError: If it cannot be written.
+        """
+        photos = list(self.photos.values())
+        head = {
+            "kind": KIND, "format": FORMAT, "classes": self.classes, "settings": self.settings,
+            "paths": [_relative(name, path) for name in self.photos],
+            "errors": [photo.error for photo in photos],
+        }  # fmt: skip
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as stream:
+                columns: dict[str, Any] = {
+                    name: _joined([getattr(photo, name) for photo in photos], width)
+                    for name, width in self._widths().items()
+                }
+                np.savez(
+                    stream,
+                    head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+                    probe=self.probe,
+                    sizes=np.array([photo.size for photo in photos], np.int64),
+                    changed=np.array([photo.changed for photo in photos], np.int64),
+                    counts=np.array([len(photo.boxes) for photo in photos], np.int64),
+                    **columns,
+                )
+            part.chmod(0o600)  # for no one else's eyes
+            part.replace(path)
+        except OSError as error:
+            raise FacelexError(
+                f"Could not write the index {str(path)!r}: {error.strerror or error}. Choose another place."
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> AlbumIndex:
+        """Read an index.
+
+        Raises:
+            FacelexError: If the file is no index, or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            head = json.loads(arrays["head"].tobytes())
+            if head["kind"] != KIND:
+                raise ValueError("another kind of file")
+        except Exception as error:  # a zip of arrays that anyone may have damaged
+            raise FacelexError(
+                f"Expected an index of an album, but {str(path)!r} is none or is damaged. Delete it, or name "
+                "another file."
+            ) from error
+        if head["format"] != FORMAT:
+            raise FacelexError(
+                f"The index {str(path)!r} was written by another version of facelex. Delete it, and it is "
+                "made anew."
+            )
+        try:
+            return cls._from_arrays(path, head, arrays)
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise FacelexError(
+                f"The index {str(path)!r} is damaged. Delete it, and it is made anew."
+            ) from error
+
+    @classmethod
+    def _from_arrays(cls, path: Path, head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> AlbumIndex:
+        index = cls(tuple(head["classes"]), head["settings"], arrays["probe"])
+        ends = np.cumsum(arrays["counts"])[:-1]
+        columns = [np.split(arrays[name], ends) for name in index._widths()]
+        rows = zip(
+            head["paths"], arrays["sizes"].tolist(), arrays["changed"].tolist(), head["errors"], *columns,
+            strict=True,
+        )  # fmt: skip
+        for name, size, changed, error, boxes, scores, features, probabilities in rows:
+            place = os.path.normpath(path.absolute().parent / name)
+            index.photos[place] = Photo(size, changed, boxes, scores, features, probabilities, error)
+        return index
+
+    def _widths(self) -> dict[str, int]:
+        """Columns of each array that has a row a face; 0 for a plain column."""
+        return {"boxes": 4, "scores": 0, "features": self.probe.shape[1], "probabilities": len(self.classes)}
+
+
+def file_status(path: str) -> tuple[int, int]:
+    """Return size and time of change of a file; zeros where there is none."""
+    return _status(path) or (0, 0)
+
+
+def _status(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - thousands of them, as plain strings
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _relative(name: str, index: Path) -> str:
+    try:
+        return os.path.relpath(name, index.absolute().parent)
+    except ValueError:  # another drive
+        return name
+
+
+def _joined(parts: Sequence[NDArray[np.float32]] | Iterable[Any], width: int) -> NDArray[np.float32]:
+    empty = np.zeros((0, width) if width else (0,), np.float32)
+    return np.concatenate([empty, *parts])

@@ -1,0 +1,170 @@
+"""A contact sheet: the faces found, best first, as a picture a person enjoys looking at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from facelex.errors import FacelexError
+from facelex.recognize.album import Match
+from facelex.recognize.drawing import WORD_COLOUR, colour_of
+from facelex.recognize.images import load_image
+from facelex.recognize.redaction import redact_faces
+
+TILE = 220
+"""Side of a face's square in pixels."""
+GAP = 20
+CAPTION = 66
+"""Height of the lines below it."""
+HEADER = 96
+MOST_COLUMNS = 5
+BACKGROUND, CARD, TRACK = "#14181d", "#1d232b", "#39424e"
+BRIGHT, DIM = "#eef1f5", "#98a3b0"
+CONTEXT = 1.7
+"""Side of what is shown, in sides of the face's box."""
+
+
+def draw_contact_sheet(matches: Sequence[Match], title: str, *, redact: str | None = None) -> Image.Image:
+    """Draw each match as a card: the face, its score as a bar, the photo's name, the emotion.
+
+    Args:
+        matches: Best first.
+        title: The words searched for.
+        redact: ``"blur"`` or ``"pixelate"`` makes the faces unrecognisable.
+
+    Returns:
+        An RGB picture.
+    """
+    columns = min(MOST_COLUMNS, max(3, math.ceil(math.sqrt(len(matches)))))
+    rows = max(1, math.ceil(len(matches) / columns))
+    width = GAP + columns * (TILE + GAP)
+    sheet = Image.new("RGB", (width, HEADER + rows * (TILE + CAPTION + GAP) + GAP // 2), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 24), _fit(f"“{title}”", 30, width - 2 * GAP), fill=BRIGHT, font=_font(30))
+    count = f"the best {len(matches)} faces" if len(matches) != 1 else "the best face"
+    draw.text((GAP, 58), count if matches else "no face found", fill=DIM, font=_font(15))
+    for place, match in enumerate(matches):
+        left = GAP + place % columns * (TILE + GAP)
+        top = HEADER + place // columns * (TILE + CAPTION + GAP)
+        _draw_card(sheet, (left, top), match, redact)
+    return sheet
+
+
+def save_contact_sheet(
+    path: Path, matches: Sequence[Match], title: str, *, redact: str | None = None
+) -> None:
+    """Draw a contact sheet into a .png, .jpg or .webp file.
+
+    Raises:
+        FacelexError: If it cannot be written.
+    """
+    sheet = draw_contact_sheet(matches, title, redact=redact)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(part, quality=92)
+        part.replace(path)
+    except (OSError, ValueError) as error:  # ValueError: a suffix Pillow does not know
+        part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FacelexError(f"Could not write {str(path)!r}: {reason}. Use a .png name.") from error
+
+
+def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, redact: str | None) -> None:
+    left, top = corner
+    draw = ImageDraw.Draw(sheet)
+    draw.rounded_rectangle((left - 6, top - 6, left + TILE + 6, top + TILE + CAPTION), 12, fill=CARD)
+    tile = _face_tile(match, redact)
+    if tile is None:
+        draw.text(
+            (left + TILE / 2, top + TILE / 2), "the photo is gone", fill=DIM, font=_font(15), anchor="mm"
+        )
+    else:
+        sheet.paste(tile, corner, _rounded(tile.size, 8))
+    _draw_rank(draw, (left + 8, top + 8), match.rank)
+    score = f"{match.score:.3f}"
+    line = top + TILE + 15
+    draw.text((left + TILE - 2, line), score, fill=BRIGHT, font=_font(15), anchor="rm")
+    end = left + TILE - _font(15).getlength(score) - 12
+    draw.rounded_rectangle((left + 2, line - 4, end, line + 4), 4, fill=TRACK)
+    filled = left + 2 + max(8.0, (end - left - 2) * min(1.0, max(0.0, match.score)))
+    draw.rounded_rectangle((left + 2, line - 4, filled, line + 4), 4, fill=WORD_COLOUR)
+    name = _fit(Path(match.source).name, 14, TILE - 4)
+    draw.text((left + 2, line + 20), name, fill=BRIGHT, font=_font(14), anchor="lm")
+    emotion = match.face.emotion
+    draw.ellipse(
+        (left + 3, line + 35, left + 11, line + 43), fill=colour_of(emotion, tuple(match.face.probabilities))
+    )
+    details = f"{emotion} {match.face.probability:.0%}"
+    if len(match.face.words) > 1:  # what the mean is made of says more
+        details = "   ".join(f"{word} {score:.2f}" for word, score in match.face.words.items())
+    draw.text((left + 17, line + 39), _fit(details, 13, TILE - 20), fill=DIM, font=_font(13), anchor="lm")
+
+
+def _draw_rank(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int) -> None:
+    text = str(rank)
+    width = max(26.0, _font(15).getlength(text) + 14)
+    draw.rounded_rectangle((corner[0], corner[1], corner[0] + width, corner[1] + 26), 9, fill=BACKGROUND)
+    draw.text((corner[0] + width / 2, corner[1] + 13), text, fill=BRIGHT, font=_font(15), anchor="mm")
+
+
+def _face_tile(match: Match, redact: str | None) -> Image.Image | None:
+    """Return the face with what is around it; None if the photo cannot be read any more."""
+    try:
+        pixels = load_image(match.source)
+    except FacelexError:
+        return None
+    if redact is not None:
+        pixels = redact_faces(pixels, [match.face.box], redact)
+    x, y, width, height = match.face.box
+    side = CONTEXT * max(width, height)
+    side = max(8.0, min(side, max(pixels.shape[:2])))
+    centre = (x + width / 2, y + height / 2)
+    start = [_slide(c - side / 2, side, length) for c, length in zip(centre, pixels.shape[1::-1])]
+    box = (start[0], start[1], start[0] + side, start[1] + side)
+    # beyond the picture's edge the card's colour shows
+    picture = Image.new("RGB", (round(side), round(side)), CARD)
+    inside = [max(0, math.floor(box[0])), max(0, math.floor(box[1]))]
+    part = pixels[inside[1] : math.ceil(box[3]), inside[0] : math.ceil(box[2])]
+    picture.paste(
+        Image.fromarray(np.ascontiguousarray(part)), (round(inside[0] - box[0]), round(inside[1] - box[1]))
+    )
+    return picture.resize((TILE, TILE), Image.Resampling.LANCZOS)
+
+
+def _slide(start: float, side: float, length: int) -> float:
+    """Move a window into the picture where it fits, else centre it."""
+    return (length - side) / 2 if side > length else min(max(0.0, start), length - side)
+
+
+def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
+    mask = Image.new("L", (2 * size[0], 2 * size[1]), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, 2 * size[0] - 1, 2 * size[1] - 1), 2 * radius, fill=255)
+    return mask.resize(size, Image.Resampling.BOX)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's wheels bring FreeType
+    return font
+
+
+def _fit(text: str, size: int, width: float) -> str:
+    """Shorten text in the middle until it fits: a photo's number stands at its name's end."""
+    text = text.encode("utf-8", "replace").decode()  # file names need not be valid Unicode
+    font = _font(size)
+    if font.getlength(text) <= width:
+        return text
+    keep = len(text)
+    while keep > 4 and font.getlength(_shortened(text, keep)) > width:
+        keep -= 1
+    return _shortened(text, keep)
+
+
+def _shortened(text: str, keep: int) -> str:
+    head = keep // 2
+    return f"{text[:head]}…{text[len(text) - (keep - head - 1) :]}"

@@ -1,0 +1,89 @@
+"""Small videos made with PyAV: bright textured squares that move, and a detector that finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.recognize.detection import Detection
+
+WIDTH, HEIGHT, SIDE = 128, 96, 24
+FACE = np.where(np.indices((SIDE, SIDE)).sum(0)[:, :, None] // 6 % 2, 255, 190).astype(np.uint8)
+
+
+def still(position: tuple[int, int]) -> Callable[[float], list[tuple[int, int]]]:
+    return lambda time: [position]
+
+
+def draw(corners: Iterable[tuple[int, int]], width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
+    """Draw faces, bright squares with diagonal stripes, on a dark frame."""
+    frame = np.full((height, width, 3), 40, np.uint8)
+    for x, y in corners:
+        frame[y : y + SIDE, x : x + SIDE] = FACE
+    return frame
+
+
+def write_video(
+    path: Path,
+    faces: Callable[[float], list[tuple[int, int]]],
+    *,
+    seconds: float = 2.0,
+    rate: int = 10,
+    gop: int = 10,
+    b_frames: int = 0,
+    times: Iterable[float] | None = None,
+    rotation: int = 0,
+    sound: bool = False,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    codec: str = "libx264",
+) -> Path:
+    """Write a video whose faces are where ``faces(time)`` says; ``times`` for a variable frame rate."""
+    with av.open(str(path), "w") as container:
+        options = {"crf": "10", "preset": "ultrafast", "bf": str(b_frames), "sc_threshold": "0"}
+        stream = container.add_stream(codec, rate=rate, options=options if codec == "libx264" else {})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", gop
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        voice = container.add_stream("aac", rate=16000) if sound else None
+        for time in times if times is not None else [i / rate for i in range(round(seconds * rate))]:
+            frame = av.VideoFrame.from_ndarray(draw(faces(time), *size), format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if voice is not None:
+            for i in range(int(seconds * 16)):
+                tone = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1000), np.float32), format="fltp", layout="mono"
+                )
+                tone.sample_rate, tone.pts = 16000, i * 1000
+                container.mux(voice.encode(tone))
+            container.mux(voice.encode(None))
+    return path
+
+
+class BrightSquares:
+    """Finds the bright squares of `draw`, from left to right, and counts the frames it saw."""
+
+    name = "squares"
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        self.frames += 1
+        bright = image.min(axis=2) > 120
+        columns = np.flatnonzero(bright.any(axis=0))
+        groups = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1) if len(columns) else []
+        found = []
+        for group in groups:
+            rows = np.flatnonzero(bright[:, group].any(axis=1))
+            found.append(
+                Detection(tuple(map(float, (group[0], rows[0], len(group), rows[-1] - rows[0] + 1))), 0.9)
+            )
+        return found

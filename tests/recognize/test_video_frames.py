@@ -1,0 +1,202 @@
+"""Reading frames: sampling, seeking past what is not needed, rotation, damaged files, cameras."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time as clock
+
+import av
+import numpy as np
+import pytest
+from drawn_video import HEIGHT, SIDE, WIDTH, still, write_video
+
+from facelex.errors import FacelexError
+from facelex.recognize.frames import FrameReader, _Newest, camera_input, camera_number, is_camera
+
+
+def moving(time: float) -> list[tuple[int, int]]:
+    return [(int(8 * time) % 90, 30)]
+
+
+def read(path, every, **options):
+    with FrameReader(path) as reader:
+        return [
+            (f.index, round(f.time, 3), f.due, f.pixels()) for f in reader.frames(every, **options)
+        ], reader
+
+
+@pytest.mark.parametrize("every", [0.0, 0.25, 0.5, 1.3, 4.0, 60.0])
+@pytest.mark.parametrize(
+    ("suffix", "b_frames", "gop"), [(".mp4", 0, 10), (".mp4", 3, 25), (".mkv", 2, 200), (".ts", 0, 15)]
+)
+def test_skipping_gives_the_very_frames_that_reading_all_gives(tmp_path, every, suffix, b_frames, gop):
+    path = write_video(tmp_path / f"a{suffix}", moving, seconds=8, gop=gop, b_frames=b_frames)
+    everything, _ = read(path, every, all_frames=True)
+    quick, _ = read(path, every)
+    due = [frame for frame in everything if frame[2]]
+    assert len(everything) == 80
+    assert [frame[:2] for frame in quick] == [frame[:2] for frame in due]
+    for one, other in zip(quick, due):
+        np.testing.assert_array_equal(one[3], other[3])
+
+
+def test_frames_come_at_the_spacing_asked_for(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving, seconds=2)
+    frames, reader = read(path, 0.5)
+    assert [(index, time) for index, time, *_ in frames] == [(0, 0.0), (5, 0.5), (10, 1.0), (15, 1.5)]
+    assert reader.duration == pytest.approx(2.0, abs=0.05)
+    assert reader.rate == pytest.approx(10, rel=0.1)
+
+
+def test_groups_without_a_due_frame_are_not_decoded(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", moving, seconds=20, gop=10)
+    decoded = []
+    pictures = FrameReader._pictures
+    monkeypatch.setattr(
+        FrameReader, "_pictures", lambda self, packet: decoded.append(1) or pictures(self, packet)
+    )
+    frames, _ = read(path, 5.0)
+    assert [time for _, time, *_ in frames] == [0.0, 5.0, 10.0, 15.0]
+    assert len(decoded) < 60  # of 200
+
+
+def test_a_variable_frame_rate_is_read_by_its_times(tmp_path):
+    times = [0.0, 0.1, 0.2, 1.0, 1.01, 1.02, 2.5]
+    path = write_video(tmp_path / "a.mkv", moving, times=times)
+    frames, _ = read(path, 0.5)
+    assert [time for _, time, *_ in frames] == pytest.approx([0.0, 1.0, 2.5])
+    assert [index for index, *_ in frames] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_the_rotation_a_phone_writes_is_honoured(tmp_path, rotation):
+    path = write_video(tmp_path / "a.mp4", still((0, 0)), seconds=0.3, rotation=rotation)
+    (first, *_), _ = read(path, 0.0)
+    bright = first[3].mean(axis=2) > 120
+    height, width = bright.shape
+    assert (width, height) == ((WIDTH, HEIGHT) if rotation == 180 else (HEIGHT, WIDTH))
+    # the square of the upper left corner turns counter-clockwise by the angle
+    rows, columns = {90: (-SIDE, 0), 180: (-SIDE, -SIDE), -90: (0, -SIDE)}[rotation]
+    rows, columns = rows % height, columns % width
+    assert bright[rows : rows + SIDE, columns : columns + SIDE].mean() > 0.95
+    assert bright.sum() == pytest.approx(SIDE * SIDE, rel=0.1)
+
+
+def test_a_file_cut_short_gives_what_is_there(tmp_path):
+    whole = write_video(tmp_path / "a.mkv", moving, seconds=6)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    frames, _ = read(cut, 0.0)
+    assert 15 < len(frames) < 60
+    assert [index for index, *_ in frames] == list(range(len(frames)))
+
+
+def test_damage_in_the_middle_is_counted_and_passed_over(tmp_path):
+    whole = write_video(tmp_path / "a.mkv", moving, seconds=6)
+    data = bytearray(whole.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 600] = np.random.default_rng(0).bytes(600)
+    (tmp_path / "bad.mkv").write_bytes(data)
+    frames, reader = read(tmp_path / "bad.mkv", 0.0)
+    assert frames[-1][1] > 4.0  # what comes behind the damage is read
+    assert len(frames) < 60 or reader.damaged
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder, "is a folder"),
+        (lambda folder: folder / "flim.mp4", "Did you mean 'film.mp4'"),
+        (lambda folder: folder / "text.mp4", "Could not read"),
+        (lambda folder: folder / "empty.mp4", "Could not read"),
+        (lambda folder: folder / "sound.m4a", "no moving picture"),
+    ],
+)
+def test_what_is_no_video_is_refused_with_a_reason(tmp_path, make, message):
+    write_video(tmp_path / "film.mp4", moving, seconds=0.2)
+    (tmp_path / "text.mp4").write_text("not a film\n" * 50)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as container:
+        voice = container.add_stream("aac", rate=16000)
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        tone.sample_rate = 16000
+        container.mux(voice.encode(tone))
+        container.mux(voice.encode(None))
+    with pytest.raises(FacelexError, match=message):
+        FrameReader(make(tmp_path))
+
+
+def test_a_playlist_cannot_lead_to_the_network(tmp_path):
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:5,\nhttp://198.51.100.7/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(FacelexError, match=r"Could not read|no moving picture"):
+        FrameReader(tmp_path / "list.mp4")
+
+
+def test_cameras_are_named_by_number():
+    assert is_camera("webcam:0")
+    assert not is_camera("film.mp4")
+    assert camera_number("webcam:2") == 2
+    for wrong in ("webcam:", "webcam:front", "webcam:-1", "webcam:1.5", "webcam:²"):
+        with pytest.raises(FacelexError, match="Expected a camera as webcam:0"):
+            camera_number(wrong)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's device names")
+def test_a_camera_that_is_not_there_is_said_to_be_missing():
+    with pytest.raises(FacelexError, match="There is no camera webcam:97"):
+        FrameReader("webcam:97")
+
+
+def test_each_system_gets_its_own_kind_of_camera_input():
+    class Camera:
+        name, description, media_types = "cam one", "Camera", ["video"]
+
+    class Microphone:
+        name, description, media_types = "mic", "Microphone", ["audio"]
+
+    class Device:
+        @staticmethod
+        def enumerate_input_devices(kind):
+            assert kind == "dshow"
+            return [Microphone, Camera]
+
+    class Av:
+        device = Device
+
+    assert camera_input(Av, 1, "darwin")[:2] == ("1", "avfoundation")
+    assert camera_input(Av, 0, "win32")[:2] == ("video=cam one", "dshow")
+    with pytest.raises(FacelexError, match=r"no camera webcam:1. There is: Camera"):
+        camera_input(Av, 1, "win32")
+
+
+def test_a_slow_consumer_of_a_camera_sees_the_newest_picture():
+    shown = threading.Semaphore(0)
+
+    def camera():
+        for i in range(1000):
+            yield i
+            shown.release()
+            clock.sleep(0.002)
+
+    newest = _Newest(camera())
+    seen = []
+    for index, picture in newest:
+        assert index == picture
+        seen.append(picture)
+        clock.sleep(0.05)
+        if len(seen) == 5:
+            break
+    assert newest.stop()
+    assert seen == sorted(set(seen))
+    assert seen[-1] >= 8  # frames in between were passed over, not queued
+
+
+def test_a_camera_that_fails_ends_with_its_fault():
+    def camera():
+        yield 0
+        raise OSError(19, "No such device")
+
+    newest = _Newest(camera())
+    assert [index for index, _ in newest] in ([0], [])
+    assert newest.fault == "No such device"
