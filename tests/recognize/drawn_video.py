@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facelex.recognize.detection import Detection
 
 WIDTH, HEIGHT, SIDE = 128, 96, 24
-FACE = np.where(np.indices((SIDE, SIDE)).sum(0)[:, :, None] // 6 % 2, 255, 190).astype(np.uint8)
+FACE = np.where(np.indices((SIDE, SIDE)).sum(0)[:, :, None] // 3 % 2, 255, 190).astype(np.uint8)
 
 
 def still(position: tuple[int, int]) -> Callable[[float], list[tuple[int, int]]]:

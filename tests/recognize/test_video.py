@@ -1,0 +1,389 @@
+"""Videos end to end: table, annotated video, redaction, timeline, faults, Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+
+import av
+import numpy as np
+import pytest
+from drawn_video import FACE, HEIGHT, SIDE, WIDTH, BrightSquares, still, write_video
+from PIL import Image
+from tiny_recognition import TinyVocabulary
+
+from facelex.cli.main import main
+from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
+from facelex.recognize import faces as faces_module
+from facelex.recognize.recognizer import Recognizer
+from facelex.recognize.results import Face
+from facelex.recognize.timeline import MOST_BINS, Timeline
+from facelex.recognize.video import predict_video, read_video, to_frame
+
+
+@pytest.fixture
+def squares() -> BrightSquares:
+    return BrightSquares()
+
+
+@pytest.fixture
+def finder(tiny_model, squares) -> Recognizer:
+    """A recogniser that finds the drawn faces."""
+    return Recognizer(tiny_model, detector=squares, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+
+
+def two_faces(time: float) -> list[tuple[int, int]]:
+    """One face moves to the right; another joins after a second."""
+    return [(int(10 * time), 20), *([(90, 40)] if time >= 1.0 else [])]
+
+
+@pytest.fixture
+def film(tmp_path):
+    return write_video(tmp_path / "film.mp4", two_faces, seconds=3, sound=True)
+
+
+def frames_of(path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_each_analysed_frame_has_its_faces_with_stable_numbers(film, finder):
+    results = list(read_video(film, finder, every=0.5, words="proud, bored"))
+    assert [result.time for result in results] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5])
+    assert [result.ids for result in results] == [(1,), (1,), (1, 2), (1, 2), (1, 2), (1, 2)]
+    first = results[0].to_dict()
+    assert (first["width"], first["height"], first["frame"]) == (WIDTH, HEIGHT, 0)
+    assert set(first["faces"][0]) >= {"id", "box", "emotion", "probabilities", "words"}
+    assert list(first["faces"][0]["words"]) == ["proud", "bored"]
+    xs = [result.faces[0].box[0] for result in results]
+    assert xs == pytest.approx([10 * result.time for result in results], abs=2)
+
+
+def test_without_smoothing_a_frame_says_what_the_picture_alone_says(film, finder):
+    results = list(read_video(film, finder, every=1.0, smooth=0))
+    picture = frames_of(film)[10]
+    for one, other in zip(results[1].faces, finder.predict(picture), strict=True):
+        assert one.box == other.box
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_smoothing_keeps_numbers_steadier_than_frames_alone(tmp_path, finder):
+    rng = np.random.default_rng(0)
+    path = write_video(tmp_path / "a.mp4", lambda time: [tuple(rng.integers(30, 40, 2))], seconds=3)
+
+    def unrest(smooth):
+        rows = [
+            list(r.faces[0].probabilities.values()) for r in read_video(path, finder, every=0, smooth=smooth)
+        ]
+        return np.abs(np.diff(rows, axis=0)).mean()
+
+    assert unrest(1.0) < 0.5 * unrest(0.0)
+
+
+def test_the_iterator_reads_no_further_than_it_is_asked(tmp_path, finder, squares):
+    path = write_video(tmp_path / "long.mp4", still((5, 5)), seconds=30)
+    taken = list(itertools.islice(read_video(path, finder, every=0.1), 3))
+    assert len(taken) == squares.frames == 3
+
+
+def test_limits_stop_by_frames_and_by_seconds_without_calling_it_a_fault(film, finder):
+    result = predict_video(film, finder, every=0.5, max_frames=2)
+    assert (result.frames, result.error) == (2, None)
+    result = predict_video(film, finder, every=0.5, max_seconds=1.2)
+    assert (result.frames, result.seconds, result.error) == (3, 1.0, None)
+
+
+def test_the_csv_has_a_row_a_face_and_frame(film, finder, tmp_path):
+    table = tmp_path / "faces.csv"
+    result = predict_video(film, finder, every=0.5, words="proud", table=table)
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 10
+    assert list(rows[0])[:4] == ["source", "time_s", "frame", "face"]
+    assert set(rows[0]) >= {*EMOTIONS, "word:proud", "x", "emotion", "error"}
+    assert [(row["time_s"], row["face"]) for row in rows[:4]] == [
+        ("0.0", "1"), ("0.5", "1"), ("1.0", "1"), ("1.0", "2"),
+    ]  # fmt: skip
+    assert sum(float(rows[0][name]) for name in EMOTIONS) == pytest.approx(1, abs=1e-4)
+    assert [track.frames for track in result.tracks] == [6, 4]
+    assert [(track.first, track.last) for track in result.tracks] == [(0.0, 2.5), (1.0, 2.5)]
+    mean = np.mean([float(row["happy"]) for row in rows if row["face"] == "1"])
+    assert result.tracks[0].probabilities["happy"] == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
+def test_every_format_holds_the_same_rows(film, finder, tmp_path, suffix):
+    pytest.importorskip("pandas")
+    expected = to_frame(read_video(film, finder, every=0.5))
+    predict_video(film, finder, every=0.5, table=tmp_path / f"t{suffix}")
+    if suffix == ".parquet":
+        import pandas
+
+        found = pandas.read_parquet(tmp_path / "t.parquet")
+        assert found["face"].tolist() == expected["face"].tolist()
+        assert found["happy"].tolist() == pytest.approx(expected["happy"].tolist())
+        return
+    text = (tmp_path / f"t{suffix}").read_text()
+    frames = json.loads(text) if suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+    assert len(frames) == 6
+    faces = [face for frame in frames for face in frame["faces"]]
+    assert [face["id"] for face in faces] == expected["face"].tolist()
+    assert [face["probabilities"]["happy"] for face in faces] == expected["happy"].tolist()
+
+
+def test_the_annotated_video_has_every_frame_its_size_and_the_sound(film, finder, tmp_path):
+    predict_video(film, finder, every=0.5, annotate=tmp_path / "out")
+    path = tmp_path / "out" / "film-faces.mp4"
+    with av.open(str(path)) as container:
+        assert {stream.type for stream in container.streams} == {"video", "audio"}
+        assert container.streams.audio[0].codec_context.name == "aac"
+        assert container.streams.video[0].duration * container.streams.video[0].time_base == pytest.approx(
+            3, abs=0.2
+        )
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx([i / 10 for i in range(30)], abs=1e-3)
+    assert not list((tmp_path / "out").glob(".*"))
+    plain, marked = frames_of(film), frames_of(path)
+    assert marked[0].shape == plain[0].shape
+    assert np.abs(marked[0].astype(int) - plain[0]).max() > 100  # something is drawn
+
+
+def test_boxes_follow_the_face_between_analysed_frames(tmp_path, finder):
+    path = write_video(tmp_path / "a.mp4", lambda time: [(int(30 * time), 60)], seconds=2.1)
+    predict_video(path, finder, every=1.0, annotate=tmp_path / "b.mp4")
+    for i in (2, 5, 8, 15):  # none of them analysed
+        plain, marked = frames_of(path)[i].astype(int), frames_of(tmp_path / "b.mp4")[i].astype(int)
+        below = np.abs(marked - plain).sum(axis=2)[60 + SIDE : 60 + SIDE + 3] > 60  # the box's lower line
+        columns = np.flatnonzero(below.any(axis=0))
+        assert columns.mean() == pytest.approx(3 * i + SIDE / 2, abs=4)
+
+
+@pytest.mark.parametrize("style", ["blur", "pixelate"])
+def test_redaction_covers_every_face_in_every_frame_and_drops_the_sound(film, finder, tmp_path, style):
+    predict_video(film, finder, every=1.0, annotate=tmp_path / "b.mp4", redact=style)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert {stream.type for stream in container.streams} == {"video"}
+    frames = frames_of(tmp_path / "b.mp4")
+    assert len(frames) == 30
+    middle = slice(4, SIDE - 4)
+    for i, frame in enumerate(frames):
+        for x, y in two_faces(i / 10):
+            seen = frame[y : y + SIDE, x : x + SIDE][middle, middle].astype(float)
+            assert _likeness(seen, FACE[middle, middle]) < 0.5, (i, x)
+    plain = frames_of(film)[0][20 : 20 + SIDE, 0:SIDE][middle, middle].astype(float)
+    assert _likeness(plain, FACE[middle, middle]) > 0.9  # so the measure tells them apart
+
+
+def _likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of two grey patches."""
+    return abs(float(np.corrcoef(one.mean(axis=2).ravel(), other.mean(axis=2).ravel())[0, 1]))
+
+
+def test_redaction_covers_a_face_before_the_detector_finds_it(tmp_path, tiny_model):
+    class Late(BrightSquares):
+        """Misses the first three frames and three in the middle."""
+
+        def detect(self, image):
+            found = super().detect(image)
+            return [] if self.frames in (1, 2, 3, 10, 11, 12) else found
+
+    recognizer = Recognizer(tiny_model, detector=Late(), threads=1)
+    path = write_video(tmp_path / "a.mp4", still((50, 30)), seconds=2)
+    predict_video(path, recognizer, annotate=tmp_path / "b.mp4", redact=True)
+    for frame in frames_of(tmp_path / "b.mp4"):
+        seen = frame[34 : 30 + SIDE - 4, 54 : 50 + SIDE - 4].astype(float)
+        assert _likeness(seen, FACE[4:-4, 4:-4]) < 0.5
+
+
+def test_odd_sizes_and_turned_videos_can_be_written(tmp_path, finder):
+    path = write_video(tmp_path / "a.mp4", still((5, 5)), seconds=0.5, rotation=90)
+    predict_video(path, finder, annotate=tmp_path / "b.mp4")
+    assert frames_of(tmp_path / "b.mp4")[0].shape == (WIDTH, HEIGHT, 3)
+    path = write_video(tmp_path / "odd.mkv", still((5, 5)), seconds=0.5, size=(101, 77), codec="ffv1")
+    predict_video(path, finder, annotate=tmp_path / "c.mp4")
+    assert frames_of(tmp_path / "c.mp4")[0].shape == (76, 100, 3)
+
+
+def test_ctrl_c_keeps_the_table_the_video_and_the_timeline(film, finder, tmp_path):
+    pytest.importorskip("matplotlib")
+
+    def progress(result, total):
+        assert total == pytest.approx(3.0, abs=0.1)
+        if result.time >= 1.5:
+            raise KeyboardInterrupt
+
+    result = predict_video(
+        film, finder, every=0.5, table=tmp_path / "t.csv", annotate=tmp_path / "b.mp4",
+        timeline=tmp_path / "t.png", progress=progress,
+    )  # fmt: skip
+    assert (result.interrupted, result.frames) == (True, 4)
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 6
+    assert 10 <= len(frames_of(tmp_path / "b.mp4")) <= 16
+    assert Image.open(tmp_path / "t.png").size[0] > 500
+
+
+def test_a_fault_of_ours_leaves_no_half_written_file(film, finder, tmp_path):
+    def progress(result, total):
+        if result.time > 1:
+            raise RuntimeError("ours")
+
+    place = tmp_path / "out"
+    place.mkdir()
+    with pytest.raises(RuntimeError):
+        predict_video(film, finder, table=place / "t.csv", annotate=place / "b.mp4", progress=progress)
+    assert list(place.iterdir()) == []
+
+
+def test_a_cut_video_keeps_what_was_read_and_says_so(film, finder, tmp_path):
+    whole = write_video(tmp_path / "a.mkv", two_faces, seconds=6)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = predict_video(cut, finder, table=tmp_path / "t.json")
+    assert 5 < result.frames < 30
+    assert "incomplete" in result.error
+    *frames, last = json.loads((tmp_path / "t.json").read_text())
+    assert len(frames) == result.frames
+    assert last == {"source": str(cut), "error": result.error}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": -1.0}, "every in seconds"),
+        ({"smooth": float("nan")}, "smooth in seconds"),
+        ({"max_frames": 0}, "max_frames"),
+        ({"max_seconds": 0.0}, "max_seconds"),
+        ({"redact": "blurr"}, "Did you mean 'blur'"),
+        ({"words": "x1"}, "No vector"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_video_is_read(film, finder, squares, options, message):
+    with pytest.raises(FacelexError, match=message):
+        predict_video(film, finder, **options)
+    assert squares.frames == 0
+
+
+def test_files_that_cannot_be_written_are_refused(film, finder, tmp_path):
+    with pytest.raises(FacelexError, match=r"Expected a table named"):
+        predict_video(film, finder, table=tmp_path / "t.xlsx")
+    with pytest.raises(FacelexError, match="is the video that is read"):
+        predict_video(film, finder, annotate=film)
+    before = film.read_bytes()
+    with pytest.raises(FacelexError, match="Could not write"):
+        predict_video(film, finder, annotate=film / "under-a-file")
+    assert film.read_bytes() == before
+
+
+def timeline_of(hours: float, faces: int = 2) -> Timeline:
+    record = Timeline(0.2, ["happy", "sad"])
+    for i in range(int(hours * 3600 / 0.2)):
+        share = (i % 100) / 100
+        found = [Face((0, 0, 9, 9), 1.0, "happy", {"happy": share, "sad": 1 - share})] * faces
+        record.add(0.2 * i, range(1, faces + 1), found)
+    return record
+
+
+def test_the_timeline_of_hours_takes_no_more_than_its_steps():
+    record = timeline_of(1.0)
+    assert all(len(sums.bins) <= MOST_BINS for sums in record._tracks.values())
+    summary = record.tracks()[0]
+    assert summary.frames == 18_000
+    assert summary.probabilities["happy"] == pytest.approx(0.495, abs=1e-6)  # joining loses nothing
+    assert sum(count for count, _ in record._tracks[1].bins.values()) == 18_000
+
+
+def test_many_short_tracks_are_forgotten_before_the_long_ones():
+    record = Timeline(0.2, ["happy"])
+    one = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})
+    for i in range(6000):
+        record.add(0.2 * i, [1, 2 + i], [one, one])
+    assert len(record.tracks()) <= 2001
+    assert record.tracks()[0].frames == 6000
+
+
+def test_a_face_out_of_sight_leaves_a_gap_in_the_timeline():
+    record = Timeline(0.2, ["happy"])
+    one = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})
+    for time in (0.0, 0.2, 0.4, 5.0, 5.2):
+        record.add(time, [1], [one])
+    pieces = record._pieces(record._tracks[1])
+    assert [(times[0], times[-1]) for times, _ in pieces] == [
+        pytest.approx((0.0, 0.6)), pytest.approx((5.0, 5.4)),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def run(tiny_model, wordless_model, squares, monkeypatch, capsys):
+    """Run ``predict`` with the drawn faces' detector; returns exit code, stdout and stderr."""
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None: squares)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main(["predict", *map(str, arguments), "--model", str(wordless_model)])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_command_prints_a_summary_a_face(run, film):
+    code, out, err = run(film, "--every", "0.5")
+    assert (code, err) == (0, "")
+    assert "6 frames analysed over 2.5 s, 2 faces" in out
+
+
+def test_the_command_writes_rows_video_and_timeline(run, film, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    code, text, _ = run(film, "-o", tmp_path / "t.jsonl", "--annotate", out, "--timeline", tmp_path / "t.png")
+    assert (code, text) == (0, "")
+    assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 15
+    assert (out / "film-faces.mp4").exists()
+    assert (tmp_path / "t.png").exists()
+
+
+def test_the_command_reports_a_cut_video_with_exit_code_1(run, tmp_path):
+    whole = write_video(tmp_path / "a.mkv", two_faces, seconds=6)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    code, out, err = run(whole, "--format", "csv")
+    assert code == 1
+    assert "incomplete" in err
+    rows = list(csv.DictReader(out.splitlines()))
+    assert len(rows) > 5
+    assert "incomplete" in rows[-1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.mp4"], "No such file"),
+        (["webcam:front"], "webcam:0, webcam:1"),
+        (["webcam:98"], "webcam:98"),
+        (["film.mp4", "--output", "film.mp4"], "got the video"),
+        (["film.mp4", "--output", "other.mp4"], "use --annotate"),
+        (["film.mp4", "film.mp4"], "one video at a time"),
+        (["photo.png", "--every", "1"], "Expected a video or webcam:0 with --every"),
+    ],
+)
+def test_the_command_refuses_with_a_sentence(run, film, monkeypatch, arguments, message):
+    monkeypatch.chdir(film.parent)
+    before = film.read_bytes()
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert film.read_bytes() == before
+
+
+def test_ctrl_c_at_the_command_keeps_the_rows_and_gives_130(run, film, tmp_path, squares, monkeypatch):
+    detect = squares.detect
+
+    def interrupted(image):
+        if squares.frames == 5:
+            raise KeyboardInterrupt
+        return detect(image)
+
+    monkeypatch.setattr(squares, "detect", interrupted)
+    code, _, err = run(film, "-o", tmp_path / "t.csv")
+    assert code == 130
+    assert "kept" in err
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 5
