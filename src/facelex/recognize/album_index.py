@@ -171,8 +171,13 @@ class AlbumIndex:
     @classmethod
     def _from_arrays(cls, path: Path, head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> AlbumIndex:
         index = cls(tuple(head["classes"]), head["settings"], arrays["probe"])
-        ends = np.cumsum(arrays["counts"])[:-1]
-        columns = [np.split(arrays[name], ends) for name in index._widths()]
+        ends = np.cumsum(arrays["counts"])
+        for name, width in index._widths().items():
+            if len(arrays[name]) != sum(arrays["counts"]) or arrays[name].shape[1:] != (
+                (width,) if width else ()
+            ):
+                raise ValueError(name)
+        columns = [np.split(arrays[name], ends[:-1]) for name in index._widths()]
         rows = zip(
             head["paths"], arrays["sizes"].tolist(), arrays["changed"].tolist(), head["errors"], *columns,
             strict=True,

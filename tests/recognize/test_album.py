@@ -1,0 +1,346 @@
+"""Albums: ranking, the index and what it notices, broken photos, contact sheets, the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_recognition import FixedDetector, TinyVocabulary, write_model
+
+from facelex.cli.main import main
+from facelex.errors import FacelexError
+from facelex.recognize import faces as faces_module
+from facelex.recognize import recognizer as recognizer_module
+from facelex.recognize.album import Album
+from facelex.recognize.contact_sheet import TILE, draw_contact_sheet, save_contact_sheet
+from facelex.recognize.recognizer import Recognizer
+
+
+class CountingDetector(FixedDetector):
+    """Finds two faces and counts the pictures it saw."""
+
+    def __init__(self) -> None:
+        super().__init__((0.1, 0.2, 0.3, 0.4), (0.5, 0.3, 0.4, 0.5))
+        self.seen = 0
+
+    def detect(self, image):
+        self.seen += 1
+        return super().detect(image)
+
+
+@pytest.fixture
+def detector() -> CountingDetector:
+    return CountingDetector()
+
+
+@pytest.fixture
+def fer(tiny_model, detector) -> Recognizer:
+    return Recognizer(tiny_model, detector=detector, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+
+
+def save_photo(path: Path, seed: int, size: tuple[int, int] = (160, 120)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Six photos, one of them in a folder within."""
+    for seed in range(5):
+        save_photo(tmp_path / "album" / f"{seed}.png", seed)
+    save_photo(tmp_path / "album" / "sub" / "5.jpg", 5)
+    return tmp_path / "album"
+
+
+def summary(matches) -> list[tuple[str, int, float]]:
+    return [(Path(match.source).name, match.number, round(match.score, 5)) for match in matches]
+
+
+def test_the_ranking_is_that_of_all_faces_by_their_word_score(photos, fer):
+    expected = []
+    for path in sorted(photos.glob("*.png")):
+        for number, face in enumerate(fer.predict(path, words="delighted")):
+            expected.append((path.name, number, round(face.words["delighted"], 5)))
+    expected.sort(key=lambda item: -item[2])
+    matches = Album(photos, fer).search("delighted", top=None)
+    assert [item[:2] for item in summary(matches)] == [item[:2] for item in expected]
+    assert [match.score for match in matches] == pytest.approx([item[2] for item in expected], abs=1e-4)
+    assert [match.rank for match in matches] == list(range(1, 11))
+    assert summary(Album(photos, fer).search("delighted", top=3)) == summary(matches[:3])
+
+
+def test_several_words_are_averaged_and_each_is_told(photos, fer):
+    album = Album(photos, fer)
+    best = album.search("proud, barely hidden anger")[0]
+    assert set(best.face.words) == {"proud", "barely hidden anger"}
+    assert best.score == pytest.approx(np.mean(list(best.face.words.values())), abs=1e-6)
+    assert summary(album.search(["proud", "barely hidden anger"])) == summary(
+        album.search("proud, barely hidden anger")
+    )
+
+
+def test_photos_are_read_once_and_searched_often(photos, fer, detector):
+    album = Album(photos, fer, recursive=True)
+    album.search("proud")
+    album.search("bored")
+    assert detector.seen == 6
+    assert album.num_faces == 12
+
+
+def test_nothing_is_stored_unless_an_index_is_named(photos, fer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    before = sorted(tmp_path.rglob("*"))
+    Album(photos, fer).search("proud")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_index_spares_reading_and_gives_the_same_ranking(photos, fer, detector, tmp_path):
+    index = tmp_path / "album.index"
+    first = Album(photos, fer, index).search("proud", top=None)
+    assert detector.seen == 5
+    again = Album(photos, fer, index)
+    assert summary(again.search("proud", top=None)) == summary(first)
+    assert detector.seen == 5
+    assert again.update().unchanged == 5
+    if os.name == "posix":
+        assert index.stat().st_mode & 0o777 == 0o600
+    assert b"JFIF" not in index.read_bytes()  # no picture
+
+
+def test_added_changed_and_removed_photos_are_noticed(photos, fer, detector, tmp_path):
+    index = tmp_path / "album.index"
+    Album(photos, fer, index).update()
+    save_photo(photos / "new.png", 77)
+    save_photo(photos / "1.png", 78)
+    (photos / "2.png").unlink()
+    detector.seen = 0
+    album = Album(photos, fer, index)
+    changes = album.update()
+    assert (changes.added, changes.changed, changes.removed, changes.unchanged) == (1, 1, 1, 3)
+    assert detector.seen == 2
+    names = {name for name, *_ in summary(album.search("proud", top=None))}
+    assert names == {"0.png", "1.png", "3.png", "4.png", "new.png"}
+    assert summary(album.search("proud", top=None)) == summary(Album(photos, fer).search("proud", top=None))
+
+
+def test_a_change_that_keeps_the_size_is_noticed_by_its_time(photos, fer, detector, tmp_path):
+    index = tmp_path / "album.index"
+    Album(photos, fer, index).update()
+    os.utime(photos / "3.png", ns=(1, 1))
+    assert Album(photos, fer, index).update().changed == 1
+
+
+def test_one_index_serves_several_folders(photos, fer, detector, tmp_path):
+    index = tmp_path / "album.index"
+    Album(photos, fer, index, recursive=True).update()
+    detector.seen = 0
+    part = Album(photos / "sub", fer, index)
+    assert {name for name, *_ in summary(part.search("proud"))} == {"5.jpg"}
+    Album(photos, fer, index).update()
+    assert detector.seen == 0
+
+
+def test_an_index_inside_its_album_survives_moving_the_album(photos, fer, detector, tmp_path):
+    Album(photos, fer, photos / "faces.index").update()
+    shutil.copytree(photos, tmp_path / "copy", copy_function=shutil.copy2)
+    detector.seen = 0
+    assert len(Album(tmp_path / "copy", fer, tmp_path / "copy" / "faces.index").search("proud")) == 10
+    assert detector.seen == 0
+
+
+def test_another_model_or_detector_reads_the_photos_anew(photos, fer, detector, tmp_path):
+    index = tmp_path / "album.index"
+    Album(photos, fer, index).update()
+    detector.seen = 0
+    other = Recognizer(
+        write_model(tmp_path / "other.onnx", metadata={"flip": False}), detector=detector, threads=1,
+        vocabulary=TinyVocabulary(),  # type: ignore[arg-type]
+    )  # fmt: skip
+    Album(photos, other, index).update()
+    assert detector.seen == 5
+    detector.name = "another"
+    Album(photos, other, index).update()
+    assert detector.seen == 10
+    Album(photos, other, index, rebuild=True).update()
+    assert detector.seen == 15
+
+
+def test_broken_photos_are_told_each_time_but_read_once(photos, fer, detector, tmp_path):
+    index = tmp_path / "album.index"
+    (photos / "bad.png").write_bytes((photos / "0.png").read_bytes()[:200])
+    for _ in range(2):
+        changes = Album(photos, fer, index).update()
+        assert [Path(source).name for source in changes.failed] == ["bad.png"]
+        assert "bad.png" in next(iter(changes.failed.values()))
+    assert detector.seen == 5
+    shutil.copy(photos / "0.png", photos / "bad.png")
+    assert Album(photos, fer, index).update().failed == {}
+
+
+def test_ctrl_c_keeps_what_was_read(photos, fer, detector, tmp_path):
+    def progress(done, total):
+        assert total == 5
+        if done == 3:
+            raise KeyboardInterrupt
+
+    index = tmp_path / "album.index"
+    album = Album(photos, fer, index)
+    assert album.update(progress).interrupted
+    assert len(album.search("proud", top=None)) == 6
+    assert Album(photos, fer, index).update().unchanged == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no index", b"PK\x03\x04" + bytes(300)])
+def test_a_file_that_is_no_index_is_refused_and_left_alone(photos, fer, tmp_path, content):
+    index = tmp_path / "notes.txt"
+    index.write_bytes(content)
+    for rebuild in (False, True):
+        with pytest.raises(FacelexError, match="Expected an index"):
+            Album(photos, fer, index, rebuild=rebuild)
+    assert index.read_bytes() == content
+    with pytest.raises(FacelexError, match="got the photo"):
+        Album(photos, fer, photos / "0.png")
+
+
+def test_a_damaged_index_is_named(photos, fer, tmp_path):
+    index = tmp_path / "album.index"
+    Album(photos, fer, index).update()
+    with np.load(index) as archive:
+        arrays = dict(archive)
+    arrays["boxes"] = arrays["boxes"][:-3]
+    with index.open("wb") as stream:
+        np.savez(stream, **arrays)
+    with pytest.raises(FacelexError, match="is damaged"):
+        Album(photos, fer, index)
+
+
+def test_small_faces_can_be_left_out(photos, fer):
+    album = Album(photos, fer)
+    assert len(album.search("proud", top=None, min_size=50)) == 5  # 64x60, not 48x48
+    assert album.search("proud", min_size=500) == []
+
+
+def test_an_album_without_faces_has_no_match(photos, tiny_model):
+    blind = Recognizer(tiny_model, detector=FixedDetector(), threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+    assert Album(photos, blind).search("proud") == []
+    assert draw_contact_sheet([], "proud").size[0] > 500
+
+
+def test_what_cannot_be_searched_is_refused_before_photos_are_read(photos, fer, detector, wordless_model):
+    album = Album(photos, fer)
+    for words, top, message in (("x1", 5, "No vector"), ("", 5, "empty"), ("proud", 0, "top to be 1")):
+        with pytest.raises(FacelexError, match=message):
+            album.search(words, top)
+    with pytest.raises(FacelexError, match="trained with words"):
+        Album(photos, Recognizer(wordless_model, detector=detector, threads=1))
+    with pytest.raises(FacelexError, match="got an address"):
+        Album("https://example.org/a.jpg", fer)
+    with pytest.raises(FacelexError, match="No such file"):
+        Album(photos / "gone.png", fer)
+    assert detector.seen == 0
+
+
+def test_a_photo_named_twice_is_searched_once(photos, fer, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert len(Album(["0.png", photos / "0.png", "./0.png"], fer).search("proud")) == 2
+
+
+def test_a_contact_sheet_shows_each_face_and_covers_it_if_asked(photos, fer, tmp_path):
+    matches = Album(photos, fer).search("proud", top=4)
+    plain = np.asarray(draw_contact_sheet(matches, "proud"))
+    hidden = np.asarray(draw_contact_sheet(matches, "proud", redact="pixelate"))
+    assert plain.shape == hidden.shape
+    assert plain.shape[1] > 3 * TILE
+    changed = (plain != hidden).any(axis=2)
+    assert changed.mean() > 0.1
+    save_contact_sheet(tmp_path / "new" / "sheet.png", matches, "proud")
+    assert Image.open(tmp_path / "new" / "sheet.png").size == plain.shape[1::-1]
+    with pytest.raises(FacelexError, match=r"Use a .png name"):
+        save_contact_sheet(tmp_path / "sheet.xyz", matches, "proud")
+    assert not list(tmp_path.glob(".sheet*"))
+
+
+def test_a_photo_that_has_gone_leaves_its_place_on_the_sheet(photos, fer):
+    matches = Album(photos, fer).search("proud", top=2)
+    size = draw_contact_sheet(matches, "proud").size
+    Path(matches[0].source).unlink()
+    assert draw_contact_sheet(matches, "proud").size == size
+
+
+@pytest.fixture
+def run(tiny_model, detector, monkeypatch, capsys):
+    """Run ``search`` with the tiny model; returns exit code, stdout and stderr."""
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None: detector)
+    monkeypatch.setattr(
+        recognizer_module.Recognizer,
+        "_vocabulary",
+        property(lambda self: TinyVocabulary(), lambda self, value: None),
+        raising=False,
+    )
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main(["search", *map(str, arguments), "--model", str(tiny_model)])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_command_prints_the_best_faces(run, photos):
+    code, out, err = run("delighted", photos, "--top", "3")
+    assert (code, err) == (0, "")
+    assert sum(".png" in line for line in out.splitlines()) == 3
+    code, out, _ = run("delighted, proud", photos, "--format", "json", "-r")
+    records = json.loads(out)
+    assert len(records) == 12
+    assert set(records[0]) == {"rank", "score", "source", "face", "box", "emotion", "words"}
+    code, out, _ = run("delighted", photos, "--format", "csv")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [row["rank"] for row in rows] == [str(i) for i in range(1, 11)]
+    assert float(rows[0]["word:delighted"]) == float(rows[0]["score"])
+
+
+def test_the_command_reports_broken_photos_with_exit_code_1(run, photos):
+    (photos / "bad.png").write_bytes(b"\x89PNG nothing")
+    code, out, err = run("delighted", photos, "--format", "json")
+    assert code == 1
+    assert "bad.png" in err
+    assert set(json.loads(out)[-1]) == {"source", "error"}
+
+
+def test_the_command_keeps_an_index_and_writes_a_sheet(run, photos, detector, tmp_path):
+    sheet, index = tmp_path / "sheet.png", tmp_path / "i.index"
+    assert run("delighted", photos, "--index", index, "--sheet", sheet, "--redact")[0] == 0
+    assert run("bored", photos, "--index", index)[0] == 0
+    assert detector.seen == 5
+    assert Image.open(sheet).width > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["delighted"], "Name a folder"),
+        (["delighted", "nowhere"], "No such file"),
+        (["delighted", "album", "--redact"], "--sheet"),
+        (["delighted", "album", "--rebuild"], "--index"),
+        (["x1", "album"], "No vector"),
+        (["delighted", "album", "--sheet", "album/0.png"], "would replace"),
+        (["delighted", "album", "--index", "album/0.png"], "got the photo"),
+    ],
+)
+def test_the_command_refuses_with_a_sentence(run, photos, monkeypatch, arguments, message):
+    monkeypatch.chdir(photos.parent)
+    before = (photos / "0.png").read_bytes()
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert (photos / "0.png").read_bytes() == before
