@@ -124,13 +124,23 @@ def test_an_onnx_file_is_scored_and_its_calibration_too(
     assert entry["calibrated"]["temperature"] == 2.0
 
 
-def test_an_onnx_file_answers_with_the_softmax_of_its_logits(onnx_file: Path, faces: Made) -> None:
+def test_an_onnx_file_answers_with_the_softmax_of_its_logits(
+    onnx_file: Path, faces: Made, tmp_path: Path
+) -> None:
     dataset = faces[0]
     preds = evaluate(onnx_file, data=faces[1]).predictions
     left = dataset.pixels[dataset.indices("test")][:, :, :8].mean(axis=(1, 2)) / 255
     logits = -500 * (left[:, None] - (np.arange(7) * 30 + 9.5) / 255) ** 2
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(preds.probs, expected, rtol=1e-3, atol=1e-5)
+    mirrored = FaceDataset.create(
+        dataset.pixels[:, :, ::-1].copy(), dataset.labels, dataset.splits, dataset.class_names, "mirrored"
+    )
+    mirrored.save(tmp_path / "mirrored.npz")
+    assert preds.mirror_probs is not None
+    np.testing.assert_array_equal(
+        preds.mirror_probs, evaluate(onnx_file, data=tmp_path / "mirrored.npz").predictions.probs
+    )
 
 
 def test_faces_of_another_size_are_scaled_for_the_model(onnx_file: Path, tmp_path: Path) -> None:
