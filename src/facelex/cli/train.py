@@ -43,7 +43,7 @@ def train(
     """
     require("torch", "train", "Training")
     import torch
-    from lightning.fabric.utilities import rank_zero_only
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
     from rich.console import Console
 
     from facelex.data.load import load_dataset
@@ -62,7 +62,8 @@ def train(
         if threads < 1:
             raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
         torch.set_num_threads(threads)
-    console = Console(quiet=rank_zero_only.rank != 0)  # with several devices this file runs once for each
+    # with several devices this code runs once on each
+    console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
     if not quiet:
         console.print(
             f"{run_config.method} · {run_config.model.image_encoder} · seed {run_config.seed} → {output}"

@@ -57,6 +57,11 @@ class DualEncoder(nn.Module):
         project: Give faces a projection even without words, for contrast between faces alone.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    word_vectors: Tensor
+    word_center: Tensor
+
     def __init__(
         self,
         image_encoder: nn.Module,
@@ -113,7 +118,7 @@ class DualEncoder(nn.Module):
 
     def class_word_vectors(self) -> Tensor:
         """One vector per class, ``(K, D)``: the mean of its words, randomly weighted while mixing."""
-        words: Tensor = self.word_vectors  # type: ignore[assignment]  # (K, W, D)
+        words = self.word_vectors  # (K, W, D)
         if not (self.mix_words and self.training):
             return words.mean(1)
         weights = -torch.rand(words.shape[:2], device=words.device).clamp_min(1e-6).log()  # Dirichlet(1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[Network]):
     """Average weights and batch statistics over steps; evaluate ``model`` instead of the raw weights.
 
     The decay warms up as ``min(decay, (1 + t) / (10 + t))``, so that the random start is soon forgotten
@@ -19,7 +22,7 @@ class WeightAverage:
         decay: Share of the average kept at each step, in (0, 1).
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: Network, decay: float):
         self.decay = decay
         self.steps = 0
         self.model = copy.deepcopy(model).eval().requires_grad_(False)

@@ -34,13 +34,13 @@ class ModelConfig(Section):
     """``packaged``, or the path of a GloVe text file (any dimension; .zip, .xz and .gz too)."""
     words: dict[str, tuple[str, ...]] | None = None
     """Words or phrases of each class; the packaged lists by default."""
-    hidden_dim: int = Field(256, ge=1)
+    hidden_dim: int = Field(default=256, ge=1)
     """Hidden width of both projections."""
-    embed_dim: int = Field(64, ge=1)
+    embed_dim: int = Field(default=64, ge=1)
     """Width of the shared space."""
-    dropout: float = Field(0.25, ge=0, lt=1)
+    dropout: float = Field(default=0.25, ge=0, lt=1)
     """Dropout before the classifier and in the projections."""
-    temperature: float = Field(0.07, gt=0)
+    temperature: float = Field(default=0.07, gt=0)
     """Initial temperature of the contrastive loss; learned when a phase trains ``logit_scale``."""
     center_words: bool = True
     """Subtract the mean of the class vectors from every word vector."""
@@ -51,21 +51,21 @@ class ModelConfig(Section):
 class AugmentConfig(Section):
     """Random changes to each training image, drawn per image on the device (Porcu et al. 2020)."""
 
-    rotation: float = Field(10.0, ge=0, le=180)
+    rotation: float = Field(default=10.0, ge=0, le=180)
     """Largest rotation either way, degrees."""
-    translation: float = Field(0.08, ge=0, le=1)
+    translation: float = Field(default=0.08, ge=0, le=1)
     """Largest shift along each axis, as a fraction of the side."""
-    resize: float = Field(0.1, ge=0, lt=1)
+    resize: float = Field(default=0.1, ge=0, lt=1)
     """Zoom in or out by up to this fraction."""
-    crop: float = Field(0.0, ge=0, lt=1)
+    crop: float = Field(default=0.0, ge=0, lt=1)
     """Cut out a window with up to this fraction of the side removed, anywhere inside, and enlarge it."""
-    reflection: float = Field(0.5, ge=0, le=1)
+    reflection: float = Field(default=0.5, ge=0, le=1)
     """Probability of the mirror image."""
-    brightness: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(default=0.0, ge=0, le=1)
     """Largest change of brightness, as a fraction of the full range."""
-    contrast: float = Field(0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
     """Largest relative change of contrast."""
-    erasing: float = Field(0.0, ge=0, le=1)
+    erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability of overwriting a rectangle with noise (Zhong et al. 2020)."""
     erasing_area: tuple[float, float] = (0.02, 0.2)
     """Smallest and largest erased share of the picture."""
@@ -82,15 +82,15 @@ class OptimizerConfig(Section):
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     """``sgd`` has Nesterov momentum."""
-    lr: float = Field(0.001, gt=0)
+    lr: float = Field(default=0.001, gt=0)
     """Highest learning rate."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """L2 regularisation (decoupled for ``adamw``)."""
     decay_norms: bool = False
     """Whether normalisation weights and biases decay as well."""
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of ``sgd``; the first beta of the Adams."""
-    clip_grad_norm: float | None = Field(None, gt=0)
+    clip_grad_norm: float | None = Field(default=None, gt=0)
     """Scale gradients down to this global norm."""
 
 
@@ -101,28 +101,28 @@ class ScheduleConfig(Section):
     """``cosine`` falls from lr to zero; ``one_cycle`` warms up first; ``plateau`` follows val loss."""
     span: Literal["phase", "run"] = "phase"
     """Whether each phase has its own schedule or one schedule spans all phases."""
-    warmup: float = Field(0.2, ge=0, lt=1)
+    warmup: float = Field(default=0.2, ge=0, lt=1)
     """Share of ``one_cycle`` spent rising from ``start_factor``."""
-    start_factor: float = Field(0.1, gt=0, le=1)
+    start_factor: float = Field(default=0.1, gt=0, le=1)
     """Where ``one_cycle`` starts, relative to lr."""
-    final_factor: float = Field(0.0, ge=0, le=1)
+    final_factor: float = Field(default=0.0, ge=0, le=1)
     """Where ``cosine`` and ``one_cycle`` end, relative to lr."""
-    patience: int = Field(5, ge=0)
+    patience: int = Field(default=5, ge=0)
     """Epochs without a better val loss before ``plateau`` lowers the rate."""
-    factor: float = Field(0.75, gt=0, lt=1)
+    factor: float = Field(default=0.75, gt=0, lt=1)
     """What ``plateau`` multiplies the rate by."""
 
 
 class LossConfig(Section):
     """Weights of the losses that a phase adds up; a loss of weight zero is not computed."""
 
-    cross_entropy: float = Field(0.0, ge=0)
+    cross_entropy: float = Field(default=0.0, ge=0)
     """Classification on labels (or label shares)."""
-    alignment: float = Field(0.0, ge=0)
+    alignment: float = Field(default=0.0, ge=0)
     """Contrast between faces and the words of their labels (the report's Eq. 4.1 and 4.2)."""
-    supervised_contrastive: float = Field(0.0, ge=0)
+    supervised_contrastive: float = Field(default=0.0, ge=0)
     """Contrast between faces of the same and of other labels (Khosla et al. 2020)."""
-    distillation: float = Field(0.0, ge=0)
+    distillation: float = Field(default=0.0, ge=0)
     """Cross-entropy against the mean probabilities of ``teachers``."""
 
     @model_validator(mode="after")
@@ -149,7 +149,7 @@ class PhaseConfig(Section):
     """What is minimised."""
     train: tuple[str, ...] = PARTS
     """Parts that learn; the rest is frozen, its batch statistics too."""
-    lr_factor: float = Field(1.0, gt=0)
+    lr_factor: float = Field(default=1.0, gt=0)
     """Multiplies the optimiser's lr in this phase."""
     image_sizes: dict[float, int] | None = None
     """Progressive resolution: from each fraction of the phase on, this side in pixels."""
@@ -191,31 +191,31 @@ class RunConfig(Section):
     """One line for people."""
     data: str = "data/fer2013.npz"
     """A file written by ``facelex data prepare``, or ``sketch`` for drawn faces."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Decides initial weights, order of examples and augmentation."""
     method: str = "multimodal"
     """Which entry of ``methods`` to run."""
     methods: dict[str, tuple[PhaseConfig, ...]]
     """Named lists of phases; a method whose phases never align has no words."""
-    max_epochs_per_phase: int | None = Field(None, ge=1)
+    max_epochs_per_phase: int | None = Field(default=None, ge=1)
     """Cut every phase short, to try a configuration."""
-    image_size: int = Field(48, ge=16)
+    image_size: int = Field(default=48, ge=16)
     """Side in pixels of the images at the end of training and in evaluation."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(default=128, ge=1)
     """Examples a step, over all devices."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the label spread evenly over the classes."""
-    vote_weight: float = Field(0.0, ge=0, le=1)
+    vote_weight: float = Field(default=0.0, ge=0, le=1)
     """Share of the target taken from FER+ votes (extra annotation; report it as such)."""
-    image_to_text_weight: float = Field(0.75, ge=0, le=1)
+    image_to_text_weight: float = Field(default=0.75, ge=0, le=1)
     """The report's lambda."""
-    contrast_temperature: float = Field(0.1, gt=0)
+    contrast_temperature: float = Field(default=0.1, gt=0)
     """Temperature of ``supervised_contrastive``."""
     teachers: tuple[str, ...] = ()
     """Run folders whose mean probabilities ``distillation`` imitates."""
-    distillation_temperature: float = Field(1.0, gt=0)
+    distillation_temperature: float = Field(default=1.0, gt=0)
     """Softens teachers and student (Hinton et al. 2015)."""
-    ema_decay: float | None = Field(None, gt=0, lt=1)
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Average the weights over steps with this decay and use the average for evaluation."""
     drop_blank: bool = True
     """Leave blank training images (pixel deviation below 5) out."""

@@ -219,8 +219,8 @@ def _check_parity(
                 continue
             if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE):
                 raise FacelexError(
-                    f"The exported graph differs from PyTorch by {np.abs(ours - theirs).max():.2g}, more than "
-                    f"{TOLERANCE:g}; nothing was written. Try another version of torch or onnxscript."
+                    f"The exported graph differs from PyTorch by {np.abs(ours - theirs).max():.2g}, more "
+                    f"than {TOLERANCE:g}; nothing was written. Try another version of torch or onnxscript."
                 )
 
 
@@ -343,7 +343,8 @@ def _default_card(info: Mapping[str, Any]) -> str:
             f"{info['image_size']}x{info['image_size']} pixels. {words}",
             "",
             f"Trained on: {training['dataset']['source'] or 'unknown data'}. Network: "
-            f"{training['image_encoder']}; {training['parameters']:,} parameters, {training['epochs']} epochs.",
+            f"{training['image_encoder']}; {training['parameters']:,} parameters; "
+            f"{training['epochs']} epochs.",
             "",
             f"Accuracy on the {measured['val_images']:,} validation images, which chose its temperature and "
             f"may have chosen the run: {100 * measured['val_accuracy']:.2f} % ({measured['name']}).",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +79,7 @@ def train_one_epoch(
     batch_size: int,
     seed: int,
     clip_grad_norm: float | None = None,
-    average: WeightAverage | None = None,
+    average: WeightAverage[Any] | None = None,
     average_of: nn.Module | None = None,
     on_step: StepCallback | None = None,
 ) -> EpochResult:
@@ -142,7 +142,8 @@ def train_one_epoch(
         if on_step is not None:
             on_step(len(labels))
     means = {
-        name: float(fabric.all_reduce(total / steps, reduce_op="mean")) for name, total in totals.items()
+        name: float(cast(Tensor, fabric.all_reduce(total / steps, reduce_op="mean")))
+        for name, total in totals.items()
     }
     return EpochResult(means.pop("loss"), means.pop("accuracy"), means, images_seen)
 
@@ -173,7 +174,7 @@ def _gather(
         return output, labels, label_probs, teacher_probs
 
     def together(tensor: Tensor, grads: bool = False) -> Tensor:
-        return fabric.all_gather(tensor, sync_grads=grads).flatten(0, 1)
+        return cast(Tensor, fabric.all_gather(tensor, sync_grads=grads)).flatten(0, 1)
 
     gathered = output._replace(
         logits=together(output.logits, True),

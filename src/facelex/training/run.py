@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -145,8 +145,10 @@ class _Training:
                 seed=config.seed,
             )
         self.spec = _describe_model(config, dataset, train_index, words)
-        self.model = create_model(self.spec, words).to(fabric.device, memory_format=torch.channels_last)
-        self.module = fabric.setup_module(torch.compile(self.model) if config.compile else self.model)
+        self.model = create_model(self.spec, words).to(fabric.device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
+        self.module = fabric.setup_module(network)
         self.train = self._split(train_index)
         if any(phase.losses.distillation for phase in config.phases):
             self.train = self.train._replace(teacher_probs=self._teacher_probs(train_index))
@@ -167,7 +169,7 @@ class _Training:
         images = [phase.epochs * len(self.train.labels) for phase in phases]
         done = sum(images[:start_phase]) + start_epoch * len(self.train.labels)
         self.reporter.start(sum(images), done)
-        average: WeightAverage | None = None
+        average: WeightAverage[DualEncoder] | None = None
         try:
             for number in range(start_phase, len(phases)):
                 resumed = state if number == start_phase else None
@@ -178,7 +180,7 @@ class _Training:
 
     def _run_phase(
         self, number: int, phase: PhaseConfig, state: dict[str, Any] | None
-    ) -> WeightAverage | None:
+    ) -> WeightAverage[DualEncoder] | None:
         fabric, config = self.fabric, self.config
         for part in PARTS:
             module = getattr(self.model, part)
@@ -205,7 +207,7 @@ class _Training:
             if average:
                 average.model.load_state_dict(state["average"])
                 average.steps = state["average_steps"]
-        optimizer = fabric.setup_optimizers(optimizer)
+        optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer))
         objective = Objective(
             phase.losses.model_dump(),
             label_smoothing=config.label_smoothing,
@@ -350,7 +352,7 @@ class _Training:
             shares = (
                 torch.from_numpy(vote_shares(dataset.votes[index], dataset.class_names)).float().to(device)
             )
-            hard = F.one_hot(labels, dataset.num_classes).float()
+            hard = F.one_hot(labels, len(dataset.class_names)).float()
             known = (shares != shares[:, :1]).any(1, keepdim=True)  # without votes all shares are equal
             label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
