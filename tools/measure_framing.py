@@ -178,7 +178,7 @@ def measure_accuracy(arguments: argparse.Namespace) -> None:
     middle = {"side": 2.82, "box_side": 1.07}
     variants["not turned"] = {**middle, "upright": False}
     for down in (-0.08, -0.04, 0.0, 0.04, 0.08):
-        variants[f"centre {down:+} sides down"] = {**middle, "offset": (0.0, -0.015 + down)}
+        variants[f"centre {down:+} sides down"] = {**middle, "offset": (0.0, -0.02 + down)}
     for name, framing in variants.items():
         crops = np.stack(
             [crop_face(canvas, face, size, framing) for canvas, face in zip(canvases, grown, strict=True)]
@@ -187,6 +187,22 @@ def measure_accuracy(arguments: argparse.Namespace) -> None:
     boxes = [Detection(face.box, face.score) for face in grown]
     crops = np.stack([crop_face(c, face, size, middle) for c, face in zip(canvases, boxes, strict=True)])
     print(f"  {'box alone':28s} {(classify(session, crops) == labels).mean():.4f}")
+
+    for angle in (20, 40, 60, 90):
+        turned = [_turn(face, angle) for face in faces[seen]]
+        again = [detector.detect(image) for image in turned]
+        kept = [row for row, find in enumerate(again) if find]
+        print(f"  turned by {angle} degrees: {len(kept)} found;", end="")
+        for name, upright in (("cut upright", True), ("cut as they are", False)):
+            framing = {**middle, "upright": upright}
+            crops = np.stack([crop_face(turned[row], again[row][0], size, framing) for row in kept])
+            print(f" {name} {(classify(session, crops) == labels[kept]).mean():.4f}", end="")
+        print(flush=True)
+
+
+def _turn(face: NDArray[np.uint8], angle: float) -> NDArray[np.uint8]:
+    canvas = Image.fromarray(on_canvas(face))
+    return np.asarray(canvas.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(GREY,) * 3))
 
 
 def _grow(face: Detection, factor: float) -> Detection:
