@@ -41,6 +41,7 @@ def write_video(
     sound: bool = False,
     size: tuple[int, int] = (WIDTH, HEIGHT),
     codec: str = "libx264",
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Write a video whose faces are where ``faces(time)`` says; ``times`` for a variable frame rate."""
     with av.open(str(path), "w") as container:
@@ -48,6 +49,8 @@ def write_video(
         stream = container.add_stream(codec, rate=rate, options=options if codec == "libx264" else {})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", gop
         stream.codec_context.time_base = Fraction(1, 1000)
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             stream.set_display_rotation(rotation)
         voice = container.add_stream("aac", rate=16000) if sound else None

@@ -224,6 +224,16 @@ def test_a_damaged_index_is_named(photos, fer, tmp_path):
         Album(photos, fer, index)
 
 
+def test_an_index_may_be_empty(photos, fer, tmp_path):
+    index = tmp_path / "album.index"
+    Album(photos / "sub", fer, index).update()
+    (photos / "sub" / "5.jpg").rename(photos / "sub" / "6.jpg")
+    album = Album(photos / "sub", fer, index)
+    album._index.forget_missing()
+    album._save()
+    assert Album(photos / "sub", fer, index).update().added == 1
+
+
 def test_small_faces_can_be_left_out(photos, fer):
     album = Album(photos, fer)
     assert len(album.search("proud", top=None, min_size=50)) == 5  # 64x60, not 48x48

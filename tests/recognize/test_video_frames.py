@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time as clock
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from drawn_video import HEIGHT, SIDE, WIDTH, still, write_video
 
 from facelex.errors import FacelexError
@@ -69,6 +71,7 @@ def test_a_variable_frame_rate_is_read_by_its_times(tmp_path):
     assert [index for index, *_ in frames] == [0, 3, 6]
 
 
+@pytest.mark.skipif(not hasattr(VideoStream, "set_display_rotation"), reason="PyAV writes it from 18 on")
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_the_rotation_a_phone_writes_is_honoured(tmp_path, rotation):
     path = write_video(tmp_path / "a.mp4", still((0, 0)), seconds=0.3, rotation=rotation)
@@ -81,6 +84,14 @@ def test_the_rotation_a_phone_writes_is_honoured(tmp_path, rotation):
     rows, columns = rows % height, columns % width
     assert bright[rows : rows + SIDE, columns : columns + SIDE].mean() > 0.95
     assert bright.sum() == pytest.approx(SIDE * SIDE, rel=0.1)
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path):
+    path = write_video(tmp_path / "a.mp4", still((20, 30)), seconds=0.3, pixel_aspect=Fraction(3, 2))
+    (first, *_), _ = read(path, 0.0)
+    assert first[3].shape == (HEIGHT, WIDTH * 3 // 2, 3)
+    bright = first[3].mean(axis=2) > 120
+    assert np.flatnonzero(bright.any(axis=0))[[0, -1]] == pytest.approx([30, 65], abs=2)
 
 
 def test_a_file_cut_short_gives_what_is_there(tmp_path):

@@ -177,7 +177,7 @@ class AlbumIndex:
                 (width,) if width else ()
             ):
                 raise ValueError(name)
-        columns = [np.split(arrays[name], ends[:-1]) for name in index._widths()]
+        columns = [np.split(arrays[name], ends)[:-1] for name in index._widths()]
         rows = zip(
             head["paths"], arrays["sizes"].tolist(), arrays["changed"].tolist(), head["errors"], *columns,
             strict=True,

@@ -99,7 +99,7 @@ def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, redact
     draw.ellipse(
         (left + 3, line + 35, left + 11, line + 43), fill=colour_of(emotion, tuple(match.face.probabilities))
     )
-    details = f"{emotion} {match.face.probability:.0%}"
+    details = f"{emotion}{'?' if match.face.unsure else ''} {match.face.probability:.0%}"
     if len(match.face.words) > 1:  # what the mean is made of says more
         details = "   ".join(f"{word} {score:.2f}" for word, score in match.face.words.items())
     draw.text((left + 17, line + 39), _fit(details, 13, TILE - 20), fill=DIM, font=_font(13), anchor="lm")

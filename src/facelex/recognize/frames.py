@@ -34,11 +34,14 @@ class Frame:
     due: bool
     """Whether the asked-for spacing falls on this frame."""
     picture: Any = field(repr=False)
+    stretch: float = 1.0
+    """Width of a pixel over its height, as old camcorders have it."""
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Return upright RGB pixels ``(H, W, 3)``."""
+        """Return upright RGB pixels ``(H, W, 3)``, square ones."""
         turns = round(self.picture.rotation / 90) % 4  # quarter turns counter-clockwise, as NumPy counts
-        pixels = self.picture.to_ndarray(format="rgb24")
+        width = round(self.picture.width * self.stretch)
+        pixels = self.picture.to_ndarray(format="rgb24", width=width, height=self.picture.height)
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
@@ -109,6 +112,11 @@ class FrameReader:
         return float(rate) if rate and 0 < rate <= 1000 else 25.0
 
     @property
+    def _stretch(self) -> float:
+        aspect = float(self._stream.sample_aspect_ratio or 1.0)
+        return aspect if 0.25 <= aspect <= 4.0 else 1.0
+
+    @property
     def audio(self) -> Any:
         """The first sound stream; None if there is none."""
         return next(iter(self._container.streams.audio), None)
@@ -138,7 +146,7 @@ class FrameReader:
             time = self._time(picture, index)
             due = clock.due(time)
             if due or all_frames:
-                yield Frame(index, time, due, picture)
+                yield Frame(index, time, due, picture, self._stretch)
 
     def _time(self, picture: Any, index: int) -> float:
         stamp = picture.time
@@ -335,7 +343,10 @@ def _no_camera(number: int, present: list[str]) -> FacelexError:
 def _open_camera(av: Any, source: str) -> Any:
     number = camera_number(source)
     if sys.platform == "win32":
-        import av.device as _  # noqa: F401 - makes av.device known
+        try:
+            import av.device as _  # noqa: F401 - makes av.device known
+        except ImportError as error:
+            raise FacelexError("A camera on Windows needs PyAV 17. Install it: pip install -U av") from error
     file, kind, options = camera_input(av, number)
     try:
         return av.open(file, format=kind, options=options)
