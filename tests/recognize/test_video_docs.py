@@ -1,0 +1,78 @@
+"""The examples of docs/video.md and docs/search.md run as they stand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_video import BrightSquares, still, write_video
+from PIL import Image
+from tiny_recognition import FixedDetector, write_model
+
+from facelex.cli.main import main
+from facelex.recognize import faces, model
+from facelex.recognize.recognizer import Recognizer
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with the film and the photos of the examples; the tiny model stands for the shipped one."""
+    for package in ("matplotlib", "pandas"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(model, "DEFAULT_MODEL", write_model(tmp_path / "model.onnx", word_dim=100))
+    write_video(tmp_path / "film.mp4", still((30, 30)), seconds=1.0, sound=True)
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{seed}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(params=["video.md", "search.md"])
+def page(request, monkeypatch) -> str:
+    detector = BrightSquares() if request.param == "video.md" else FixedDetector((0.1, 0.2, 0.3, 0.4))
+    monkeypatch.setattr(faces, "create_detector", lambda name="auto", path=None: detector)
+    monkeypatch.setattr(Recognizer, "detector", detector)
+    return request.param
+
+
+def test_command_line_examples_run(folder, page, capsys):
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    assert len(lines) == 5
+    for line in lines:
+        command, *arguments = shlex.split(line, comments=True)
+        assert command == "facelex"
+        assert main(arguments) == 0, (line, capsys.readouterr().err)
+    made = {
+        "video.md": [
+            "faces.csv",
+            "faces.jsonl",
+            "emotions.png",
+            "out/film-faces.mp4",
+            "redacted/film-faces.mp4",
+        ],
+        "search.md": ["best.png", "redacted.png", "album.index"],
+    }[page]
+    assert [name for name in made if not (folder / name).exists()] == []
+
+
+def test_python_examples_run(folder, page, capsys):
+    names: dict = {}
+    for block in blocks(page, "python"):
+        exec(block, names)
+    if page == "video.md":
+        assert len(names["frame"]) == 5
+        assert (folder / "marked.mp4").exists()
+    else:
+        assert len(names["matches"]) == 3
+        assert (folder / "best.png").exists()
