@@ -1,0 +1,109 @@
+"""A process that dies in the middle, without a chance to clean up, and its continuation."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from tiny_training import FACES, differing, read_rows, tiny_config, two_phases
+
+from facelex.training import checkpoint
+from facelex.training.progress import SilentReporter
+from facelex.training.run import train_run
+
+CONFIG = tiny_config(*two_phases(), "schedule.span=run", "ema_decay=0.9", "augment.erasing=0.3")
+STEPS_PER_EPOCH = 3  # 120 training faces in batches of 32
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process to kill")
+
+
+class HangAt(SilentReporter):
+    """Says that a step has come, and waits for the end."""
+
+    def __init__(self, step: int, ready: Connection) -> None:
+        self.left, self.ready = step, ready
+
+    def step(self, images: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            wait_for_the_end(self.ready)
+
+
+def wait_for_the_end(ready: Connection) -> None:
+    ready.send("now")
+    time.sleep(60)
+    os._exit(1)
+
+
+def kill_when_ready(work: Callable[[Connection], None], how: signal.Signals) -> None:
+    """Run ``work`` in a process of its own and send it a signal when it says so."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs,))
+    process.start()
+    assert ours.poll(120), "the process did not come to the place where it was to die"
+    assert process.pid is not None
+    os.kill(process.pid, how)
+    process.join(30)
+    assert process.exitcode == -how
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train_run(CONFIG, FACES, folder, accelerator="cpu")
+    return folder
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_run_killed_within_an_epoch_of_each_phase_ends_with_the_same_bits(
+    whole: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    folder = tmp_path / "r"
+
+    def train_until(step: int, resume: bool) -> Callable[[Connection], None]:
+        return lambda ready: void(
+            train_run(CONFIG, FACES, folder, accelerator="cpu", resume=resume, reporter=HangAt(step, ready))
+        )
+
+    kill_when_ready(train_until(STEPS_PER_EPOCH + 2, resume=False), how)  # second epoch of the first phase
+    kill_when_ready(train_until(2 * STEPS_PER_EPOCH + 1, resume=True), how)  # second epoch of the second
+    assert [row["epoch"] for row in read_rows(folder, ["epoch"])] == ["1", "2", "1"]
+    train_run(CONFIG, FACES, folder, accelerator="cpu", resume=True)
+    assert differing(whole, folder) == []
+
+
+def test_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "r"
+    save, saves = checkpoint.torch.save, []
+
+    def work(ready: Connection) -> None:
+        def save_half(state: Any, file: IO[bytes]) -> None:
+            saves.append(1)
+            if len(saves) < 2:
+                return save(state, file)
+            file.write(b"PK half a checkpoint")
+            file.flush()
+            return wait_for_the_end(ready)
+
+        checkpoint.torch.save = save_half  # type: ignore[assignment]
+        train_run(CONFIG, FACES, folder, accelerator="cpu")
+
+    kill_when_ready(work, signal.SIGKILL)
+    assert len(list(folder.glob(".checkpoint.pt.*.part"))) == 1
+    train_run(CONFIG, FACES, folder, accelerator="cpu", resume=True)
+    assert differing(whole, folder) == []
+    assert list(folder.glob(".*")) == []
+
+
+def void(_: object) -> None:
+    return None

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from tiny_training import FACES, differing, read_rows, tiny_config, two_phases, weights
+
+from facelex.data.dataset import FaceDataset
+from facelex.data.sketch import sketch_dataset
+from facelex.emotions import FERPLUS_COLUMNS
+from facelex.errors import FacelexError
+from facelex.evaluation.predictions import Predictions
+from facelex.training import loop
+from facelex.training.progress import SilentReporter
+from facelex.training.run import _Training, train_run
+from facelex.training.weights import load_model, predict_run
+
+
+def with_votes(votes: np.ndarray) -> FaceDataset:
+    return FaceDataset.create(
+        FACES.pixels, FACES.labels, FACES.splits, FACES.class_names, source="votes", votes=votes
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A multimodal run of both phases."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train_run(tiny_config(*two_phases()), FACES, folder, accelerator="cpu")
+    return folder
+
+
+def test_run_folder_holds_what_is_promised(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "config.yaml", "environment.json", "metrics.csv", "checkpoint.pt", "model.safetensors", "model.json",
+        "predictions-val.npz",
+    }  # fmt: skip
+    rows = read_rows(finished, ["phase", "epoch", "image_size", "val_accuracy", "alignment", "cross_entropy"])
+    assert [(row["phase"], row["epoch"]) for row in rows] == [
+        ("align", "1"), ("align", "2"), ("classify", "1"), ("classify", "2"),
+    ]  # fmt: skip
+    assert rows[0]["cross_entropy"] == ""
+    assert float(rows[2]["cross_entropy"]) > 0
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["dataset"]["fingerprint"] == FACES.fingerprint
+    assert "torch" in environment["versions"]
+
+
+def test_predictions_hold_both_views_and_predict_run_agrees(finished: Path) -> None:
+    preds = Predictions.load(finished / "predictions-val.npz")
+    assert preds.mirror_probs is not None
+    assert np.abs(preds.mirror_probs - preds.probs).max() > 1e-4
+    single, both = (predict_run(finished, FACES, "val", flip=flip, device="cpu") for flip in (False, True))
+    np.testing.assert_allclose(preds.probs, single, atol=1e-6)
+    np.testing.assert_allclose(preds.view_probs("flip"), both, atol=1e-6)
+    assert (preds.labels == FACES.labels[FACES.indices("val")]).all()
+
+
+def test_same_seed_gives_the_same_bits_and_another_differs(finished: Path, tmp_path: Path) -> None:
+    train_run(tiny_config(*two_phases()), FACES, tmp_path / "again", accelerator="cpu")
+    assert differing(finished, tmp_path / "again") == []
+    columns = ["train_loss", "val_loss", "lr", "train_accuracy"]
+    assert read_rows(finished, columns) == read_rows(tmp_path / "again", columns)
+    train_run(tiny_config(*two_phases(), "seed=1"), FACES, tmp_path / "other", accelerator="cpu")
+    assert len(differing(finished, tmp_path / "other")) > 5
+
+
+def test_existing_run_is_not_overwritten(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match=r"already holds a run.*--resume"):
+        train_run(tiny_config(), FACES, finished, accelerator="cpu")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(FacelexError, match="already holds a run"):
+        train_run(tiny_config(), FACES, tmp_path, accelerator="cpu")
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
+    before = weights(finished)
+    (finished / "metrics.csv").unlink()
+    (finished / ".checkpoint.pt.1.part").write_bytes(b"half")
+    train_run(tiny_config(*two_phases()), FACES, finished, accelerator="cpu", resume=True)
+    assert all(torch.equal(before[name], value) for name, value in weights(finished).items())
+    assert len(read_rows(finished, ["epoch"])) == 4
+    assert not (finished / ".checkpoint.pt.1.part").exists()
+
+
+def test_resume_with_other_settings_or_data_is_refused(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match=r"other settings of batch_size, optimizer\."):
+        train_run(
+            tiny_config(*two_phases(), "batch_size=16", "optimizer.lr=0.1"), FACES, finished,
+            accelerator="cpu", resume=True,
+        )  # fmt: skip
+    with pytest.raises(FacelexError, match="trained on another dataset"):
+        train_run(
+            tiny_config(*two_phases()), sketch_dataset(150, seed=1), finished, accelerator="cpu", resume=True
+        )
+    with pytest.raises(FacelexError, match="There is no checkpoint"):
+        train_run(tiny_config(), FACES, tmp_path / "none", accelerator="cpu", resume=True)
+
+
+class StopAfter(SilentReporter):
+    """Interrupts a run after some epochs, before their checkpoint is written."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def epoch(self, row: dict[str, float | int | str]) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+SCHEDULES = {
+    "one cycle over the run, average": ("schedule.name=one_cycle", "schedule.span=run", "ema_decay=0.9"),
+    "plateau, momentum, no average": (
+        "schedule={name: plateau, patience: 0}", "ema_decay=null", "optimizer.name=sgd", "optimizer.lr=0.05",
+    ),
+    "cosine a phase, words mixed, clipped": (
+        "schedule={name: cosine, span: phase}", "model.mix_words=true", "optimizer.clip_grad_norm=0.5",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SCHEDULES.values(), ids=SCHEDULES)
+def test_interrupted_run_ends_with_the_same_bits(settings: tuple[str, ...], tmp_path: Path) -> None:
+    config = tiny_config(*two_phases(), "augment.erasing=0.3", *settings)
+    train_run(config, FACES, tmp_path / "whole", accelerator="cpu")
+    folder = tmp_path / "broken"
+    for epochs in (1, 1, 1):  # within the first phase, at its end, within the second
+        with pytest.raises(KeyboardInterrupt):
+            train_run(
+                config, FACES, folder, accelerator="cpu", reporter=StopAfter(epochs),
+                resume=(folder / "checkpoint.pt").exists(),
+            )  # fmt: skip
+    train_run(config, FACES, folder, accelerator="cpu", resume=True)
+    assert differing(tmp_path / "whole", folder) == []
+    columns = ["phase", "epoch", "lr", "train_loss", "val_loss", "val_accuracy"]
+    assert read_rows(folder, columns) == read_rows(tmp_path / "whole", columns)
+
+
+FROZEN = (
+    "methods.frozen=[{name: align, epochs: 1, losses: {alignment: 1}},"
+    " {name: classify, epochs: 2, losses: {cross_entropy: 1}, train: [classifier]}]",
+    "method=frozen",
+)
+
+
+@pytest.mark.parametrize("average", ["null", "0.9"])
+def test_frozen_encoder_keeps_weights_and_batch_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: str
+) -> None:
+    starts: list[dict[str, torch.Tensor]] = []
+    run_phase = _Training._run_phase
+
+    def noted(self: _Training, number: int, *rest: object) -> object:
+        starts.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        return run_phase(self, number, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_Training, "_run_phase", noted)
+    train_run(tiny_config(*FROZEN, f"ema_decay={average}"), FACES, tmp_path / "r", accelerator="cpu")
+    first, second = starts
+    final = weights(tmp_path / "r")
+    changed = {name for name in final if not torch.equal(second[name], final[name])}
+    assert changed == {"classifier.linear.weight", "classifier.linear.bias"}
+    assert any("running_mean" in name for name in first if not torch.equal(first[name], second[name]))
+
+
+def test_part_that_no_loss_reaches_does_not_decay(tmp_path: Path) -> None:
+    phases = (
+        "[{name: align, epochs: 1, losses: {alignment: 1}}, {name: c, epochs: 1, losses: {cross_entropy: 1}}]"
+    )
+    config = tiny_config(f"methods.multimodal={phases}", "ema_decay=null", "optimizer.weight_decay=0.5")
+    training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "r", SilentReporter())
+    training.run(None)
+    assert not training.model.text_projection.hidden.weight.requires_grad  # type: ignore[union-attr]
+    assert training.model.classifier.linear.weight.requires_grad
+
+
+def test_plateau_follows_the_validation_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([1.0, 0.5, 0.5, 0.4])
+    monkeypatch.setattr(_Training, "_validate", lambda *_: (next(losses), 0.5))
+    config = tiny_config(
+        "method=baseline", "methods.baseline.0.epochs=4", "optimizer.lr=0.01", "ema_decay=null",
+        "schedule={name: plateau, patience: 0, factor: 0.5}",
+    )  # fmt: skip
+    train_run(config, FACES, tmp_path / "r", accelerator="cpu")
+    rates = [float(row["lr"]) for row in read_rows(tmp_path / "r", ["lr"])]
+    assert rates == [0.01, 0.01, 0.005, 0.005]
+
+
+def test_votes_share_the_target_and_pictures_without_votes_keep_their_label(tmp_path: Path) -> None:
+    votes = np.zeros((len(FACES.labels), len(FERPLUS_COLUMNS)), np.uint8)
+    train = FACES.indices("train")
+    votes[train[0], FERPLUS_COLUMNS.index("happiness")] = 6
+    votes[train[0], FERPLUS_COLUMNS.index("neutral")] = 2
+    votes[train[1], FERPLUS_COLUMNS.index("NF")] = 10
+    training = _Training(
+        Fabric(accelerator="cpu"), tiny_config("vote_weight=0.5"), with_votes(votes), tmp_path,
+        SilentReporter(),
+    )  # fmt: skip
+    targets = training.train.label_probs
+    assert targets is not None
+    names = list(FACES.class_names)
+    expected = torch.zeros(len(names))
+    expected[FACES.labels[train[0]]] += 0.5
+    expected[names.index("happy")] += 0.375
+    expected[names.index("neutral")] += 0.125
+    torch.testing.assert_close(targets[0], expected)
+    torch.testing.assert_close(targets[1], F.one_hot(torch.tensor(FACES.labels[train[1]]), 7).float())
+    assert training.val.label_probs is None
+    with pytest.raises(FacelexError, match=r"no FER\+ votes"):
+        train_run(tiny_config("vote_weight=0.5"), FACES, tmp_path / "r", accelerator="cpu")
+
+
+def test_distillation_imitates_its_teachers_mean(finished: Path, tmp_path: Path) -> None:
+    train_run(tiny_config(*two_phases(), "seed=5"), FACES, tmp_path / "second", accelerator="cpu")
+    config = tiny_config(
+        f"teachers=[{finished}, {tmp_path / 'second'}]", "method=student",
+        "methods.student=[{name: imitate, epochs: 1, losses: {distillation: 1}}]",
+    )  # fmt: skip
+    training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
+    expected = sum(
+        predict_run(folder, FACES, "train", device="cpu") for folder in (finished, tmp_path / "second")
+    )
+    assert training.train.teacher_probs is not None
+    np.testing.assert_allclose(training.train.teacher_probs.numpy(), expected / 2, atol=1e-6)
+    training.run(None)
+    assert not load_model(tmp_path / "s")[0].has_words
+
+
+def test_teacher_of_other_classes_is_refused(finished: Path, tmp_path: Path) -> None:
+    two = FaceDataset.create(
+        FACES.pixels, FACES.labels % 2, FACES.splits, class_names=("happy", "sad"), source="two"
+    )
+    config = tiny_config(
+        f"teachers=[{finished}]", "methods.multimodal=[{name: i, epochs: 1, losses: {distillation: 1}}]"
+    )
+    with pytest.raises(FacelexError, match="knows the classes angry"):
+        train_run(config, two, tmp_path / "s", accelerator="cpu")
+    assert not (tmp_path / "s").exists()
+
+
+def test_loss_that_is_no_number_stops_the_run_with_a_remedy(tmp_path: Path) -> None:
+    config = tiny_config("method=baseline", "optimizer={name: sgd, lr: 1e30}", "schedule.name=constant")
+    with pytest.raises(FacelexError, match="not a number any more"):
+        train_run(config, FACES, tmp_path / "r", accelerator="cpu")
+
+
+def test_contrast_between_faces_runs_without_words(tmp_path: Path) -> None:
+    phases = (
+        "[{name: contrast, epochs: 1, losses: {supervised_contrastive: 1}},"
+        " {name: c, epochs: 1, losses: {cross_entropy: 1}}]"
+    )
+    train_run(tiny_config(f"methods.multimodal={phases}"), FACES, tmp_path / "r", accelerator="cpu")
+    model, spec = load_model(tmp_path / "r")
+    assert not model.has_words
+    assert spec["has_projection"]
+    with pytest.raises(ValueError, match="without words"):
+        model.encode_words(torch.zeros(1, 100))
+
+
+def test_batches_are_the_same_for_any_number_of_ranks_and_drop_only_the_rest() -> None:
+    def batches(rank: int, world: int, count: int = 37, size: int = 8) -> list[torch.Tensor]:
+        return list(loop.batch_indices(count, size, torch.Generator().manual_seed(0), rank, world))
+
+    whole = batches(0, 1)
+    assert len(whole) == loop.steps_per_epoch(37, 8) == 4
+    assert len(set(torch.cat(whole).tolist())) == 32
+    for world in (2, 4):
+        shares = [batches(rank, world) for rank in range(world)]
+        for step, batch in enumerate(whole):
+            parts = [share[step] for share in shares]
+            assert len({len(part) for part in parts}) == 1
+            assert sorted(torch.cat(parts).tolist()) == sorted(batch.tolist())
+    only = [batches(rank, 2, count=5, size=8) for rank in (0, 1)]
+    assert [len(batch[0]) for batch in only] == [2, 2]
+    assert len(batches(0, 1, count=5)[0]) == 5
+
+
+@pytest.mark.parametrize("method", ["baseline", "multimodal"])
+def test_training_learns_drawn_faces_well_above_chance(method: str, tmp_path: Path) -> None:
+    config = tiny_config(
+        f"method={method}", "model.image_encoder=slim_s", "model.dropout=0", "image_size=32",
+        "optimizer={name: sgd, lr: 0.1}", "ema_decay=null", "label_smoothing=0",
+        "augment={rotation: 0, translation: 0, resize: 0}", "methods.baseline.0.epochs=7",
+        "methods.multimodal.0.epochs=2", "methods.multimodal.1.epochs=7",
+    )  # fmt: skip
+    result = train_run(config, sketch_dataset(700), tmp_path / "r", accelerator="cpu")
+    rows = read_rows(tmp_path / "r", ["cross_entropy"])
+    losses = [float(row["cross_entropy"]) for row in rows if row["cross_entropy"]]
+    assert losses[-1] < 0.7 * losses[0]
+    assert result.val_accuracy > 0.33  # of 70 faces; chance is 1/7, with a standard error of 0.04

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import TINY
+
+from facelex.cli.main import main
+
+SHORT = ["--set", "max_epochs_per_phase=1", *(part for setting in TINY for part in ("--set", setting))]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def message(capsys: pytest.CaptureFixture[str]) -> str:
+    """What went to the error stream, as one line."""
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_train_writes_a_run_named_after_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "sketch", "--threads", "1", "--accelerator", "cpu", *SHORT]) == 0
+    assert Path("runs/sketch-multimodal-tiny_cnn-s0/model.safetensors").is_file()
+    printed = capsys.readouterr().out
+    assert "validation accuracy" in printed
+    assert "classify" in printed
+
+
+def test_resume_takes_the_folders_own_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["train", "-o", "r", "--quiet", "--accelerator", "cpu"]
+    assert main([*run, "--config", "sketch", *SHORT]) == 0
+    first = Path("r/model.safetensors").read_bytes()
+    assert len(capsys.readouterr().out.strip().splitlines()) == 1
+    assert main([*run, "--resume"]) == 0
+    assert Path("r/model.safetensors").read_bytes() == first
+    assert main([*run, "--config", "sketch", *SHORT]) == 2
+    assert "r already holds a run. Continue it with --resume" in message(capsys)
+    assert main([*run, "--resume", "--config", "sketch", *SHORT, "--set", "seed=3"]) == 2
+    assert "began with other settings of seed" in message(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--config", "skech"], "Did you mean 'sketch'?"),
+        (["--config", "sketch", "--set", "optimizer.lrr=1"], "Did you mean 'lr'?"),
+        (["--config", "sketch", "--set", "model.image_encoder=tiny_cn"], "Did you mean 'tiny_cnn'?"),
+        (["--config", "sketch", "--data", "none.npz"], "none.npz"),
+        (["--config", "sketch", "--threads", "0"], "--threads of at least 1"),
+        (["--config", "sketch", "--devices", "two"], "--devices auto or a number"),
+        (["--resume", "--config", "sketch", *SHORT], "There is no checkpoint"),
+        (["--resume", "-o", "nowhere"], "Cannot read the config nowhere/config.yaml"),
+        (["--config", "sketch", "--set", "vote_weight=0.5", "--data", "sketch:140"], "no FER+ votes"),
+        (["--config", "sketch", "--data", "sketch:140", "--set", "model.words={happi: [joy]}"], "'happi'"),
+    ],
+)
+def test_mistakes_exit_with_2_and_write_nothing(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["train", *arguments]) == 2
+    assert expected in message(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_accelerator_exits_with_2() -> None:
+    assert main(["train", "--config", "sketch", "--accelerator", "gpuu"]) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_missing_device_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "--config", "sketch", "--accelerator", "cuda", *SHORT]) == 2
+    assert "Training on accelerator 'cuda' with devices 1 is not possible here" in message(capsys)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_training import read_rows, weights
+
+SCRIPT = '''
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from facelex.data.sketch import sketch_dataset
+from facelex.models.registry import register_image_encoder
+from facelex.training.config import load_config
+from facelex.training.run import train_run
+
+torch.set_num_threads(1)
+
+
+class Plain(nn.Module):
+    """Without batch normalisation, which would see each process's own half of a batch."""
+
+    num_features = 16
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 16), nn.Tanh())
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+@register_image_encoder
+def plain(*, in_channels=1):
+    return Plain()
+
+
+config = load_config(
+    "sketch",
+    [
+        "model={image_encoder: plain, dropout: 0, hidden_dim: 16, embed_dim: 8}", "image_size=24",
+        "batch_size=16", "precision=32-true", "ema_decay=0.9", "optimizer={name: sgd, lr: 0.05}",
+        "augment={rotation: 0, translation: 0, resize: 0, reflection: 0}", "method=all",
+        "methods.all=[{name: align, epochs: 1, losses: {alignment: 1, supervised_contrastive: 0.5}},"
+        " {name: classify, epochs: 1, losses: {cross_entropy: 1}},"
+        " {name: joint, epochs: 1, losses: {cross_entropy: 1, alignment: 0.5}}]",
+    ],
+)
+train_run(config, sketch_dataset(100), Path(sys.argv[1]), accelerator="cpu", devices=int(sys.argv[2]))
+'''
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_the_same_batches(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    for devices in ("1", "2"):
+        subprocess.run(
+            [sys.executable, str(script), str(tmp_path / devices), devices],
+            check=True, timeout=280, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
+    for name, value in one.items():
+        assert float((value - two[name]).abs().max()) < 2e-5, name
+    columns = ["train_loss", "train_accuracy", "val_loss", "alignment", "cross_entropy"]
+    for left, right in zip(read_rows(tmp_path / "1", columns), read_rows(tmp_path / "2", columns)):
+        for column in columns:
+            if left[column]:
+                assert float(left[column]) == pytest.approx(float(right[column]), abs=1e-4), column
+
+
+@pytest.mark.slow
+def test_batch_that_does_not_divide_among_devices_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.replace("batch_size=16", "batch_size=15"))
+    finished = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "r"), "2"],
+        check=False, timeout=280, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert finished.returncode != 0
+    assert "multiple of 2" in finished.stderr

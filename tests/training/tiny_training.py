@@ -1,0 +1,47 @@
+"""Small configurations, datasets and folders' contents for the tests of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from facelex.data.sketch import sketch_dataset
+from facelex.training.config import RunConfig, load_config
+
+FACES = sketch_dataset(150)
+TINY = (
+    "data=sketch:150",
+    "model.image_encoder=tiny_cnn", "image_size=24", "batch_size=32", "precision=32-true",
+    "model.hidden_dim=16", "model.embed_dim=8",
+)  # fmt: skip
+
+
+def tiny_config(*overrides: str, name: str = "sketch") -> RunConfig:
+    return load_config(name, [*TINY, *overrides])
+
+
+def two_phases(first: int = 2, second: int = 2) -> tuple[str, str]:
+    """Alignment, then classification with some alignment."""
+    return f"methods.multimodal.0.epochs={first}", f"methods.multimodal.1.epochs={second}"
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Names of the tensors that differ in any bit."""
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    return [name for name in left if not torch.equal(left[name], right[name])]
+
+
+def read_rows(folder: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    import csv
+
+    with (folder / "metrics.csv").open() as file:
+        return [{name: row[name] for name in columns} for row in csv.DictReader(file)]
