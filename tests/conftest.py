@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; set before NumPy and torch load
+
+# On top of hypothesis's own profile ("ci" where CI is set): a busy machine is no failure.
+settings.register_profile(
+    "facelex", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("facelex")
 
 ROOT = Path(__file__).parents[1]
 

@@ -51,7 +51,7 @@ def distribution(requirement: str) -> str:
 
 
 def distributions_of(extra: str) -> set[str]:
-    """Names that ``facelex[extra]`` lists, those of the extras it includes among them."""
+    """Names that an extra lists, those of the extras it includes among them."""
     names: set[str] = set()
     for requirement in PROJECT["optional-dependencies"][extra]:
         included = re.match(r"facelex\[(.+)\]", requirement)
