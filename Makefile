@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 ENVIRONMENT = $(or $(PYTHON),$(error facelex needs Python 3.11 or newer: set PYTHON=/path/to/python3)) tools/environment.py
 BIN = .venv/bin
+SAMPLES = src/facelex/samples/astronaut.jpg src/facelex/samples/grace_hopper.jpg
 TESTS ?= tests
 JOBS ?= 2
 
@@ -19,9 +20,9 @@ help:
 
 demo:
 	@$(ENVIRONMENT)
-	@$(BIN)/python -m facelex predict src/facelex/samples/*.jpg --annotate demo-output
+	@$(BIN)/python -m facelex predict $(SAMPLES) --annotate demo-output
 	@echo "The same faces against words of your own:"
-	@$(BIN)/python -m facelex predict src/facelex/samples/*.jpg --words "delighted, bored, thoughtful, barely hidden anger"
+	@$(BIN)/python -m facelex predict $(SAMPLES) --words "delighted, bored, thoughtful, barely hidden anger"
 	@echo "The pictures with their faces marked lie in demo-output/"
 
 test:

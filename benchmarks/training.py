@@ -5,7 +5,7 @@
 (a) the usual script: one PIL image at a time through torchvision transforms and DataLoader workers, float32,
 channels first, eager; (b) facelex: the split resident as uint8, whole batches augmented by one grid_sample,
 bf16, channels-last. Both are timed in turns within one process tree, so that a busy machine slows both; the
-table gives medians and ratios. Faces are drawn, so no dataset is needed: speed does not depend on what they show.
+table gives medians and ratios. Faces are drawn, so no dataset is needed: what they show costs nothing.
 """
 
 from __future__ import annotations
