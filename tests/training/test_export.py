@@ -48,7 +48,7 @@ def traced_once() -> Any:
     trace = onnx_graph.create_graph
 
     def create(model: Any, size: int, *, with_features: bool) -> Any:
-        key = (float(model.classifier.linear.weight.sum()), with_features)
+        key = (float(model.classifier.linear.weight.detach().sum()), with_features)
         if key not in graphs:
             graphs[key] = trace(model, size, with_features=with_features).SerializeToString()
         return onnx.load_from_string(graphs[key])

@@ -47,7 +47,7 @@ def test_resume_takes_the_folders_own_configuration(capsys: pytest.CaptureFixtur
     [
         (["--config", "skech"], "Did you mean 'sketch'?"),
         (["--config", "sketch", "--set", "optimizer.lrr=1"], "Did you mean 'lr'?"),
-        (["--config", "sketch", "--set", "model.image_encoder=tiny_cn"], "Did you mean 'tiny_cnn'?"),
+        (["--config", "sketch", *SHORT, "--set", "model.image_encoder=tiny_cn"], "Did you mean 'tiny_cnn'?"),
         (["--config", "sketch", "--data", "none.npz"], "none.npz"),
         (["--config", "sketch", "--threads", "0"], "--threads of at least 1"),
         (["--config", "sketch", "--devices", "two"], "--devices auto or a number"),

@@ -62,6 +62,7 @@ def train(
         if threads < 1:
             raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
         torch.set_num_threads(threads)
+    count: int | str = devices if devices == "auto" else _count(devices)
     # with several devices this code runs once on each
     console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
     if not quiet:
@@ -74,7 +75,7 @@ def train(
         output,
         resume=resume,
         accelerator=accelerator,
-        devices=devices if devices == "auto" else _count(devices),
+        devices=count,
         num_nodes=num_nodes,
         reporter=SilentReporter() if quiet else RichReporter(console),
     )
