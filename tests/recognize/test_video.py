@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 
 import av
 import numpy as np
@@ -358,6 +359,17 @@ def test_the_command_reports_a_cut_video_with_exit_code_1(run, tmp_path):
     assert "incomplete" in rows[-1]["error"]
 
 
+def test_a_progress_bar_says_who_is_in_sight(run, film, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    code, _, err = run(film, "-o", tmp_path / "t.csv")
+    assert code == 0
+    assert re.search(r"of 0:0[23].*#1 \w+ \d+%", err, re.DOTALL)
+    assert "#1" not in run(film, "--format", "csv")[2]  # its rows are on the same screen
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -392,3 +404,16 @@ def test_ctrl_c_at_the_command_keeps_the_rows_and_gives_130(run, film, tmp_path,
     assert code == 130
     assert "kept" in err
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 5
+
+
+def test_damaged_sound_does_not_cost_the_annotated_video(finder, tmp_path):
+    whole = write_video(tmp_path / "a.ts", two_faces, seconds=2, sound=True).read_bytes()
+    rng = np.random.default_rng(5)
+    for _ in range(8):
+        data = bytearray(whole)
+        for place in rng.integers(len(data) // 4, len(data), 30):
+            data[place] = rng.integers(256)
+        (tmp_path / "bad.ts").write_bytes(data)
+        result = predict_video(tmp_path / "bad.ts", finder, annotate=tmp_path / "b.mp4")
+        assert result.frames > 3
+        assert len(frames_of(tmp_path / "b.mp4")) >= result.frames

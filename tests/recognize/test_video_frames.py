@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time as clock
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -112,6 +113,22 @@ def test_damage_in_the_middle_is_counted_and_passed_over(tmp_path):
     frames, reader = read(tmp_path / "bad.mkv", 0.0)
     assert frames[-1][1] > 4.0  # what comes behind the damage is read
     assert len(frames) < 60 or reader.damaged
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
+def test_random_damage_gives_frames_or_a_sentence_nothing_else(tmp_path, suffix):
+    codec = "mpeg4" if suffix == ".avi" else "libx264"
+    whole = write_video(tmp_path / f"a{suffix}", moving, seconds=1, codec=codec).read_bytes()
+    rng = np.random.default_rng(0)
+    for round_ in range(25):
+        data = bytearray(whole[: rng.integers(1, len(whole) + 1)] if round_ % 2 else whole)
+        for place in rng.integers(0, len(data), rng.integers(1, 40)):
+            data[place] = rng.integers(256)
+        path = tmp_path / f"bad{suffix}"
+        path.write_bytes(data)
+        with suppress(FacelexError):  # anything else is a bug
+            frames, _ = read(path, 0.3)
+            assert all(time >= 0 for _, time, *_ in frames)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def predict_video(
     if not is_camera(source) and not Path(source).exists():
         raise FacelexError(f"No such file: {source!r}. Check the path.")
     _check_output(source, output, format)
-    with _rows(format, output, recognizer, words) as write, _shown(source, write) as progress:
+    crossed = format != "table" and output is None and sys.stdout.isatty()  # rows would cross the bar
+    with _rows(format, output, recognizer, words) as write, _shown(write, bar=not crossed) as progress:
         result = video.predict_video(
             source, recognizer, words=words, annotate=annotate, redact=redact, progress=progress, **options
         )
@@ -104,11 +105,10 @@ def _rows(
 
 @contextmanager
 def _shown(
-    source: str, write: Callable[[Any], None] | None
+    write: Callable[[Any], None] | None, *, bar: bool
 ) -> Iterator[Callable[[FrameResult, float | None], None]]:
     """Give the callback that writes rows and shows, to a person, how far it is and who is in sight."""
-    crossed = write is not None and sys.stdout.isatty()  # rows on the same screen would cross the bar
-    if crossed or not sys.stderr.isatty():
+    if not bar or not sys.stderr.isatty():
         yield lambda result, _: write(result) if write is not None else None
         return
     from rich.console import Console
@@ -119,14 +119,14 @@ def _shown(
         TextColumn("{task.fields[place]}"), BarColumn(bar_width=24), TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, place="Reading")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("", total=None, place="Reading")
 
         def progress(result: FrameResult, total: float | None) -> None:
             if write is not None:
                 write(result)
             place = _clock(result.time) + (f" of {_clock(total)}" if total else "")
-            bar.update(
+            shown.update(
                 task, total=total, completed=result.time, place=place, description=escape(_sight(result))
             )
 

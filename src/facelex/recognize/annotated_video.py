@@ -115,7 +115,7 @@ class AnnotatedVideo:
         if self._container is None:
             return
         try:
-            self._container.mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None))
             self._container.close()
             self._part.replace(self.path)
         except (self._av.FFmpegError, OSError) as error:
@@ -165,9 +165,18 @@ class AnnotatedVideo:
         self._last_pts = max(self._last_pts + 1, round(time / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE
         try:
-            self._container.mux(self._stream.encode(frame))
+            self._mux(self._stream.encode(frame))
         except (self._av.FFmpegError, OSError) as error:
             raise _not_written(self.path, error) from error
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            try:
+                self._container.mux(packet)
+            except (self._av.error.InvalidDataError, self._av.error.PatchWelcomeError):
+                if self._sound_stream is None:
+                    raise
+                self.sound = None  # damaged sound, held for its turn, is what failed: it ends here
 
     def _drawn(self, time: float) -> tuple[list[Face], list[str]]:
         boxes = self._boxes(time, self._hold, 0.0)
@@ -221,7 +230,12 @@ class AnnotatedVideo:
 
 
 def _copies_sound(reader: FrameReader) -> bool:
-    return not reader.live and reader.audio is not None and reader.audio.codec_context.name in SOUND
+    return not reader.live and reader.audio is not None and _sound_kind(reader.audio) in SOUND
+
+
+def _sound_kind(stream: Any) -> str:
+    context = stream.codec_context
+    return "" if context is None or not context.sample_rate or not context.channels else context.name
 
 
 def _between(start: float, one: Box, end: float, other: Box, time: float) -> Box:

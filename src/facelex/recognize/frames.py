@@ -19,6 +19,8 @@ from facelex.recognize.images import MAX_PIXELS, MIN_SIDE
 
 WAITING = 512
 """Packets held back while it is not known whether their frames are needed; about 20 seconds of film."""
+LONGEST = 1e7
+"""Seconds, four months: a later time stamp is damage."""
 FAULTS = 100
 """Damaged packets in a row after which the rest of a file is given up."""
 
@@ -70,7 +72,9 @@ class FrameReader:
             self._container = _open_camera(self._av, self.source)
         else:
             self._container = _open_file(self._av, self.source)
-        streams = [s for s in self._container.streams.video if not _is_cover(self._av, s)]
+        streams = [
+            s for s in self._container.streams.video if s.codec_context is not None and not _is_cover(s)
+        ]
         if not streams:
             self._container.close()
             raise FacelexError(f"Expected a video, but {self.source!r} holds no moving picture.")
@@ -150,7 +154,7 @@ class FrameReader:
 
     def _time(self, picture: Any, index: int) -> float:
         stamp = picture.time
-        if stamp is None:
+        if stamp is None or (self._start is not None and abs(stamp - self._start) > LONGEST):
             stamp = self.start + index / self.rate
         if self._start is None:
             self._start = stamp
@@ -211,7 +215,7 @@ class FrameReader:
             return []
         if pictures:
             self._in_a_row = 0
-        return [picture for picture in pictures if picture.width and picture.height]
+        return [picture for picture in pictures if 0 < picture.width * picture.height <= MAX_PIXELS]
 
     def _live_frames(self, every: float) -> Iterator[Frame]:
         self._camera = _Newest(self._container.decode(self._stream))
@@ -357,7 +361,7 @@ def _open_camera(av: Any, source: str) -> Any:
         ) from error
 
 
-def _is_cover(av: Any, stream: Any) -> bool:
+def _is_cover(stream: Any) -> bool:
     """Return whether a stream is a still such as an album's cover."""
     from av.stream import Disposition
 
