@@ -17,6 +17,7 @@ import os
 import platform
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ def main() -> None:
         print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): compare ratios, not numbers.\n")
     if is_outdated(PEERS[0], folder):
         print("facelex has changed since it was installed for this: run --setup --only facelex first.\n")
+    start = time.perf_counter()
     machine = describe_machine()
     crops = load_crops(options.data, options.crops)
     with tempfile.TemporaryDirectory() as place:
@@ -103,6 +105,7 @@ def main() -> None:
     if not options.no_own:
         own = own_speed.measure(PEERS[0], folder, job.get("model"), SAMPLES, options)
     machine["load_after"] = os.getloadavg()[0]
+    machine["minutes"] = (time.perf_counter() - start) / 60
     report = {
         "machine": machine,
         "settings": {name: str(value) for name, value in vars(options).items()},

@@ -23,7 +23,7 @@ def tables(report: dict[str, Any]) -> str:
     lines = [
         f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, {machine['system']}, "
         f"Python {machine['python']}; load {machine['load_before']:.1f} before, "
-        f"{machine['load_after']:.1f} after. "
+        f"{machine['load_after']:.1f} after; {machine['minutes']:.1f} minutes. "
         f"{report['crops']}.",
         "",
         *_speed(ran),

@@ -85,7 +85,7 @@ def test_tables_show_ratios_to_the_first_tool_and_name_what_could_not_be_run() -
     from peers.tables import tables
 
     machine = {"date": "today", "processor": "abacus", "cores": 2, "system": "Linux", "python": "3",
-               "load_before": 0.0, "load_after": 0.0}  # fmt: skip
+               "load_before": 0.0, "load_after": 0.0, "minutes": 1.0}  # fmt: skip
     tools = [
         tool("facelex", crops_per_s=1000.0, one_crop_ms=2.0),
         tool("quick", crops_per_s=1500.0, problems={"photo": "NotImplementedError: finds no faces"}),
