@@ -34,7 +34,7 @@ from facelex.evaluation.open_vocabulary import (
     share_reached,
     spearman,
 )
-from facelex.models.text_fit import TEXT_FITS, fit_text_arrays
+from facelex.models.text_fit import TEXT_FITS, create_text_arrays, trained_text_arrays
 from facelex.recognize.model import load_model as load_onnx
 from facelex.recognize.words import TextProjection, normalize
 from facelex.training.augment import resize_images
@@ -103,7 +103,11 @@ def open_spaces(
         if text == "shuffled":
             order = _derangement(len(classes), seed)
             chosen, kind = {name: words[classes[i]] for name, i in zip(classes, order)}, "linear"
-        arrays = trained if text == "trained" else fit_text_arrays(kind, train_features, labels, own, chosen)
+        arrays = (
+            trained
+            if text == "trained"
+            else create_text_arrays(kind, trained, train_features, labels, own, chosen)
+        )
         return FaceSpace(classes, features, TextProjection(**arrays, **statistics), own)
 
     return {
@@ -203,10 +207,11 @@ def _print_votes(space: FaceSpace, votes: NDArray[np.uint8], vocabulary: Vocabul
         singles = auc(space.similarity(np.stack([vocabulary.phrase(word) for word in words])), share)
         area, controls, seven = float(auc(own, share)), auc(randoms, share), auc(of_classes, share)
         spread = f"{controls.mean():.2f} ± {controls.std():.2f}"
+        best = int(seven.argmax())
         print(
             f"| {name} | {(share > 0).sum():,} | {area:.3f} | {singles.mean():.3f} ({singles.min():.2f}-"
             f"{singles.max():.2f}) | {spearman(own, share):.2f} | {spread} | "
-            f"{100 * share_reached(area, controls):.1f} % | {EMOTIONS[int(seven.argmax())]} {seven.max():.3f} |"
+            f"{100 * share_reached(area, controls):.1f} % | {EMOTIONS[best]} {seven[best]:.3f} |"
         )
 
 
@@ -216,9 +221,8 @@ def _print_valence(space: FaceSpace, labels: NDArray[np.int64], vocabulary: Voca
     used |= {w for words in AFFECT_WORDS.values() for w in words.split()}
     feelings = {word for group in read_feelings().values() for word in group}
     happy, unhappy = labels == EMOTIONS.index("happy"), np.isin(labels, [EMOTIONS.index(c) for c in UNHAPPY])
-    print(
-        "\n| words | number | Pearson | Spearman | sign right | random vectors (Pearson) |\n|---|---|---|---|---|---|"
-    )
+    print("\n| words | number | Pearson | Spearman | sign right | random vectors (Pearson) |")
+    print("|---|---|---|---|---|---|")
     pools = {
         "feeling words": feelings & set(rated),
         "1,000 rated words": set(
@@ -242,7 +246,8 @@ def _print_valence(space: FaceSpace, labels: NDArray[np.int64], vocabulary: Voca
         ]
         right = float((np.sign(contrast) == np.sign(valence)).mean())
         print(
-            f"| {title} | {len(words):,} | {pearson(contrast, valence):.2f} | {spearman(contrast, valence):.2f} | "
+            f"| {title} | {len(words):,} | {pearson(contrast, valence):.2f} | "
+            f"{spearman(contrast, valence):.2f} | "
             f"{100 * right:.0f} % | {', '.join(f'{r:.2f}' for r in controls)} |"
         )
 
@@ -291,20 +296,15 @@ def _image_side(place: Path):  # type: ignore[no-untyped-def]
     def run(images: Floats) -> Floats:
         return model(torch.from_numpy(images)).image_features.numpy()
 
-    projection = model.text_projection
-    arrays = {
-        "text_center": model.word_center,
-        "text_weight1": projection.hidden.weight,
-        "text_bias1": projection.hidden.bias,
-        "text_weight2": projection.out.weight,
-        "text_bias2": projection.out.bias,
-    }
-    arrays = {key: value.detach().numpy() for key, value in arrays.items()}
-    return (lambda pixels: _encode(pixels, spec["image_size"], run)), tuple(spec["classes"]), arrays
+    return (
+        (lambda pixels: _encode(pixels, spec["image_size"], run)),
+        tuple(spec["classes"]),
+        trained_text_arrays(model),
+    )
 
 
 def _encode(pixels: NDArray[np.uint8], size: int, run) -> Floats:  # type: ignore[no-untyped-def]
-    """Features of faces: the normalised sum over each face and its mirror image, as the recogniser has them."""
+    """Features as the recogniser forms them: the normalised sum of a face's and its mirror image's."""
     parts = []
     for start in range(0, len(pixels), 256):
         batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 256])).unsqueeze(1)

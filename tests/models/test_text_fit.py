@@ -10,7 +10,12 @@ from facelex.emotions import EMOTION_WORDS, EMOTIONS
 from facelex.errors import FacelexError
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
-from facelex.models.text_fit import TEXT_FITS, fit_text_arrays, replace_text_projection
+from facelex.models.text_fit import (
+    create_text_arrays,
+    fit_text_arrays,
+    replace_text_projection,
+    trained_text_arrays,
+)
 from facelex.recognize.words import TextProjection
 from facelex.vocabulary import Vocabulary
 from facelex.word_affect import AFFECT_WORDS, fit_affect
@@ -36,7 +41,7 @@ def projection_of(arrays, features):
     )
 
 
-@pytest.mark.parametrize("kind", TEXT_FITS)
+@pytest.mark.parametrize("kind", ["linear", "affect"])
 def test_each_class_word_fits_its_own_faces_best(kind, vocabulary, faces):
     features, labels = faces
     projection = projection_of(fit_text_arrays(kind, features, labels, vocabulary, EMOTION_WORDS), features)
@@ -85,17 +90,36 @@ def test_a_model_with_the_fit_answers_as_the_arrays_do(vocabulary, faces):
     np.testing.assert_allclose(found, projection_of(arrays, faces[0]).encode(vectors), atol=1e-5)
 
 
-def test_too_few_hidden_units_are_refused(vocabulary, faces):
+def test_a_blend_is_the_sum_of_both_sides_at_equal_mean_length(vocabulary, faces):
     model = DualEncoder(
         create_image_encoder("tiny_cnn"), 7, torch.randn(7, 1, 100), hidden_dim=20, embed_dim=16
-    )
-    with pytest.raises(ValueError, match="at least 32, twice embed_dim, but got 20"):
-        replace_text_projection(model, fit_text_arrays("linear", *faces, vocabulary, EMOTION_WORDS))
+    ).eval()
+    trained = trained_text_arrays(model)
+    fitted = fit_text_arrays("affect", *faces, vocabulary, EMOTION_WORDS)
+    vectors = np.stack([vocabulary.vector(w) for ws in EMOTION_WORDS.values() for w in ws])
+
+    def lengthy(arrays, x):
+        hidden = arrays["text_weight1"] @ (x - arrays["text_center"]) + arrays["text_bias1"]
+        return arrays["text_weight2"] @ np.maximum(hidden, 0) + arrays["text_bias2"]
+
+    word, total = vocabulary.vector("bored"), np.zeros(16)
+    for side in (trained, fitted):
+        total += lengthy(side, word) / np.mean([np.linalg.norm(lengthy(side, x)) for x in vectors])
+    replace_text_projection(model, create_text_arrays("blend", trained, *faces, vocabulary, EMOTION_WORDS))
+    with torch.no_grad():
+        found = model.encode_words(torch.from_numpy(word[None])).numpy()[0]
+    np.testing.assert_allclose(found, total / np.linalg.norm(total), atol=1e-5)
+
+
+def test_a_model_without_words_has_no_text_side():
+    model = DualEncoder(create_image_encoder("tiny_cnn"), 7)
+    with pytest.raises(ValueError, match="without words"):
+        trained_text_arrays(model)
 
 
 def test_an_unknown_fit_is_named(vocabulary, faces):
     with pytest.raises(FacelexError, match="'afect'"):
-        fit_text_arrays("afect", *faces, vocabulary, EMOTION_WORDS)
+        create_text_arrays("afect", {}, *faces, vocabulary, EMOTION_WORDS)
 
 
 def test_affect_places_words_it_has_not_seen_as_people_would(vocabulary):

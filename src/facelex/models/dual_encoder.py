@@ -47,6 +47,7 @@ class DualEncoder(nn.Module):
         mean: Pixel mean of the training images, in [0, 1].
         std: Pixel standard deviation of the training images.
         hidden_dim: Hidden width of both projections.
+        text_hidden_dim: Hidden width of the text projection where it differs.
         embed_dim: Width E of the shared space.
         dropout: Dropout before the classifier and inside the projections.
         temperature: Initial temperature of the contrastive loss.
@@ -71,6 +72,7 @@ class DualEncoder(nn.Module):
         mean: float = 0.5,
         std: float = 0.25,
         hidden_dim: int = 256,
+        text_hidden_dim: int | None = None,
         embed_dim: int = 64,
         dropout: float = 0.25,
         temperature: float = 0.07,
@@ -96,7 +98,9 @@ class DualEncoder(nn.Module):
                     f"Expected word vectors of shape ({num_classes}, W, D), "
                     f"but got {tuple(word_vectors.shape)}."
                 )
-            self.text_projection = ProjectionHead(word_vectors.shape[-1], hidden_dim, embed_dim, dropout)
+            self.text_projection = ProjectionHead(
+                word_vectors.shape[-1], text_hidden_dim or hidden_dim, embed_dim, dropout
+            )
             center = F.normalize(word_vectors.mean(1), dim=-1).mean(0)
             self.register_buffer("word_vectors", word_vectors.float())
             self.register_buffer("word_center", center if center_words else torch.zeros_like(center))

@@ -25,18 +25,43 @@ from numpy.typing import NDArray
 
 from facelex.errors import unknown_name
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.heads import ProjectionHead
 from facelex.vocabulary import Vocabulary
 from facelex.word_affect import AFFECT_WORDS, fit_affect
 from facelex.word_controls import class_word_vectors
 
-TEXT_FITS: tuple[str, ...] = ("linear", "affect")
-"""Word features of a fitted text side."""
+TEXT_FITS: tuple[str, ...] = ("linear", "affect", "blend")
+"""Kinds of a fitted text side; ``blend`` adds ``affect`` to the trained one."""
 
-AFFECT_WEIGHTS = (0.5, 0.25)
+AFFECT_WEIGHTS = (1.0, 0.5)
 """Weights of pleasantness and arousal beside word vectors of mean length 1; chosen on held-out emotions."""
 
 RIDGE = 0.1
 """Penalty on the image side, relative to the mean variance of a feature."""
+
+
+def create_text_arrays(
+    kind: str,
+    trained: Mapping[str, NDArray[np.float32]],
+    image_features: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    vocabulary: Vocabulary,
+    words_by_class: Mapping[str, Sequence[str]],
+) -> dict[str, NDArray[np.float32]]:
+    """Build any kind of text side; arguments as in `fit_text_arrays`, and the five arrays of the trained one.
+
+    Raises:
+        FacelexError: If the kind or a word is unknown.
+    """
+    if kind not in TEXT_FITS:
+        raise unknown_name("fit of the text side", kind, TEXT_FITS)
+    fitted = fit_text_arrays(
+        "affect" if kind == "blend" else kind, image_features, labels, vocabulary, words_by_class
+    )
+    if kind != "blend":
+        return fitted
+    vectors = np.stack([vocabulary.phrase(word) for words in words_by_class.values() for word in words])
+    return blend_text_arrays(trained, fitted, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def fit_text_arrays(
@@ -62,8 +87,8 @@ def fit_text_arrays(
     Raises:
         FacelexError: If the kind or a word is unknown.
     """
-    if kind not in TEXT_FITS:
-        raise unknown_name("fit of the text side", kind, TEXT_FITS)
+    if kind not in ("linear", "affect"):
+        raise unknown_name("fit of the text side", kind, ("linear", "affect"))
     weights, bias, center = _word_features(kind, vocabulary)
     vectors = class_word_vectors(vocabulary, words_by_class).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -82,29 +107,86 @@ def fit_text_arrays(
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def replace_text_projection(model: DualEncoder, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Put a fitted text side in the place of a model's trained one.
-
-    Hidden units that the fit does not need are set to zero.
+def trained_text_arrays(model: DualEncoder) -> dict[str, NDArray[np.float32]]:
+    """Return a model's own text side in the same five arrays.
 
     Raises:
-        ValueError: If the model has no words, or fewer hidden units than twice the width of the shared space.
+        ValueError: If the model has no words.
     """
     projection = model.text_projection
     if projection is None:
+        raise ValueError("This model was trained without words, so it has no text side.")
+    tensors = {
+        "text_center": model.word_center,
+        "text_weight1": projection.hidden.weight,
+        "text_bias1": projection.hidden.bias,
+        "text_weight2": projection.out.weight,
+        "text_bias2": projection.out.bias,
+    }
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}  # type: ignore[operator]
+
+
+def blend_text_arrays(
+    trained: Mapping[str, NDArray[np.float32]],
+    fitted: Mapping[str, NDArray[np.float32]],
+    word_vectors: NDArray[np.floating],
+) -> dict[str, NDArray[np.float32]]:
+    """Add a trained and a fitted text side, before their sum is brought to unit length.
+
+    The trained one knows its own words better, the fitted one is surer between them.
+
+    Args:
+        trained: The five arrays of a trained side with H hidden units.
+        fitted: Those of a fitted side with G.
+        word_vectors: Unit vectors ``(N, D)`` over which both sides are to have the same mean length.
+
+    Returns:
+        Five arrays with H + G hidden units.
+    """
+    scales = [
+        1 / np.linalg.norm(_before_normalizing(side, word_vectors), axis=1).mean()
+        for side in (trained, fitted)
+    ]
+    moved = fitted["text_weight1"] @ (trained["text_center"] - fitted["text_center"])  # one center for both
+    arrays = {
+        "text_center": trained["text_center"],
+        "text_weight1": np.concatenate([trained["text_weight1"], fitted["text_weight1"]]),
+        "text_bias1": np.concatenate([trained["text_bias1"], fitted["text_bias1"] + moved]),
+        "text_weight2": np.concatenate(
+            [scales[0] * trained["text_weight2"], scales[1] * fitted["text_weight2"]], axis=1
+        ),
+        "text_bias2": scales[0] * trained["text_bias2"] + scales[1] * fitted["text_bias2"],
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def replace_text_projection(model: DualEncoder, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Put another text side in the place of a model's own, with as many hidden units as it needs.
+
+    Raises:
+        ValueError: If the model has no words.
+    """
+    old = model.text_projection
+    if old is None:
         raise ValueError("This model was trained without words, so it has no text side to replace.")
-    used, hidden = len(arrays["text_bias1"]), projection.hidden.out_features
-    if used > hidden:
-        raise ValueError(f"Expected hidden_dim of at least {used}, twice embed_dim, but got {hidden}.")
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    hidden_dim, in_features = arrays["text_weight1"].shape
+    device = old.out.weight.device
+    new = ProjectionHead(in_features, hidden_dim, old.out.out_features, old.dropout.p).to(device)
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     with torch.no_grad():
-        for parameter in projection.parameters():
-            parameter.zero_()
         model.word_center.copy_(tensors["text_center"])  # type: ignore[operator]
-        projection.hidden.weight[:used] = tensors["text_weight1"]
-        projection.hidden.bias[:used] = tensors["text_bias1"]
-        projection.out.weight[:, :used] = tensors["text_weight2"]
-        projection.out.bias.copy_(tensors["text_bias2"])
+        new.hidden.weight.copy_(tensors["text_weight1"])
+        new.hidden.bias.copy_(tensors["text_bias1"])
+        new.out.weight.copy_(tensors["text_weight2"])
+        new.out.bias.copy_(tensors["text_bias2"])
+    model.text_projection = new.train(model.training)
+
+
+def _before_normalizing(
+    arrays: Mapping[str, NDArray[np.float32]], word_vectors: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    hidden = (word_vectors - arrays["text_center"]) @ arrays["text_weight1"].T + arrays["text_bias1"]
+    return np.maximum(hidden, 0) @ arrays["text_weight2"].T + arrays["text_bias2"]
 
 
 def _word_features(
@@ -128,7 +210,8 @@ def _class_directions(
 ) -> NDArray[np.float64]:
     """Ridge regression from features to class indicators, ``(K, E)``, all classes weighing the same."""
     features = image_features.astype(np.float64)
-    weight = 1 / np.bincount(labels, minlength=num_classes)[labels] / num_classes  # (N,), sums to 1
+    counts = np.bincount(labels, minlength=num_classes)
+    weight = 1 / counts[labels] / (counts > 0).sum()  # (N,), sums to 1
     targets = np.eye(num_classes)[labels] - 1 / num_classes
     centered = features - weight @ features
     covariance = (centered * weight[:, None]).T @ centered

@@ -46,6 +46,9 @@ class ModelConfig(Section):
     """Subtract the mean of the class vectors from every word vector."""
     mix_words: bool = False
     """In training, stand for a class with a random mean of its words (needs ``synonyms``)."""
+    text_fit: Literal["linear", "affect", "blend"] | None = None
+    """After training, fit the text side in closed form to training faces: from word vectors (``linear``),
+    with their pleasantness and arousal (``affect``), or that added to the trained side (``blend``)."""
 
 
 class AugmentConfig(Section):
@@ -240,6 +243,8 @@ class RunConfig(Section):
             raise ValueError("distillation has a weight, but no run folder is named in 'teachers'")
         if self.model.mix_words and self.model.text_encoder != "synonyms":
             raise ValueError("model.mix_words needs model.text_encoder=synonyms")
+        if self.model.text_fit and self.model.text_encoder not in ("synonyms", "glove"):
+            raise ValueError("model.text_fit needs words that mean something: text_encoder synonyms or glove")
         return self
 
     @property

@@ -38,6 +38,7 @@ from facelex.training.environment import describe_environment
 from facelex.training.loop import DeviceSplit, predict_probs, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.progress import Reporter, SilentReporter
+from facelex.training.text_side import fit_text_side, text_hidden_dim
 from facelex.training.weights import (
     WEIGHTS,
     create_model,
@@ -326,6 +327,12 @@ class _Training:
         labels = self.val.labels.cpu().numpy()
         accuracy = float(((probs + mirror_probs).argmax(1) == labels).mean())
         if self.fabric.is_global_zero:
+            if self.config.model.text_fit and model.has_words:
+                fit_text_side(
+                    model, self.config.model.text_fit, self.train.pixels, self.train.labels,
+                    image_size=size, vocabulary=self.config.model.vocabulary, words=self.spec["words"],
+                )  # fmt: skip
+                self.spec["text_hidden_dim"] = text_hidden_dim(model)
             save_weights(self.folder, model, self.spec)
             index = self.dataset.indices("val")
             Predictions(
@@ -394,6 +401,7 @@ def _describe_model(
         "temperature": config.model.temperature,
         "center_words": config.model.center_words,
         "mix_words": config.model.mix_words,
+        "text_fit": config.model.text_fit if words is not None else None,
         "has_words": words is not None,
         "has_projection": config.has_projection,
         "word_vectors_shape": None if words is None else list(words.shape),
@@ -435,7 +443,10 @@ def _check_same_run(state: Mapping[str, Any], config: RunConfig, dataset: FaceDa
             f"The run in {folder} was trained on another dataset (fingerprint {state['fingerprint'][:12]}, "
             f"this one has {dataset.fingerprint[:12]}). Prepare the same data or start a new run folder."
         )
-    before, now = json.loads(state["config"]), json.loads(config.model_dump_json())
+    before, now = (
+        json.loads(RunConfig.model_validate_json(text).model_dump_json())  # fills in what came since
+        for text in (state["config"], config.model_dump_json())
+    )
     changed = sorted(
         key for key in now if key not in ("description", "data", "trackers") and before.get(key) != now[key]
     )

@@ -42,6 +42,7 @@ def create_model(spec: Mapping[str, Any], word_vectors: Tensor | None = None) ->
         mean=spec["mean"],
         std=spec["std"],
         hidden_dim=spec["hidden_dim"],
+        text_hidden_dim=spec.get("text_hidden_dim"),  # absent unless a text side was fitted
         embed_dim=spec["embed_dim"],
         dropout=spec["dropout"],
         temperature=spec["temperature"],

@@ -1,0 +1,104 @@
+"""Fit the text side of a finished network to its training faces, as the last step of a run or afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError
+from facelex.models.dual_encoder import DualEncoder
+from facelex.models.text import load_vocabulary
+from facelex.models.text_fit import create_text_arrays, replace_text_projection, trained_text_arrays
+from facelex.training.augment import resize_images
+from facelex.training.checkpoint import CHECKPOINT
+from facelex.training.weights import load_model, save_weights
+
+FIT_FACES = 6000
+"""Training faces the fit looks at; 64 numbers a class need no more."""
+
+
+def fit_text_side(
+    model: DualEncoder,
+    kind: str,
+    pixels: Tensor,
+    labels: Tensor,
+    *,
+    image_size: int,
+    vocabulary: str,
+    words: dict[str, list[str]],
+) -> None:
+    """Give a model a text side fitted in closed form (`facelex.models.text_fit`).
+
+    Args:
+        model: The trained network; changed in place.
+        kind: ``linear``, ``affect``, or ``blend``: ``affect`` added to the model's own.
+        pixels: Training faces ``(N, 1, H, W)`` uint8; every n-th is used when there are many.
+        labels: Their class ids, ``(N,)``.
+        image_size: Side of the images in pixels, as in prediction.
+        vocabulary: ``packaged`` or the path of a GloVe text file.
+        words: Words of each class, in label order.
+    """
+    step = max(1, -(-len(labels) // FIT_FACES))
+    chosen = labels[::step].cpu().numpy()
+    features = _face_features(model, pixels[::step], image_size)
+    source = load_vocabulary(vocabulary)
+    arrays = create_text_arrays(kind, trained_text_arrays(model), features, chosen, source, words)
+    replace_text_projection(model, arrays)
+
+
+def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> Path:
+    """Copy a finished run with a text side fitted anew; the image side and all scores stay the same.
+
+    Args:
+        run_dir: A run trained with words.
+        output: The folder to write; the checkpoint is not copied.
+        kind: As in `fit_text_side`.
+        dataset: The run's own.
+
+    Raises:
+        FacelexError: If the run has no words, or the output exists.
+    """
+    model, spec = load_model(run_dir)
+    if not spec["has_words"]:
+        raise FacelexError(f"{run_dir} was trained without words, so it has no text side to fit.")
+    if output.exists():
+        raise FacelexError(f"{output} exists already. Name a new folder.")
+    index = dataset.indices("train")
+    index = index[~dataset.blank()[index]]
+    fit_text_side(
+        model,
+        kind,
+        torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1),
+        torch.from_numpy(dataset.labels[index]),
+        image_size=spec["image_size"],
+        vocabulary=spec["vocabulary"],
+        words=spec["words"],
+    )
+    shutil.copytree(run_dir, output, ignore=shutil.ignore_patterns(CHECKPOINT))
+    save_weights(output, model, {**spec, "text_fit": kind, "text_hidden_dim": text_hidden_dim(model)})
+    return output
+
+
+def text_hidden_dim(model: DualEncoder) -> int:
+    """Hidden width of a model's text projection."""
+    assert model.text_projection is not None
+    return model.text_projection.hidden.out_features
+
+
+@torch.inference_mode()
+def _face_features(model: DualEncoder, pixels: Tensor, image_size: int) -> NDArray[np.float32]:
+    """Features as the recogniser forms them: the normalised sum of a face's and its mirror image's."""
+    model.eval()
+    parts = []
+    for batch in pixels.split(256):
+        images = resize_images(batch, image_size)
+        both = model(images).image_features + model(images.flip(3)).image_features
+        parts.append(F.normalize(both, dim=-1).cpu())
+    return torch.cat(parts).numpy()
