@@ -1,7 +1,7 @@
 """Train on six emotions, once for each left out: ``python tools/train_heldout.py --kind synonyms random``.
 
-Each run sees neither the left-out emotion's faces nor its words. `tools/measure_words.py` then asks whether its
-word finds its faces.
+Each run sees neither the left-out emotion's faces nor its words. `tools/measure_words.py` then asks whether
+its word finds its faces.
 """
 
 from __future__ import annotations
