@@ -54,7 +54,7 @@ def compare(
 
     from facelex.data.load import load_dataset
     from facelex.training.compare import (
-        cell_config,
+        check_cells,
         compare_cells,
         comparison_markdown,
         comparison_table,
@@ -67,10 +67,11 @@ def compare(
 
     base = load_config(config, [*(overrides or []), *([f"data={data}"] if data else [])])
     cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
-    for cell in cells:
-        cell_config(base, cell)  # an unknown method or encoder is found before hours of training
+    check_cells(cells, base)
     if threads is not None:
-        torch.set_num_threads(max(threads, 1))
+        if threads < 1:
+            raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
+        torch.set_num_threads(threads)
     console = Console()
     if train:
         reporter = RichReporter(console)
@@ -91,7 +92,7 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    if not all(name.isdigit() for name in _names(text)):
+    if not all(name.isdecimal() for name in _names(text)):
         raise FacelexError(
             f"Expected seeds as whole numbers separated by commas, such as 0,1,2, but got {text!r}."
         )

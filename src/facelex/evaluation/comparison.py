@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, Interval, percentile_interval
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.scores import json_values
 
 
 @dataclass(frozen=True)
@@ -227,12 +229,6 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted
 
 
-def comparison_dict(result: PairedExamples | PairedSeeds) -> dict[str, object]:
+def comparison_dict(result: PairedExamples | PairedSeeds) -> dict[str, Any]:
     """Return plain values for JSON, NaN as None."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    return {key: plain(value) for key, value in asdict(result).items()}
+    return json_values(asdict(result))

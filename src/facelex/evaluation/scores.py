@@ -65,7 +65,7 @@ def score_predictions(
         "fingerprint": preds.fingerprint,
         "seed": seed,
         "resamples": resamples,
-        "views": _plain(views),
+        "views": json_values(views),
     }
 
 
@@ -156,12 +156,12 @@ def calibrate(preds: Predictions, view: str = "single", answered_accuracy: float
     }
 
 
-def _plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
     """Turn NaN and infinity into None, since JSON has neither."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [json_values(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

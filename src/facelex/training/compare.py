@@ -11,21 +11,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from facelex.data.atomic import replace_file
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.scores import json_values, write_text
 from facelex.models.registry import TIMM_PREFIX, list_image_encoders
 from facelex.training.checkpoint import CHECKPOINT
-from facelex.training.config import RunConfig
+from facelex.training.config import RunConfig, load_config
 from facelex.training.progress import Reporter
 from facelex.training.run import train_run
 from facelex.training.weights import WEIGHTS
+
+CONFIG = "config.yaml"
+UNIMPORTANT = ("description", "data", "trackers")
+"""Settings that may differ between a cell's runs; the data are compared by their fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,40 @@ class Comparison:
 def list_cells(
     encoders: Sequence[str], methods: Sequence[str], seeds: Sequence[int], folder: Path
 ) -> list[Cell]:
-    """Name every run, seeds outermost, so that an interrupted table has all cells of its first seeds."""
-    return [
+    """Name every run once, seeds outermost, so that an interrupted table has all cells of its first seeds."""
+    cells = (
         Cell(encoder, method, seed, folder / f"{encoder.replace(':', '-')}-{method}-s{seed}")
         for seed, encoder, method in product(seeds, encoders, methods)
-    ]
+    )
+    return list(dict.fromkeys(cells))
+
+
+def check_cells(cells: Sequence[Cell], base: RunConfig) -> None:
+    """Find before hours of training what would spoil the table.
+
+    Raises:
+        FacelexError: If an encoder or method is unknown, or a finished cell was trained with other settings
+            than the table's, which would compare what is not alike.
+    """
+    for cell in cells:
+        config = cell_config(base, cell)
+        if cell.finished:
+            changed = _changed_settings(load_config(cell.folder / CONFIG), config)
+            if changed:
+                raise FacelexError(
+                    f"{cell.folder} is finished, but with other settings of {', '.join(changed)}. Give the "
+                    "table those settings or another --output, or delete that folder to train it anew."
+                )
+
+
+def _changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
+    """Top-level keys that would have made another run; of methods, only the phases that were run count."""
+    old, new = (
+        config.model_dump(mode="json", exclude={"methods", "max_epochs_per_phase"})
+        | {"phases": config.phases}
+        for config in (before, now)
+    )
+    return sorted(key for key in new if key not in UNIMPORTANT and old[key] != new[key])
 
 
 def train_cells(
@@ -184,11 +219,13 @@ def _right(preds: Predictions, view: str) -> NDArray[np.bool_]:
 
 def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
     """Lay the comparison out for a terminal."""
-    table = Table(title=f"Accuracy on {split}, %")
-    for column in ("encoder", "method", "seeds", "accuracy", "de-duplicated", "gain", "95 % interval", "p"):
-        table.add_column(column, justify="left" if column in {"encoder", "method"} else "right")
+    table = Table(title=f"Accuracy on {split}, %", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("encoder", "method", "seeds", "accuracy", "de-dup.", "gain", "95 % interval", "p"):
+        table.add_column(
+            column, justify="left" if column in {"encoder", "method"} else "right", overflow="fold"
+        )
     for row in _text_rows(comparisons):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -200,17 +237,17 @@ def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row, comparison in zip(_text_rows(comparisons), comparisons):
-        each = ", ".join(f"{100 * value:.2f}" for value in comparison.accuracies.values())
+        each = ", ".join(f"{seed}: {100 * value:.2f}" for seed, value in comparison.accuracies.items())
         lines.append(f"| {' | '.join(row)} | {each} |")
     return "\n".join(lines) + "\n"
 
 
 def write_comparison(comparisons: Sequence[Comparison], split: str, folder: Path) -> None:
     """Write ``compare-SPLIT.json`` and ``compare-SPLIT.md`` into the table's folder."""
-    data = json.dumps([asdict(c) for c in comparisons], indent=2, allow_nan=True)
-    replace_file(folder / f"compare-{split}.json", lambda file: file.write(data.encode()))
-    text = comparison_markdown(comparisons, split)
-    replace_file(folder / f"compare-{split}.md", lambda file: file.write(text.encode()))
+    records = json_values([asdict(comparison) for comparison in comparisons])
+    text = json.dumps(records, indent=2, allow_nan=False) + "\n"
+    write_text(folder / f"compare-{split}.json", text)
+    write_text(folder / f"compare-{split}.md", comparison_markdown(comparisons, split))
 
 
 def _text_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
@@ -220,7 +257,7 @@ def _text_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
         spread = f" ± {100 * values.std(ddof=1):.2f}" if len(values) > 1 else ""
         gain = "" if c.gain is None else f"{100 * c.gain.value:+.2f}"
         known = c.gain is not None and np.isfinite(c.gain.low)
-        interval = f"{100 * c.gain.low:+.2f} to {100 * c.gain.high:+.2f}" if known and c.gain else ""
+        interval = f"[{100 * c.gain.low:+.2f}, {100 * c.gain.high:+.2f}]" if known and c.gain else ""
         p_value = f"{c.gain_p_value:.3f}" if np.isfinite(c.gain_p_value) else ""
         fresh = 100 * float(np.mean(list(c.deduplicated.values())))
         accuracy = f"{100 * values.mean():.2f}{spread}"

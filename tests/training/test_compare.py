@@ -1,0 +1,198 @@
+"""The comparison table: which runs, which of them still to train, and what is written about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_training import FACES, tiny_config
+
+from facelex.cli.main import main
+from facelex.errors import FacelexError
+from facelex.evaluation.predictions import Predictions
+from facelex.training import compare
+from facelex.training.compare import (
+    Cell,
+    check_cells,
+    compare_cells,
+    comparison_markdown,
+    list_cells,
+    train_cells,
+    write_comparison,
+)
+
+QUICKLY = ("max_epochs_per_phase=1",)
+
+
+def fake_cell(cell: Cell, right: int, *, split: str = "val", count: int = 20) -> None:
+    """A finished run folder whose network names the first ``right`` of ``count`` faces rightly.
+
+    The last four faces are copies of training faces.
+    """
+    labels = np.arange(count) % 7
+    named = np.where(np.arange(count) < right, labels, (labels + 1) % 7)
+    probs = np.eye(7, dtype=np.float32)[named]
+    cell.folder.mkdir(parents=True)
+    (cell.folder / "model.safetensors").touch()
+    classes = FACES.class_names
+    seen = np.arange(count) >= count - 4
+    predictions = Predictions(probs, labels, seen, classes, mirror_probs=probs, split=split)
+    predictions.save(cell.folder / f"predictions-{split}.npz")
+
+
+def test_cells_come_seed_by_seed_then_encoder_by_encoder_and_only_once(tmp_path: Path) -> None:
+    cells = list_cells(["vgg11", "timm:a"], ["baseline", "multimodal"], [3, 1, 3], tmp_path)
+    assert [cell.folder.name for cell in cells] == [
+        "vgg11-baseline-s3",
+        "vgg11-multimodal-s3",
+        "timm-a-baseline-s3",
+        "timm-a-multimodal-s3",
+        "vgg11-baseline-s1",
+        "vgg11-multimodal-s1",
+        "timm-a-baseline-s1",
+        "timm-a-multimodal-s1",
+    ]
+
+
+def test_only_unfinished_cells_are_trained_and_begun_ones_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished, begun, new = cells = list_cells(["tiny_cnn"], ["multimodal"], [0, 1, 2], tmp_path)
+    fake_cell(finished, 10)
+    begun.folder.mkdir()
+    (begun.folder / "checkpoint.pt").touch()
+    trained: list[tuple[int, Path, bool]] = []
+
+    def train_run(config: Any, dataset: Any, folder: Path, *, resume: bool, **where: Any) -> None:
+        trained.append((config.seed, folder, resume))
+
+    monkeypatch.setattr(compare, "train_run", train_run)
+    said: list[str] = []
+    train_cells(cells, tiny_config(), FACES, announce=said.append)
+    assert trained == [(1, begun.folder, True), (2, new.folder, False)]
+    assert said == ["[2/3] tiny_cnn-multimodal-s1 (continued)", "[3/3] tiny_cnn-multimodal-s2"]
+
+
+def test_gains_are_over_the_seeds_that_both_methods_have(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [0, 1, 2], tmp_path)
+    for cell in cells:
+        if (cell.method, cell.seed) != ("multimodal", 2):
+            fake_cell(cell, {"baseline": 10, "multimodal": 12}[cell.method] + 2 * cell.seed)
+    baseline, words = compare_cells(cells, "val")
+    assert baseline.accuracies == {0: 0.5, 1: 0.6, 2: 0.7}
+    assert baseline.gain is None
+    assert baseline.deduplicated == pytest.approx({0: 10 / 16, 1: 12 / 16, 2: 14 / 16})
+    assert words.accuracies == {0: 0.6, 1: 0.7}
+    assert words.gain is not None
+    assert words.gain.value == pytest.approx(0.1)
+    assert words.gain.low == pytest.approx(0.1)  # the same gain with each seed
+    assert sorted(words.pairs) == [0, 1]
+    assert (words.pairs[0].only_a, words.pairs[0].only_b) == (0, 2)
+
+
+def test_markdown_and_json_hold_every_seed(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [4, 7], tmp_path)
+    for cell, right in zip(cells, (10, 12, 11, 12)):
+        fake_cell(cell, right)
+    comparisons = compare_cells(cells, "val")
+    write_comparison(comparisons, "val", tmp_path)
+    assert "| tiny_cnn | multimodal | 2 | 60.00 ± 0.00 |" in comparison_markdown(comparisons, "val")
+    text = (tmp_path / "compare-val.md").read_text()
+    assert "| 4: 50.00, 7: 55.00 |" in text
+    assert "| +7.50 | [-24.27, +39.27] | 0.205 |" in text
+    baseline, words = json.loads((tmp_path / "compare-val.json").read_text())
+    assert baseline["accuracies"] == {"4": 0.5, "7": 0.55}
+    assert words["pairs"].keys() == {"4", "7"}
+    assert words["gain"]["value"] == pytest.approx(0.075)
+
+
+def test_json_of_a_single_seed_has_null_where_nothing_is_known(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [0], tmp_path)
+    for cell, right in zip(cells, (10, 12)):
+        fake_cell(cell, right)
+    write_comparison(compare_cells(cells, "val"), "val", tmp_path)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    _, words = json.loads((tmp_path / "compare-val.json").read_text(), parse_constant=refuse)
+    assert words["gain"] == {"value": pytest.approx(0.1), "low": None, "high": None, "level": 0.95}
+    assert words["gain_p_value"] is None
+
+
+def test_the_single_view_can_be_scored(tmp_path: Path) -> None:
+    (cell,) = cells = list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path)
+    fake_cell(cell, 10)
+    path = cell.folder / "predictions-val.npz"
+    before = Predictions.load(path)
+    mirror = np.eye(7, dtype=np.float32)[before.labels]  # right on all
+    Predictions(
+        before.probs * 0.6 + 0.4 / 7, before.labels, before.seen, before.classes, mirror_probs=mirror
+    ).save(path)
+    assert compare_cells(cells, "val", flip=False)[0].accuracies == {0: 0.5}
+    assert compare_cells(cells, "val", flip=True)[0].accuracies == {0: 1.0}
+
+
+def test_a_table_without_a_finished_cell_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match="No cell of the table is finished yet"):
+        compare_cells(list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path), "val")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "method", "message"),
+    [
+        ("tiny_cn", "baseline", "Unknown image encoder 'tiny_cn'. Did you mean 'tiny_cnn'?"),
+        ("tiny_cnn", "basline", "Unknown method 'basline'. Did you mean 'baseline'?"),
+    ],
+)
+def test_unknown_names_are_found_before_training(
+    tmp_path: Path, encoder: str, method: str, message: str
+) -> None:
+    with pytest.raises(FacelexError, match=message.replace("?", r"\?")):
+        check_cells(list_cells([encoder], [method], [0], tmp_path), tiny_config())
+
+
+@pytest.mark.parametrize("seeds", ["0,a", "-1", "1.5", "²", ","])
+def test_seeds_that_are_no_numbers_are_refused(
+    tmp_path: Path, seeds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", "--config", "sketch", "--encoders", "tiny_cnn", f"--seeds={seeds}"]
+    assert main([*command, "-o", str(tmp_path / "table")]) == 2
+    assert repr(seeds) in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_table_from_the_command_line_goes_on_with_more_seeds_but_not_with_other_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def table(seeds: str, *more: str) -> int:
+        settings = ["data=sketch:150", "image_size=24", "precision=32-true", *QUICKLY]
+        sets = [part for setting in settings for part in ("--set", setting)]
+        names = ["--encoders", "tiny_cnn", "--methods", "baseline,multimodal", "--seeds", seeds]
+        return main(["compare", "--config", "sketch", *names, *sets, "-o", str(tmp_path), *more])
+
+    assert table("0") == 0
+    weights = tmp_path / "tiny_cnn-baseline-s0" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    capsys.readouterr()
+    assert table("0,1", "--format", "markdown") == 0
+    said = capsys.readouterr().out
+    assert "[3/4] tiny_cnn-baseline-s1" in said
+    assert "tiny_cnn-baseline-s0" not in said
+    assert said.count("| tiny_cnn |") == 2
+    assert weights.stat().st_mtime_ns == before
+    written = json.loads((tmp_path / "compare-val.json").read_text())
+    assert [list(entry["accuracies"]) for entry in written] == [["0", "1"]] * 2
+
+    assert table("0,1", "--set", "optimizer.lr=0.5", "--set", "batch_size=7") == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "is finished, but with other settings of batch_size, optimizer" in message
+    assert table("0,1", "--set", "methods.multimodal.0.epochs=9", "--no-train") == 0  # cut to one as before
+    capsys.readouterr()
+    assert table("0,1", "--set", "methods.multimodal.0.lr_factor=0.5", "--no-train") == 2
+    assert "multimodal-s0 is finished, but with other settings of phases" in " ".join(
+        capsys.readouterr().err.split()
+    )
