@@ -92,7 +92,7 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
 def test_resume_with_other_settings_or_data_is_refused(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(FacelexError, match=r"other settings of batch_size, optimizer\."):
         train_run(
-            tiny_config(*two_phases(), "batch_size=16", "optimizer.lr=0.1"), FACES, finished,
+            tiny_config(*two_phases(), "batch_size=16", "optimizer.lr=0.2"), FACES, finished,
             accelerator="cpu", resume=True,
         )  # fmt: skip
     with pytest.raises(FacelexError, match="trained on another dataset"):
