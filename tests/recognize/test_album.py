@@ -275,7 +275,10 @@ def test_a_contact_sheet_shows_each_face_and_covers_it_if_asked(photos, fer, tmp
     assert changed.mean() > 0.1
     save_contact_sheet(tmp_path / "new" / "sheet.png", matches, "proud")
     assert Image.open(tmp_path / "new" / "sheet.png").size == plain.shape[1::-1]
-    with pytest.raises(FacelexError, match=r"Use a .png name"):
+    with pytest.raises(
+        FacelexError,
+        match=r"named .png, .jpg, .* Name it sheet.png instead",
+    ):
         save_contact_sheet(tmp_path / "sheet.xyz", matches, "proud")
     assert not list(tmp_path.glob(".sheet*"))
 
@@ -317,6 +320,12 @@ def test_the_command_prints_the_best_faces(run, photos):
     rows = list(csv.DictReader(out.splitlines()))
     assert [row["rank"] for row in rows] == [str(i) for i in range(1, 11)]
     assert float(rows[0]["word:delighted"]) == float(rows[0]["score"])
+
+
+def test_a_sheet_that_could_not_be_written_is_refused_before_photos_are_read(run, photos, detector, tmp_path):
+    code, out, err = run("delighted", photos, "--sheet", tmp_path / "best.txt")
+    assert (code, out, detector.seen) == (2, "", 0)
+    assert "Name it best.png instead" in " ".join(err.split())
 
 
 def test_the_command_reports_broken_photos_with_exit_code_1(run, photos):

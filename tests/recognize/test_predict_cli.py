@@ -110,6 +110,16 @@ def test_the_outputs_suffix_names_the_format(run, photos, tmp_path):
     assert (tmp_path / "faces.txt").read_text().startswith("source,face")
 
 
+def test_an_output_whose_suffix_names_no_format_is_refused_unless_one_is_given(run, photos, tmp_path):
+    code, _, err = run(photos / "a.png", "-o", tmp_path / "faces.xlsx")
+    assert code == 2
+    assert "named .json, .jsonl, .csv, .parquet or .txt, but got" in " ".join(err.split())
+    assert not (tmp_path / "faces.xlsx").exists()
+    assert run(photos / "a.png", "-o", tmp_path / "faces.tsv", "--format", "csv")[0] == 0
+    assert run(photos / "a.png", "-o", tmp_path / "faces.txt")[0] == 0
+    assert "emotion" in (tmp_path / "faces.txt").read_text()
+
+
 def test_parquet_goes_to_a_file_only(run, photos, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     assert run(photos, "-o", tmp_path / "faces.parquet")[0] == 1

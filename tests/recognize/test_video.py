@@ -309,6 +309,12 @@ def test_many_short_tracks_are_forgotten_before_the_long_ones():
     assert record.tracks()[0].frames == 6000
 
 
+def test_a_timeline_that_could_not_be_written_is_refused_before_the_film_is_read(film, finder, tmp_path):
+    with pytest.raises(FacelexError, match=r"timeline named .png, .* Name it t.png instead"):
+        predict_video(film, finder, table=tmp_path / "t.csv", timeline=tmp_path / "t.xyz")
+    assert not list(tmp_path.glob("*t.*"))
+
+
 def test_a_face_out_of_sight_leaves_a_gap_in_the_timeline():
     record = Timeline(0.2, ["happy"])
     one = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})

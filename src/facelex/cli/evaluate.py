@@ -75,7 +75,7 @@ def _check_output(output: Path) -> None:
 def _write(output: Path, scores: dict, save: object) -> Path:
     import json
 
-    from facelex.evaluation.scores import write_text
+    from facelex.files import write_text
 
     if output.suffix.lower() == ".npz":
         return save(output)  # type: ignore[operator, no-any-return]

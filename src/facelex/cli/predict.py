@@ -182,16 +182,27 @@ def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> A
 
 
 def _format_of(output: Path | None) -> Format:
-    """Return the format that a file's suffix names; a table for the screen and for any other suffix."""
+    """Return the format that a file's suffix names; a table for the screen, .txt and files without suffix."""
     suffix = "" if output is None else output.suffix.lower()
     named: dict[str, Format] = {
+        "": "table",
+        ".txt": "table",
         ".json": "json",
         ".jsonl": "jsonl",
         ".csv": "csv",
         ".parquet": "parquet",
         ".pq": "parquet",
     }
-    return named.get(suffix, "table")
+    if suffix not in named:
+        from facelex.recognize.sources import IMAGE_SUFFIXES
+
+        if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES:
+            return "table"  # refused with advice once the input is known
+        raise FacelexError(
+            f"Expected an output named .json, .jsonl, .csv, .parquet or .txt, but got {str(output)!r}. "
+            "Rename it, or say what it shall hold with --format."
+        )
+    return named[suffix]
 
 
 def _find(inputs: Iterable[str], *, recursive: bool) -> list[str]:

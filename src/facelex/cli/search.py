@@ -117,7 +117,13 @@ def search(
 
 
 def _check_sheet(sheet: Path | None, sources: Sequence[str]) -> None:
-    if sheet is not None and os.path.realpath(sheet) in {os.path.realpath(source) for source in sources}:
+    if sheet is None:
+        return
+    from facelex.files import check_suffix
+    from facelex.recognize.contact_sheet import SHEET_SUFFIXES
+
+    check_suffix(sheet, SHEET_SUFFIXES, "a contact sheet")
+    if os.path.realpath(sheet) in {os.path.realpath(source) for source in sources}:
         raise FacelexError(
             f"The contact sheet {str(sheet)!r} would replace one of the photos searched. Name another file."
         )

@@ -11,9 +11,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.data.atomic import replace_file
 from facelex.data.duplicates import duplicate_groups
 from facelex.errors import FacelexError, unknown_name
+from facelex.files import replace_file
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 """Names of the split codes 0, 1, 2; FER2013's Training, PublicTest and PrivateTest."""

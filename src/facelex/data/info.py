@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facelex.data.atomic import replace_file
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups
+from facelex.files import replace_file
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import IO
 
 import numpy as np
 
-from facelex.data.atomic import replace_file
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
+from facelex.files import replace_file
 
 VIEWS: tuple[str, ...] = ("single", "flip")
 """The picture as it is; the mean of the probabilities of the picture and its mirror image."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facelex import __version__
-from facelex.data.atomic import replace_file
 from facelex.errors import FacelexError, require
 from facelex.evaluation import figures
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
@@ -29,8 +28,8 @@ from facelex.evaluation.scores import (
     percent,
     percent_interval,
     summary_rows,
-    write_text,
 )
+from facelex.files import replace_file, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

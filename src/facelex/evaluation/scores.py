@@ -15,12 +15,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from facelex.data.atomic import replace_file
 from facelex.errors import FacelexError
 from facelex.evaluation import metrics
 from facelex.evaluation.bootstrap import RESAMPLES, Interval, confusion_interval, mean_intervals
 from facelex.evaluation.calibration import fit_temperature, risk_coverage, suggest_unsure_below
 from facelex.evaluation.predictions import Predictions
+from facelex.files import write_text
 
 SETS: tuple[str, ...] = ("official", "deduplicated")
 """All examples of the split; those without a pixel-identical copy in the training split."""
@@ -187,17 +187,10 @@ def read_scores(path: str | Path) -> dict[str, Any]:
     return scores
 
 
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file that appears whole or not at all."""
-    path = Path(path)
-    replace_file(path, lambda file: file.write(text.encode("utf-8")))
-    return path
-
-
 def merge_scores(path: str | Path, name: str, scores: Mapping[str, Any]) -> Path:
     """Put ``scores`` under ``name`` (a split) into ``scores.json``, keeping what else it holds."""
     merged = read_scores(path) | {name: dict(scores)}
-    return write_text(path, json.dumps(merged, indent=1) + "\n")
+    return write_text(Path(path), json.dumps(merged, indent=1) + "\n")
 
 
 def interval_of(entry: Mapping[str, Any]) -> Interval:

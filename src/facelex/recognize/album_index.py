@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
+from facelex.files import replacing
 from facelex.recognize.results import Face, ImageResult
 
 FORMAT = 1
@@ -113,8 +114,7 @@ class AlbumIndex:
             "paths": [_relative(name, path) for name in self.photos],
             "errors": [photo.error for photo in photos],
         }  # fmt: skip
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with replacing(path) as part:
             with part.open("wb") as stream:
                 columns: dict[str, Any] = {
                     name: _joined([getattr(photo, name) for photo in photos], width)
@@ -130,13 +130,6 @@ class AlbumIndex:
                     **columns,
                 )
             part.chmod(0o600)  # for no one else's eyes
-            part.replace(path)
-        except OSError as error:
-            raise FacelexError(
-                f"Could not write the index {str(path)!r}: {error.strerror or error}. Choose another place."
-            ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> AlbumIndex:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from PIL import Image
 
 from facelex.errors import FacelexError
+from facelex.files import replacing
 from facelex.recognize.drawing import annotate
 from facelex.recognize.results import ImageResult
 from facelex.recognize.sources import is_url
@@ -51,13 +52,8 @@ class AnnotatedFolder:
         assert result.image is not None
         path = self._free_path(result.source)
         picture = annotate(result.image, result.faces, redact=self._redact)
-        part = path.with_name(f".{path.name}.part")
-        try:
+        with replacing(path) as part:
             _encode(picture, part, path.suffix)
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise FacelexError(f"Could not write {str(path)!r}: {error.strerror or error}.") from error
         return path
 
     def _free_path(self, source: str) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from facelex.errors import FacelexError
+from facelex.files import check_suffix, replacing
 from facelex.recognize.album import Match
 from facelex.recognize.drawing import WORD_COLOUR, colour_of
 from facelex.recognize.images import load_image
@@ -24,6 +25,7 @@ HEADER = 96
 MOST_COLUMNS = 5
 BACKGROUND, CARD, TRACK = "#14181d", "#1d232b", "#39424e"
 BRIGHT, DIM = "#eef1f5", "#98a3b0"
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CONTEXT = 1.7
 """Side of what is shown, in sides of the face's box."""
 
@@ -62,16 +64,10 @@ def save_contact_sheet(
     Raises:
         FacelexError: If it cannot be written.
     """
+    check_suffix(path, SHEET_SUFFIXES, "a contact sheet")
     sheet = draw_contact_sheet(matches, title, redact=redact)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
         sheet.save(part, quality=92)
-        part.replace(path)
-    except (OSError, ValueError) as error:  # ValueError: a suffix Pillow does not know
-        part.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error)
-        raise FacelexError(f"Could not write {str(path)!r}: {reason}. Use a .png name.") from error
 
 
 def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, redact: str | None) -> None:

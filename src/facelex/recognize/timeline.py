@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError, require
+from facelex.errors import require
+from facelex.files import check_suffix, replacing
 from facelex.recognize.drawing import colour_of
 from facelex.recognize.results import Face
 
 MOST_BINS = 2000
 """Steps of time kept; in a longer video neighbours are joined, so that memory does not grow with it."""
+TIMELINE_SUFFIXES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 MOST_TRACKS = 2000
 """Tracks kept; beyond, those seen for the shortest time are forgotten."""
 MOST_ROWS = 8
@@ -119,16 +121,10 @@ class Timeline:
             MissingExtraError: If matplotlib is not installed.
             FacelexError: If the file cannot be written.
         """
+        check_suffix(path, TIMELINE_SUFFIXES, "the timeline")
         figure = self._draw(title)
-        part = path.with_name(f".{path.name}.part{path.suffix}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
             figure.savefig(part, dpi=130, facecolor=figure.get_facecolor())
-            part.replace(path)
-        except (OSError, ValueError) as error:  # ValueError: a suffix matplotlib does not know
-            part.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or str(error)
-            raise FacelexError(f"Could not write {str(path)!r}: {reason}. Use a .png name.") from error
 
     def _bin(self, time: float) -> int:
         return int((time + 1e-6) / self._width)

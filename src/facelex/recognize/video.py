@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
+from facelex.files import check_suffix
 from facelex.recognize.frames import Frame, FrameReader
 from facelex.recognize.results import Face, ImageResult, table_columns
-from facelex.recognize.timeline import Timeline, TrackSummary
+from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
 from facelex.recognize.tracks import Box, Smoother, Tracker
 from facelex.recognize.words import parse_words
 
@@ -185,6 +186,7 @@ def predict_video(
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
     if timeline is not None:
+        check_suffix(timeline, TIMELINE_SUFFIXES, "the timeline")
         require("matplotlib.figure", "report", "The timeline")  # said now, not after an hour of video
     with ExitStack() as stack:
         reader = stack.enter_context(FrameReader(source))

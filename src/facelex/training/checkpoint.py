@@ -9,8 +9,8 @@ from typing import IO, Any
 
 import torch
 
-from facelex.data.atomic import replace_file
 from facelex.errors import FacelexError
+from facelex.files import replace_file
 
 CHECKPOINT = "checkpoint.pt"
 FORMAT = 1

@@ -21,7 +21,8 @@ from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.scores import json_values, write_text
+from facelex.evaluation.scores import json_values
+from facelex.files import write_text
 from facelex.models.registry import TIMM_PREFIX, list_image_encoders
 from facelex.training.checkpoint import CHECKPOINT
 from facelex.training.config import RunConfig, load_config

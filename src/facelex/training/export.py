@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facelex.data.atomic import replace_file
 from facelex.data.dataset import FaceDataset
 from facelex.data.load import load_dataset
 from facelex.errors import FacelexError, unknown_name
@@ -23,6 +22,7 @@ from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
 from facelex.evaluation.scores import calibrate
+from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
 from facelex.training.augment import resize_images
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize

@@ -23,11 +23,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facelex.data.atomic import replace_file
 from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
+from facelex.files import write_text
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
@@ -307,7 +307,7 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_text(
+        write_text(
             self.folder / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
         )
         environment = describe_environment(self.fabric.device, torch.get_num_threads())
@@ -316,7 +316,7 @@ class _Training:
             "devices": self.fabric.world_size,
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
-        _write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
+        write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
 
     def _finish(self, model: DualEncoder) -> RunResult:
         size = self.config.image_size
@@ -496,8 +496,4 @@ def _write_rows(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write_text(path, text.getvalue())
-
-
-def _write_text(path: Path, text: str) -> None:
-    replace_file(path, lambda file: file.write(text.encode()))
+    write_text(path, text.getvalue())

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from facelex.data.atomic import replace_file
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
+from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
 from facelex.training.augment import resize_images

@@ -1,0 +1,70 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from facelex.errors import FacelexError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name beside ``path``, of the same suffix, to write to; at the end that file takes its place.
+
+    A failure leaves ``path`` as it was and nothing beside it. Missing folders are made.
+
+    Raises:
+        FacelexError: If the place cannot be written, for example because the disk is full.
+    """
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise FacelexError(
+                f"The disk is full: {path} could not be written and is as it was before; make room or choose "
+                "another place."
+            ) from error
+        raise FacelexError(
+            f"Could not write {str(path)!r}: {error.strerror or error}. Choose another place."
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then move it there, as `replacing` does."""
+    with replacing(path) as part, part.open("wb") as file:
+        write(file)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a UTF-8 text file, as `replacing` does, and return its path."""
+    replace_file(path, lambda file: file.write(text.encode("utf-8")))
+    return path
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...], holds: str) -> None:
+    """Refuse a name before the work is done whose result could not be written there.
+
+    Args:
+        path: The file to be written.
+        suffixes: Those that can be written, the advised one first.
+        holds: What the file will hold, for the message: ``a contact sheet``.
+
+    Raises:
+        FacelexError: If the suffix is another one.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise FacelexError(
+            f"Expected a file for {holds} named {', '.join(suffixes)}, but got {str(path)!r}. Name it "
+            f"{path.with_suffix(suffixes[0]).name} instead."
+        )
