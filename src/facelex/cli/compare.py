@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,7 +73,7 @@ def compare(
         if threads < 1:
             raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
         torch.set_num_threads(threads)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     if train:
         reporter = RichReporter(console)
         train_cells(cells, base, load_dataset(base.data), reporter=reporter, announce=console.print)

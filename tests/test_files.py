@@ -1,0 +1,40 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facelex.errors import FacelexError
+from facelex.files import check_suffix, replacing, write_text
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(KeyboardInterrupt), replacing(target) as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_missing_folders_are_made_and_the_part_has_the_suffix(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.png"
+    with replacing(target) as part:
+        assert (part.parent, part.suffix) == (target.parent, ".png")
+        assert not target.exists()
+        part.write_bytes(b"whole")
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "")
+    with pytest.raises(FacelexError, match=r"Could not write '.*file/a.txt': .*\. Choose another place\."):
+        write_text(tmp_path / "file" / "a.txt", "text")
+
+
+def test_a_suffix_is_checked_without_regard_to_case(tmp_path: Path) -> None:
+    check_suffix(Path("A.PNG"), (".png",), "a picture")
+    with pytest.raises(FacelexError, match=r"a picture named \.png, but got 'a\.b'\. Name it a\.png instead"):
+        check_suffix(Path("a.b"), (".png",), "a picture")
