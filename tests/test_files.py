@@ -12,9 +12,14 @@ from facelex.files import check_suffix, replacing, write_text
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     target = write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(KeyboardInterrupt), replacing(target) as part:
-        part.write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with replacing(target) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
