@@ -40,6 +40,11 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def leftovers(path: Path) -> list[Path]:
+    """Find what processes that were killed while they wrote ``path`` left beside it."""
+    return list(path.parent.glob(f".{path.stem}.*.part{path.suffix}"))
+
+
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then move it there, as `replacing` does."""
     with replacing(path) as part, part.open("wb") as file:

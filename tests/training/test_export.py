@@ -164,7 +164,7 @@ def test_metadata_holds_calibration_scores_and_training_record(
     assert info["scores"]["test"]["flip"]["official"] == {"count": 15, "accuracy": entry, "ece": 0.1}
     assert info["training"]["dataset"]["source"] == "FER2013 from fer2013.csv, votes.csv"
     assert info["training"]["epochs"] == 4
-    assert info["training"]["settings"]["optimizer"]["name"] == "adamw"
+    assert info["training"]["settings"]["optimizer"]["name"] == "sgd"
     assert "data" not in info["training"]["settings"]
     assert "command" not in json.dumps(info)
     assert (info["embed_dim"], info["word_dim"], info["vocabulary"]) == (8, 100, "glove.6B.100d")

@@ -99,7 +99,7 @@ def test_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
         train_run(CONFIG, FACES, folder, accelerator="cpu")
 
     kill_when_ready(work, signal.SIGKILL)
-    assert len(list(folder.glob(".checkpoint.pt.*.part"))) == 1
+    assert len(list(folder.glob(".checkpoint.*.part.pt"))) == 1
     train_run(CONFIG, FACES, folder, accelerator="cpu", resume=True)
     assert differing(whole, folder) == []
     assert list(folder.glob(".*")) == []

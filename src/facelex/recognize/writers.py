@@ -135,7 +135,7 @@ class TableWriter:
         from rich.console import Console
         from rich.table import Table
 
-        self._console = Console(file=stream, width=None if stream.isatty() else 200)
+        self._console = Console(file=stream)
         self._table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for heading, justify in (("source", "left"), ("face", "right"), ("box", "left"), ("emotion", "left")):
             self._table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -173,7 +173,10 @@ class TableWriter:
         return cells
 
     def close(self) -> None:
-        """Print the table."""
+        """Print the table: within the terminal, or as wide as it needs to be for a pipe or a file."""
+        if not self._console.is_terminal:
+            self._console.width = 10**5  # rich measures within the console's width
+            self._console.width = self._console.measure(self._table).maximum + 1
         self._console.print(self._table)
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 import torch
 
 from facelex.errors import FacelexError
-from facelex.files import replace_file
+from facelex.files import leftovers, replace_file
 
 CHECKPOINT = "checkpoint.pt"
 FORMAT = 1
@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove half-written checkpoints of processes that were killed while they wrote."""
-    for part in folder.glob(f".{CHECKPOINT}.*.part"):
+    for part in leftovers(folder / CHECKPOINT):
         part.unlink(missing_ok=True)
 
 
