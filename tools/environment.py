@@ -33,7 +33,8 @@ def main(extras: list[str]) -> None:
     if not works(PYTHON):
         create()
     everything = sorted({*installed.get("extras", []), *extras})
-    print(f"Installing facelex[{','.join(everything)}] into .venv", file=sys.stderr, flush=True)
+    name = f"facelex[{','.join(everything)}]" if everything else "facelex"
+    print(f"Installing {name} into .venv", file=sys.stderr, flush=True)
     STAMP.unlink(missing_ok=True)
     install(["--editable", f"{ROOT}[{','.join(everything)}]" if everything else str(ROOT)])
     STAMP.write_text(json.dumps({"extras": everything, "checksum": checksum()}))
