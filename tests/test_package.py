@@ -202,7 +202,7 @@ def test_every_dependency_is_pinned() -> None:
 
 def test_no_committed_file_names_a_registry_or_a_place_on_someones_machine() -> None:
     hosts = ("pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "download.pytorch" + ".org",
-             "pkg.dev", "deb.debian" + ".org", "--index" + "-url", "--find" + "-links")  # fmt: skip
+             "pkg.dev", "deb." + "debian" + ".org", "--index" + "-url", "--find" + "-links")  # fmt: skip
     pattern = re.compile("|".join(re.escape(host) for host in hosts) + r"|(?<![\w.~*])/(?:work|root)/\w")
     named = []
     for path in committed_files():
