@@ -93,7 +93,7 @@ def test_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".checkpoint.pt.123.part", ".scores.json.9.part", "checkpoint.pt"):
+    for name in (".checkpoint.123.part.pt", ".scores.9.part.json", "checkpoint.pt"):
         (tmp_path / name).write_bytes(b"")
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".scores.json.9.part", "checkpoint.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".scores.9.part.json", "checkpoint.pt"]

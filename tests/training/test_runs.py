@@ -82,11 +82,11 @@ def test_existing_run_is_not_overwritten(finished: Path, tmp_path: Path) -> None
 def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
     before = weights(finished)
     (finished / "metrics.csv").unlink()
-    (finished / ".checkpoint.pt.1.part").write_bytes(b"half")
+    (finished / ".checkpoint.1.part.pt").write_bytes(b"half")
     train_run(tiny_config(*two_phases()), FACES, finished, accelerator="cpu", resume=True)
     assert all(torch.equal(before[name], value) for name, value in weights(finished).items())
     assert len(read_rows(finished, ["epoch"])) == 4
-    assert not (finished / ".checkpoint.pt.1.part").exists()
+    assert not (finished / ".checkpoint.1.part.pt").exists()
 
 
 def test_resume_with_other_settings_or_data_is_refused(finished: Path, tmp_path: Path) -> None:
