@@ -1,0 +1,109 @@
+"""Try changes of a training recipe, one at a time, on PublicTest: ``python tools/try_hypotheses.py FILE``.
+
+FILE is YAML (see ``tools/hypotheses.yaml``): a base configuration and named lists of overrides. Every change
+is trained with the same seeds as the base, in a run folder of its own (finished ones are not trained again),
+and the table gives its accuracy and the mean difference to the base over common seeds. Successive halving:
+try all with few epochs, then name the better half with ``--only`` and raise ``--epochs``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from facelex.data.dataset import FaceDataset
+from facelex.evaluation.predictions import Predictions
+from facelex.training.config import RunConfig, load_config
+from facelex.training.run import train_run
+
+BASE = "base"
+
+
+def read_config(plan: dict[str, Any], name: str, epochs: int, seed: int) -> RunConfig:
+    """The base configuration with one change, every phase cut or stretched to share ``epochs``."""
+    overrides = [*plan["set"], *([] if name == BASE else plan["changes"][name]["set"]), f"seed={seed}"]
+    config = load_config(plan["config"], overrides)
+    share = epochs / sum(phase.epochs for phase in config.phases)
+    lengths = [
+        f"methods.{config.method}.{number}.epochs={max(1, round(phase.epochs * share))}"
+        for number, phase in enumerate(config.phases)
+    ]
+    return load_config(plan["config"], [*overrides, *lengths])
+
+
+def accuracy(folder: Path) -> float:
+    """Share right on val in [0, 1], mean of image and mirror image."""
+    predictions = Predictions.load(folder / "predictions-val.npz")
+    assert predictions.mirror_probs is not None
+    answers = (predictions.probs + predictions.mirror_probs).argmax(1)
+    return float((answers == predictions.labels).mean())
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("plan", type=Path, nargs="?", default=Path(__file__).with_name("hypotheses.yaml"))
+    parser.add_argument("--data", default="data/fer2013.npz")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="changes to try; all by default")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-train", action="store_true", help="only print what is finished")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/hypotheses"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    plan = yaml.safe_load(arguments.plan.read_text(encoding="utf-8"))
+    names = [BASE, *(arguments.only or plan["changes"])]
+    configs = {
+        (name, seed): read_config(plan, name, arguments.epochs, seed)
+        for seed in arguments.seeds
+        for name in names
+    }  # all are read, and their faults found, before the first is trained
+    dataset = None if arguments.no_train else FaceDataset.load(arguments.data)
+    folders = {
+        (name, seed): arguments.output / f"{name}-e{arguments.epochs}-s{seed}" for name, seed in configs
+    }
+    for key, folder in folders.items():
+        if dataset is not None and not (folder / "predictions-val.npz").is_file():
+            train_run(configs[key], dataset, folder, resume=(folder / "checkpoint.pt").is_file())
+            print(f"{folder}: {accuracy(folder):.2%}", flush=True)
+    print(f"\n| change | {arguments.epochs} epochs, val flip, % | difference to base | time |")
+    print("|---|---|---|---|")
+    base_seconds = None
+    for name in names:
+        done = [s for s in arguments.seeds if (folders[name, s] / "predictions-val.npz").is_file()]
+        if not done:
+            continue
+        values = {s: 100 * accuracy(folders[name, s]) for s in done}
+        seconds = statistics.median(_seconds(folders[name, s]) for s in done)
+        base_seconds = base_seconds or seconds
+        common = [s for s in done if (folders[BASE, s] / "predictions-val.npz").is_file()]
+        gains = [values[s] - 100 * accuracy(folders[BASE, s]) for s in common]
+        cells = ", ".join(f"{values[s]:.2f}" for s in done)
+        gain = "" if name == BASE else _difference(gains)
+        print(f"| {name} | {cells} | {gain} | {seconds / base_seconds:.2f} |")
+
+
+def _difference(gains: list[float]) -> str:
+    if not gains:
+        return ""
+    error = f" ± {statistics.stdev(gains) / math.sqrt(len(gains)):.2f}" if len(gains) > 1 else ""
+    return f"{statistics.fmean(gains):+.2f}{error}"
+
+
+def _seconds(folder: Path) -> float:
+    rows = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+    return float(np.sum(rows["seconds"]))
+
+
+if __name__ == "__main__":
+    main()
