@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.training import loop
 from facelex.training.progress import SilentReporter
+from facelex.training.resume import changed_settings
 from facelex.training.run import _Training, train_run
 from facelex.training.weights import load_model, predict_run
 
@@ -80,16 +82,65 @@ def test_existing_run_is_not_overwritten(finished: Path, tmp_path: Path) -> None
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
-    before = weights(finished)
-    (finished / "metrics.csv").unlink()
-    (finished / ".checkpoint.1.part.pt").write_bytes(b"half")
-    train_run(tiny_config(*two_phases()), FACES, finished, accelerator="cpu", resume=True)
-    assert all(torch.equal(before[name], value) for name, value in weights(finished).items())
-    assert len(read_rows(finished, ["epoch"])) == 4
-    assert not (finished / ".checkpoint.1.part.pt").exists()
+    def files() -> dict[str, tuple[int, int]]:
+        return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in finished.iterdir()}
+
+    before = files()
+    result = train_run(tiny_config(*two_phases()), FACES, finished, accelerator="cpu", resume=True)
+    assert files() == before
+    preds = Predictions.load(finished / "predictions-val.npz")
+    assert result.val_accuracy == (preds.view_probs("flip").argmax(1) == preds.labels).mean()
 
 
-def test_resume_with_other_settings_or_data_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_run_killed_after_its_last_epoch_is_finished_from_its_checkpoint(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    for name in ("config.yaml", "environment.json", "checkpoint.pt", "model.safetensors"):
+        shutil.copy(finished / name, folder)
+    (folder / ".checkpoint.1.part.pt").write_bytes(b"half")
+    train_run(tiny_config(*two_phases()), FACES, folder, accelerator="cpu", resume=True)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in finished.iterdir()}
+    assert differing(finished, folder) == []
+    assert len(read_rows(folder, ["epoch"])) == 4
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(finished: Path, tmp_path: Path) -> None:
+    def again(folder: Path, *settings: str, seed: int = 0) -> None:
+        faces = FACES if seed == 0 else sketch_dataset(150, seed=seed)
+        train_run(tiny_config(*two_phases(), *settings), faces, folder, accelerator="cpu", resume=True)
+
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in ("config.yaml", "environment.json"):  # what a run leaves that dies in its first epoch
+        shutil.copy(finished / name, killed)
+    with pytest.raises(FacelexError, match=r"other settings of batch_size\."):
+        again(killed, "batch_size=16")
+    with pytest.raises(FacelexError, match="trained on another dataset"):
+        again(killed, seed=1)
+    assert {path.name for path in killed.iterdir()} == {"config.yaml", "environment.json"}
+    again(killed)
+    assert differing(finished, killed) == []
+    again(tmp_path / "missing")
+    assert differing(finished, tmp_path / "missing") == []
+
+
+def test_weights_without_a_checkpoint_are_not_trained_over(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / "model.safetensors", tmp_path)
+    with pytest.raises(FacelexError, match=r"holds weights, but no checkpoint\.pt"):
+        train_run(tiny_config(*two_phases()), FACES, tmp_path, accelerator="cpu", resume=True)
+
+
+def test_only_the_phases_that_are_run_make_another_run() -> None:
+    before = tiny_config(*two_phases())
+    assert changed_settings(before, tiny_config(*two_phases(), "methods.baseline.0.epochs=9")) == []
+    assert changed_settings(before, tiny_config(*two_phases(), "data=x.npz", "max_epochs_per_phase=2")) == []
+    assert changed_settings(before, tiny_config(*two_phases(3), "max_epochs_per_phase=2")) == []
+    assert changed_settings(before, tiny_config(*two_phases(3), "seed=1")) == ["phases", "seed"]
+
+
+def test_resume_with_other_settings_or_data_is_refused(finished: Path) -> None:
     with pytest.raises(FacelexError, match=r"other settings of batch_size, optimizer\."):
         train_run(
             tiny_config(*two_phases(), "batch_size=16", "optimizer.lr=0.2"), FACES, finished,
@@ -99,8 +150,6 @@ def test_resume_with_other_settings_or_data_is_refused(finished: Path, tmp_path:
         train_run(
             tiny_config(*two_phases()), sketch_dataset(150, seed=1), finished, accelerator="cpu", resume=True
         )
-    with pytest.raises(FacelexError, match="There is no checkpoint"):
-        train_run(tiny_config(), FACES, tmp_path / "none", accelerator="cpu", resume=True)
 
 
 class StopAfter(SilentReporter):

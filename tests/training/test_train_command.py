@@ -29,17 +29,46 @@ def test_train_writes_a_run_named_after_its_settings(capsys: pytest.CaptureFixtu
     assert "classify" in printed
 
 
+def test_the_same_resuming_command_begins_a_run_and_lets_it_be_when_it_is_finished(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = ["train", "-o", "r", "--accelerator", "cpu", "--resume", "--config", "sketch", *SHORT]
+    assert main(run) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[:2] == [
+        "multimodal · tiny_cnn · seed 0 → r",
+        "No checkpoint in r yet: starting from the beginning.",
+    ]
+    weights = Path("r/model.safetensors").stat().st_mtime_ns
+    assert main(run) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again == [printed.splitlines()[-1].replace("r: ", "r: finished already, ")]
+    assert Path("r/model.safetensors").stat().st_mtime_ns == weights
+
+
 def test_resume_takes_the_folders_own_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     run = ["train", "-o", "r", "--quiet", "--accelerator", "cpu"]
     assert main([*run, "--config", "sketch", *SHORT]) == 0
     first = Path("r/model.safetensors").read_bytes()
     assert len(capsys.readouterr().out.strip().splitlines()) == 1
+    Path("r/model.safetensors").unlink()
     assert main([*run, "--resume"]) == 0
     assert Path("r/model.safetensors").read_bytes() == first
-    assert main([*run, "--config", "sketch", *SHORT]) == 2
-    assert "r already holds a run. Continue it with --resume" in message(capsys)
-    assert main([*run, "--resume", "--config", "sketch", *SHORT, "--set", "seed=3"]) == 2
-    assert "began with other settings of seed" in message(capsys)
+
+
+def test_a_refused_run_prints_nothing_but_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["train", "-o", "r", "--accelerator", "cpu", "--config", "sketch", *SHORT]
+    assert main([*run, "--quiet"]) == 0
+    capsys.readouterr()
+    for more, reason in (
+        ([], "r already holds a run. Continue it with --resume"),
+        (["--resume", "--set", "seed=3"], "began with other settings of seed"),
+        (["--resume", "--data", "sketch:160"], "was trained on another dataset"),
+    ):
+        assert main([*run, *more]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert reason in " ".join(captured.err.split())
 
 
 @pytest.mark.parametrize(
@@ -51,8 +80,7 @@ def test_resume_takes_the_folders_own_configuration(capsys: pytest.CaptureFixtur
         (["--config", "sketch", "--data", "none.npz"], "none.npz"),
         (["--config", "sketch", "--threads", "0"], "--threads of at least 1"),
         (["--config", "sketch", "--devices", "two"], "--devices auto or a number"),
-        (["--resume", "--config", "sketch", *SHORT], "There is no checkpoint"),
-        (["--resume", "-o", "nowhere"], "Cannot read the config nowhere/config.yaml"),
+        (["--resume", "-o", "nowhere", "--config", "nowhere/config.yaml"], "Cannot read the config nowhere"),
         (["--config", "sketch", "--set", "vote_weight=0.5", "--data", "sketch:140"], "no FER+ votes"),
         (["--config", "sketch", "--data", "sketch:140", "--set", "model.words={happi: [joy]}"], "'happi'"),
     ],

@@ -30,10 +30,11 @@ def train(
 
     Args:
         config: A shipped configuration (quick, paper, sketch, ...) or a YAML file; by default quick, or with
-            --resume the one in the run folder.
+            --resume the one in the run folder, if there is one.
         overrides: Change one setting, for example --set model.image_encoder=resnet18; may be repeated.
         output: The run folder; by default runs/CONFIG-METHOD-ENCODER-sSEED.
-        resume: Continue the run in the folder from its last finished epoch.
+        resume: Continue the run in the folder from its last finished epoch; begin it if there is none yet,
+            and leave it as it is if it has finished.
         data: Dataset file, in place of the configuration's.
         accelerator: auto, cpu or cuda.
         devices: Number of devices (processes) on this node, or auto.
@@ -47,12 +48,15 @@ def train(
     from rich.console import Console
 
     from facelex.data.load import load_dataset
+    from facelex.training.checkpoint import CHECKPOINT
     from facelex.training.config import load_config
     from facelex.training.progress import RichReporter, SilentReporter
+    from facelex.training.resume import is_finished
     from facelex.training.run import train_run
 
     if config is None:
-        config = str(output / "config.yaml") if resume and output is not None else "quick"
+        own = output / "config.yaml" if resume and output is not None else None
+        config = str(own) if own is not None and own.exists() else "quick"
     settings = [*(overrides or []), *([f"data={data}"] if data else [])]
     run_config = load_config(config, settings)
     if output is None:
@@ -65,10 +69,10 @@ def train(
     count: int | str = devices if devices == "auto" else _count(devices)
     # with several devices this code runs once on each
     console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    if not quiet:
-        console.print(
-            f"{run_config.method} · {run_config.model.image_encoder} · seed {run_config.seed} → {output}"
-        )
+    title = f"{run_config.method} · {run_config.model.image_encoder} · seed {run_config.seed} → {output}"
+    if resume and not (output / CHECKPOINT).exists():
+        title += f"\nNo checkpoint in {output} yet: starting from the beginning."
+    finished = resume and is_finished(output)
     result = train_run(
         run_config,
         load_dataset(run_config.data),
@@ -77,9 +81,15 @@ def train(
         accelerator=accelerator,
         devices=count,
         num_nodes=num_nodes,
-        reporter=SilentReporter() if quiet else RichReporter(console),
+        reporter=SilentReporter() if quiet else RichReporter(console, title),
     )
-    console.print(f"{result.folder}: validation accuracy {100 * result.val_accuracy:.2f} %", highlight=False)
+    console.print(
+        f"{result.folder}: {'finished already, ' if finished else ''}"
+        f"validation accuracy {100 * result.val_accuracy:.2f} %",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _count(devices: str) -> int:

@@ -21,18 +21,16 @@ from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import CONFIG
 from facelex.evaluation.scores import json_values
 from facelex.files import write_text
 from facelex.models.registry import TIMM_PREFIX, list_image_encoders
 from facelex.training.checkpoint import CHECKPOINT
 from facelex.training.config import RunConfig, load_config
 from facelex.training.progress import Reporter
+from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
 from facelex.training.weights import WEIGHTS
-
-CONFIG = "config.yaml"
-UNIMPORTANT = ("description", "data", "trackers")
-"""Settings that may differ between a cell's runs; the data are compared by their fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -97,22 +95,12 @@ def check_cells(cells: Sequence[Cell], base: RunConfig) -> None:
     for cell in cells:
         config = cell_config(base, cell)
         if cell.finished:
-            changed = _changed_settings(load_config(cell.folder / CONFIG), config)
+            changed = changed_settings(load_config(cell.folder / CONFIG), config)
             if changed:
                 raise FacelexError(
                     f"{cell.folder} is finished, but with other settings of {', '.join(changed)}. Give the "
                     "table those settings or another --output, or delete that folder to train it anew."
                 )
-
-
-def _changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
-    """Top-level keys that would have made another run; of methods, only the phases that were run count."""
-    old, new = (
-        config.model_dump(mode="json", exclude={"methods", "max_epochs_per_phase"})
-        | {"phases": config.phases}
-        for config in (before, now)
-    )
-    return sorted(key for key in new if key not in UNIMPORTANT and old[key] != new[key])
 
 
 def train_cells(

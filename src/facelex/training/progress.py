@@ -43,8 +43,10 @@ class SilentReporter:
 class RichReporter:
     """A progress bar with images/s and time left, and a line after each epoch."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, title: str = ""):
+        """Prepare the bar; ``title`` is printed when the run begins, so never before it is refused."""
         self.console = console
+        self.title = title
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -59,7 +61,9 @@ class RichReporter:
         self.task = self.progress.add_task("training", rate="", total=None)
 
     def start(self, total_images: int, done_images: int) -> None:
-        """Show the bar."""
+        """Print the title and show the bar."""
+        if self.title:
+            self.console.print(self.title, highlight=False, markup=False, soft_wrap=True)
         self.progress.reset(self.task, total=total_images, completed=done_images, rate="")
         self.progress.start()
 

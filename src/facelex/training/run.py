@@ -10,7 +10,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -27,30 +27,24 @@ from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import CONFIG, ENVIRONMENT, METRICS
 from facelex.files import write_text
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.training.averaging import WeightAverage
-from facelex.training.checkpoint import CHECKPOINT, load_checkpoint, remove_leftovers, save_checkpoint
+from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.environment import describe_environment
 from facelex.training.loop import DeviceSplit, predict_probs, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.progress import Reporter, SilentReporter
+from facelex.training.resume import VAL_PREDICTIONS, find_checkpoint, is_finished
 from facelex.training.text_side import fit_text_side, text_hidden_dim
-from facelex.training.weights import (
-    WEIGHTS,
-    create_model,
-    load_model,
-    predict_logits,
-    predict_run,
-    save_weights,
-)
+from facelex.training.weights import create_model, load_model, predict_logits, predict_run, save_weights
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.csv"
 Row = dict[str, float | int | str]
 
 
@@ -83,7 +77,8 @@ def train_run(
         config: What to do.
         dataset: What to learn from; ``train`` trains, ``val`` is measured after each epoch.
         folder: The run folder; must not hold a run unless ``resume``.
-        resume: Continue from the folder's checkpoint.
+        resume: Continue from the folder's checkpoint; without one start from the beginning, and leave a
+            finished run as it is. For commands that are given again and again.
         accelerator: ``auto``, ``cpu``, ``cuda``, in Fabric's words.
         devices: How many processes on this node.
         num_nodes: How many nodes.
@@ -94,13 +89,10 @@ def train_run(
             is not there, the loss stops being a number, or the disk refuses.
     """
     _check_dataset(config, dataset)
-    if not resume and any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS)):
-        raise FacelexError(
-            f"{folder} already holds a run. Continue it with --resume, or name another folder."
-        )
-    state = load_checkpoint(folder / CHECKPOINT) if resume else None
-    if state is not None:
-        _check_same_run(state, config, dataset, folder)
+    state = find_checkpoint(config, dataset, folder, resume=resume)
+    if resume and is_finished(folder):
+        preds = Predictions.load(folder / VAL_PREDICTIONS)
+        return RunResult(folder, float((preds.view_probs("flip").argmax(1) == preds.labels).mean()))
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -307,16 +299,14 @@ class _Training:
         if not self.fabric.is_global_zero:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(
-            self.folder / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-        )
+        write_text(self.folder / CONFIG, yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
         environment = describe_environment(self.fabric.device, torch.get_num_threads())
         environment |= {
             "dataset": {"source": self.dataset.source, "fingerprint": self.dataset.fingerprint},
             "devices": self.fabric.world_size,
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
-        write_text(self.folder / "environment.json", json.dumps(environment, indent=2))
+        write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2))
 
     def _finish(self, model: DualEncoder) -> RunResult:
         size = self.config.image_size
@@ -345,7 +335,7 @@ class _Training:
                 model=self.folder.name,
                 split="val",
                 fingerprint=self.dataset.fingerprint,
-            ).save(self.folder / "predictions-val.npz")
+            ).save(self.folder / VAL_PREDICTIONS)
         self.fabric.barrier()
         return RunResult(self.folder, accuracy)
 
@@ -434,26 +424,6 @@ def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
         raise FacelexError(
             "vote_weight is above zero, but the dataset has no FER+ votes. "
             "Prepare it with --ferplus fer2013new.csv."
-        )
-
-
-def _check_same_run(state: Mapping[str, Any], config: RunConfig, dataset: FaceDataset, folder: Path) -> None:
-    if state["fingerprint"] != dataset.fingerprint:
-        raise FacelexError(
-            f"The run in {folder} was trained on another dataset (fingerprint {state['fingerprint'][:12]}, "
-            f"this one has {dataset.fingerprint[:12]}). Prepare the same data or start a new run folder."
-        )
-    before, now = (
-        json.loads(RunConfig.model_validate_json(text).model_dump_json())  # fills in what came since
-        for text in (state["config"], config.model_dump_json())
-    )
-    changed = sorted(
-        key for key in now if key not in ("description", "data", "trackers") and before.get(key) != now[key]
-    )
-    if changed:
-        raise FacelexError(
-            f"The run in {folder} began with other settings of {', '.join(changed)}. "
-            "Resume it with its own config, or start a new run folder."
         )
 
 

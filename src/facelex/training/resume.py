@@ -1,0 +1,84 @@
+"""What a run folder holds already, and whether it belongs to the run that is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError
+from facelex.evaluation.run_folder import CONFIG, load_run_folder
+from facelex.training.checkpoint import CHECKPOINT, load_checkpoint
+from facelex.training.config import RunConfig, load_config
+from facelex.training.weights import WEIGHTS
+
+VAL_PREDICTIONS = "predictions-val.npz"
+UNIMPORTANT = ("description", "data", "trackers", "methods", "max_epochs_per_phase")
+"""Settings that may change within a run: of methods only the phases that are run count, and the data are
+compared by their fingerprint."""
+
+
+def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
+    """Top-level keys that would have made another run, in alphabetical order."""
+    old, new = (
+        config.model_dump(mode="json", exclude=set(UNIMPORTANT)) | {"phases": config.phases}
+        for config in (before, now)
+    )
+    return sorted(key for key in new if old[key] != new[key])
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether everything a run leaves behind lies in the folder; the predictions are written last."""
+    return (folder / WEIGHTS).is_file() and (folder / VAL_PREDICTIONS).is_file()
+
+
+def find_checkpoint(
+    config: RunConfig, dataset: FaceDataset, folder: Path, *, resume: bool
+) -> dict[str, Any] | None:
+    """Return the checkpoint to go on from; None if the run starts from the beginning or is finished.
+
+    Args:
+        config: The run that is asked for.
+        dataset: What it learns from.
+        folder: The run folder, which need not exist.
+        resume: Whether what lies in the folder may be continued.
+
+    Raises:
+        FacelexError: If the folder holds a run and ``resume`` is False, or the run there has other settings
+            or another dataset, or its checkpoint is damaged.
+    """
+    if not resume:
+        if any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS)):
+            raise FacelexError(
+                f"{folder} already holds a run. Continue it with --resume, or name another folder."
+            )
+        return None
+    if is_finished(folder) or not (folder / CHECKPOINT).exists():
+        if (folder / CONFIG).exists():
+            fingerprint = load_run_folder(folder).fingerprint
+            _check_same_run(load_config(folder / CONFIG), fingerprint, config, dataset, folder)
+        if (folder / WEIGHTS).exists() and not is_finished(folder):
+            raise FacelexError(
+                f"{folder} holds weights, but no {CHECKPOINT} to go on from. Name another folder for the run."
+            )
+        return None
+    state = load_checkpoint(folder / CHECKPOINT)
+    before = RunConfig.model_validate_json(state["config"])  # fills in what came since
+    _check_same_run(before, state["fingerprint"], config, dataset, folder)
+    return state
+
+
+def _check_same_run(
+    before: RunConfig, fingerprint: str, now: RunConfig, dataset: FaceDataset, folder: Path
+) -> None:
+    if fingerprint and fingerprint != dataset.fingerprint:
+        raise FacelexError(
+            f"The run in {folder} was trained on another dataset (fingerprint {fingerprint[:12]}, "
+            f"this one has {dataset.fingerprint[:12]}). Prepare the same data or start a new run folder."
+        )
+    changed = changed_settings(before, now)
+    if changed:
+        raise FacelexError(
+            f"The run in {folder} began with other settings of {', '.join(changed)}. "
+            "Resume it with its own config, or start a new run folder."
+        )
