@@ -322,3 +322,21 @@ def test_a_model_that_gives_no_numbers_is_reported(tmp_path, crops):
     onnx.save(broken, str(tmp_path / "nan.onnx"))
     with pytest.raises(FacelexError, match="not finite"):
         Recognizer(tmp_path / "nan.onnx").classify(crops)
+
+
+@pytest.mark.parametrize(
+    ("detector", "message"),
+    [
+        ("centreface", "Unknown face detector 'centreface'. Did you mean 'centerface'?"),
+        ("yunet", "Expected a model file with the detector 'yunet'"),
+        (None, "a name or an object with a method detect(image), but got None"),
+    ],
+)
+def test_a_detector_that_cannot_be_is_refused_before_anything_is_loaded(monkeypatch, detector, message):
+    def load_model(*arguments, **options):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("facelex.recognize.recognizer.load_model", load_model)
+    with pytest.raises(FacelexError) as caught:
+        Recognizer(detector=detector)
+    assert message in str(caught.value)

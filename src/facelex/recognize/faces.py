@@ -10,7 +10,7 @@ from facelex.recognize.detection import Detection, Detector
 from facelex.recognize.detectors import DlibHog, WholePicture, YuNet
 from facelex.recognize.framing import crop_face
 
-__all__ = ["Detection", "Detector", "create_detector", "crop_face", "list_detectors"]
+__all__ = ["Detection", "Detector", "check_detector", "create_detector", "crop_face", "list_detectors"]
 
 DETECTORS = ("auto", "centerface", "dlib", "yunet", "none")
 
@@ -33,19 +33,29 @@ def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
         FacelexError: If the name is not known or the model file does not fit.
         MissingExtraError: If the detector's package is not installed.
     """
-    if name not in DETECTORS:
-        raise unknown_name("face detector", name, DETECTORS)
+    check_detector(name, model)
     if name == "yunet":
-        if model is None:
-            raise FacelexError(
-                "Expected a model file with the detector 'yunet', but got none. Pass the path of a YuNet "
-                "ONNX file, for example face_detection_yunet_2023mar.onnx of OpenCV's model zoo."
-            )
+        assert model is not None  # check_detector has refused
         return YuNet(model)
     if name in ("auto", "centerface"):
         return CenterFace(model)
-    if model is not None:
+    return DlibHog() if name == "dlib" else WholePicture()
+
+
+def check_detector(name: str, model: Path | None = None) -> None:
+    """Refuse what `create_detector` would, as far as that can be said without loading anything.
+
+    Raises:
+        FacelexError: If the name is not known, or a model file is missing or not wanted.
+    """
+    if name not in DETECTORS:
+        raise unknown_name("face detector", name, DETECTORS)
+    if name == "yunet" and model is None:
+        raise FacelexError(
+            "Expected a model file with the detector 'yunet', but got none. Pass the path of a YuNet "
+            "ONNX file, for example face_detection_yunet_2023mar.onnx of OpenCV's model zoo."
+        )
+    if name in ("dlib", "none") and model is not None:
         raise FacelexError(
             f"The detector {name!r} takes no model file, but got {str(model)!r}. Leave it out."
         )
-    return DlibHog() if name == "dlib" else WholePicture()

@@ -57,11 +57,20 @@ class Recognizer:
             vocabulary: Word vectors the model was trained with, if they are not the packaged ones.
 
         Raises:
-            FacelexError: If there is no such model or it cannot be used.
+            FacelexError: If there is no such model or it cannot be used, or no detector of that name.
         """
         if unsure_below is not None and not 0.0 <= unsure_below <= 1.0:
             raise FacelexError(
                 f"Expected unsure_below to be a probability in [0, 1], but got {unsure_below}."
+            )
+        if isinstance(detector, str):
+            from facelex.recognize.faces import check_detector
+
+            check_detector(detector)
+        elif not callable(getattr(detector, "detect", None)):
+            raise FacelexError(
+                "Expected detector to be a name or an object with a method detect(image), but got "
+                f"{detector!r}. Leave it out for the packaged one."
             )
         self._model: Model = load_model(model, threads=threads)
         self._detector = detector
