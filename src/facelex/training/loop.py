@@ -1,21 +1,23 @@
-"""One epoch of training and one pass of prediction, over a dataset that lives on the device."""
+"""One epoch of training, over a dataset that lives on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from facelex.losses.objective import Objective
+from facelex.losses.objective import Objective, Targets
 from facelex.losses.similarity import inner_products
 from facelex.models.dual_encoder import ModelOutput
-from facelex.training.augment import augment_images, resize_images
+from facelex.training.augment import augment_images
 from facelex.training.averaging import WeightAverage
 from facelex.training.config import AugmentConfig
+from facelex.training.mixing import draw_mix, mix_images, partners
+from facelex.training.sam import SharpnessAware
 
 StepCallback = Callable[[int], None]
 
@@ -32,6 +34,10 @@ class DeviceSplit(NamedTuple):
     teacher_probs: Tensor | None = None
     """``(N, K)`` probabilities to imitate."""
 
+    def targets(self, index: Tensor) -> Targets:
+        """What the examples of ``index`` are to be taken for."""
+        return Targets(*(None if rows is None else rows[index] for rows in self[1:]))  # type: ignore[arg-type]
+
 
 class EpochResult(NamedTuple):
     """Means over an epoch's examples."""
@@ -39,7 +45,8 @@ class EpochResult(NamedTuple):
     loss: float
     accuracy: float
     """Share in [0, 1]; of augmented images with the training weights, so lower than in evaluation. By the
-    classifier, or by the nearest class word where the objective does not train the classifier."""
+    classifier, or by the nearest class word where the objective does not train the classifier. Of mixed images
+    the label with the larger share counts."""
     losses: dict[str, float]
     images: int
     """Examples seen, over all ranks."""
@@ -186,30 +193,3 @@ def _gather(
         None if label_probs is None else together(label_probs),
         None if teacher_probs is None else together(teacher_probs),
     )
-
-
-@torch.inference_mode()
-def predict_probs(
-    model: nn.Module, pixels: Tensor, *, image_size: int, flip: bool = True, batch_size: int = 512
-) -> Tensor:
-    """Probabilities of unaugmented images.
-
-    Args:
-        model: A bare model; put into evaluation mode.
-        pixels: ``(N, 1, H, W)`` uint8 on the model's device.
-        image_size: Side that the model sees, pixels.
-        flip: Average the probabilities of each image and its mirror image.
-        batch_size: Images at once.
-
-    Returns:
-        ``(N, K)`` float32.
-    """
-    model.eval()
-    rows = []
-    for batch in pixels.split(batch_size):
-        images = resize_images(batch, image_size)
-        probs = F.softmax(model(images).logits, dim=1)
-        if flip:
-            probs = (probs + F.softmax(model(images.flip(3)).logits, dim=1)) / 2
-        rows.append(probs)
-    return torch.cat(rows)

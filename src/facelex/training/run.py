@@ -36,8 +36,9 @@ from facelex.training.averaging import WeightAverage
 from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.environment import describe_environment
-from facelex.training.loop import DeviceSplit, predict_probs, steps_per_epoch, train_one_epoch
+from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
+from facelex.training.prediction import predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import VAL_PREDICTIONS, find_checkpoint, is_finished
 from facelex.training.text_side import fit_text_side, text_hidden_dim

@@ -21,7 +21,8 @@ from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
 from facelex.training.augment import resize_images
 from facelex.training.checkpoint import CHECKPOINT
-from facelex.training.loop import answer_logits, predict_probs
+from facelex.training.loop import answer_logits
+from facelex.training.prediction import predict_probs
 
 WEIGHTS, SPEC = "model.safetensors", "model.json"
 

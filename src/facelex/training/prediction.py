@@ -1,0 +1,36 @@
+"""One pass of prediction, over pictures that live on the device."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facelex.training.augment import resize_images
+
+
+@torch.inference_mode()
+def predict_probs(
+    model: nn.Module, pixels: Tensor, *, image_size: int, flip: bool = True, batch_size: int = 512
+) -> Tensor:
+    """Probabilities of unaugmented images.
+
+    Args:
+        model: A bare model; put into evaluation mode.
+        pixels: ``(N, 1, H, W)`` uint8 on the model's device.
+        image_size: Side that the model sees, pixels.
+        flip: Average the probabilities of each image and its mirror image.
+        batch_size: Images at once.
+
+    Returns:
+        ``(N, K)`` float32.
+    """
+    model.eval()
+    rows = []
+    for batch in pixels.split(batch_size):
+        images = resize_images(batch, image_size)
+        probs = F.softmax(model(images).logits, dim=1)
+        if flip:
+            probs = (probs + F.softmax(model(images.flip(3)).logits, dim=1)) / 2
+        rows.append(probs)
+    return torch.cat(rows)
