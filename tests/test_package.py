@@ -200,6 +200,11 @@ def test_every_dependency_is_pinned() -> None:
     assert needed - pinned == set()
 
 
+def test_no_pre_release_is_pinned() -> None:
+    pins = (ROOT / "constraints" / "pinned.txt").read_text()
+    assert re.findall(r"^\S+==[\d.]+(?:a|b|rc|\.dev)\d+.*$", pins, re.M) == []
+
+
 def test_no_committed_file_names_a_registry_or_a_place_on_someones_machine() -> None:
     hosts = ("pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "download.pytorch" + ".org",
              "pkg.dev", "deb." + "debian" + ".org", "--index" + "-url", "--find" + "-links")  # fmt: skip
