@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -18,6 +19,17 @@ LOSS_PARTS: dict[str, tuple[str, ...]] = {
     "distillation": ("image_encoder", "classifier"),
 }
 """Which parts of the network each loss reaches."""
+
+
+class Targets(NamedTuple):
+    """What a batch is to be taken for; the arguments of an :class:`Objective` after the model's output."""
+
+    labels: Tensor
+    """``(B,)`` int64."""
+    label_probs: Tensor | None = None
+    """``(B, K)`` classification targets in place of labels."""
+    teacher_probs: Tensor | None = None
+    """``(B, K)`` probabilities to imitate."""
 
 
 class Objective:
@@ -101,3 +113,25 @@ class Objective:
             (self.weights[name] * loss for name, loss in losses.items()), start=output.logits.new_zeros(())
         )
         return total, {name: loss.detach() for name, loss in losses.items()}
+
+    def mixed(
+        self, output: ModelOutput, targets: Targets, partners: Targets, share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add up the phase's losses for mixed images, each of which stands for two examples.
+
+        ``share * loss(targets) + (1 - share) * loss(partners)``, as in the code of mixup and CutMix. For
+        cross-entropy that equals mixed targets; contrast with words, which has none, is mixed all the same.
+
+        Args:
+            output: What the model returned for the mixed images.
+            targets: Of the examples themselves.
+            partners: Of what is mixed into each.
+            share: The examples' own part, lambda in [0, 1].
+
+        Returns:
+            As :meth:`__call__`.
+        """
+        own, own_parts = self(output, *targets)
+        other, other_parts = self(output, *partners)
+        parts = {name: share * own_parts[name] + (1 - share) * other_parts[name] for name in own_parts}
+        return share * own + (1 - share) * other, parts

@@ -72,12 +72,30 @@ class AugmentConfig(Section):
     """Probability of overwriting a rectangle with noise (Zhong et al. 2020)."""
     erasing_area: tuple[float, float] = (0.02, 0.2)
     """Smallest and largest erased share of the picture."""
+    alternate_reflection: bool = False
+    """Mirror each image in every second epoch, in place of a coin toss each time (Jordan 2024)."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Blend images in pairs; alpha of the Beta distribution of the shares (Zhang et al. 2018). 0: off."""
+    cutmix: float = Field(default=0.0, ge=0)
+    """Paste in a rectangle of a partner; alpha of its area's Beta distribution (Yun et al. 2019). 0: off."""
+    mix_probability: float = Field(default=1.0, ge=0, le=1)
+    """Share of batches that are mixed, half of them each way where ``mixup`` and ``cutmix`` are both on."""
 
     @model_validator(mode="after")
-    def _ordered_area(self) -> AugmentConfig:
+    def _makes_sense(self) -> AugmentConfig:
         if not 0 <= self.erasing_area[0] <= self.erasing_area[1] <= 1:
             raise ValueError("erasing_area needs two rising shares in [0, 1]")
+        if self.alternate_reflection and self.reflection != 0.5:
+            raise ValueError(
+                "alternate_reflection mirrors each image half of the time; set reflection to 0.5 with it, "
+                f"not {self.reflection:g}"
+            )
         return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether any batch is mixed."""
+        return self.mix_probability > 0 and (self.mixup > 0 or self.cutmix > 0)
 
 
 class OptimizerConfig(Section):
@@ -95,6 +113,8 @@ class OptimizerConfig(Section):
     """Momentum of ``sgd``; the first beta of the Adams."""
     clip_grad_norm: float | None = Field(default=None, gt=0)
     """Scale gradients down to this global norm."""
+    sam_rho: float | None = Field(default=None, gt=0)
+    """Radius of sharpness-aware minimisation (Foret et al. 2021), two passes a step; null is off."""
 
 
 class ScheduleConfig(Section):
@@ -216,6 +236,9 @@ class RunConfig(Section):
     """Temperature of ``supervised_contrastive``."""
     teachers: tuple[str, ...] = ()
     """Run folders whose mean probabilities ``distillation`` imitates."""
+    teacher_views: Literal["cached", "batch"] = "cached"
+    """Whether teachers judge each plain training image once, with its mirror image (``cached``), or in every
+    step the very images that the student sees (``batch``; Beyer et al. 2022)."""
     distillation_temperature: float = Field(default=1.0, gt=0)
     """Softens teachers and student (Hinton et al. 2015)."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
@@ -241,6 +264,16 @@ class RunConfig(Section):
             raise ValueError(f"method {self.method!r} has no phases")
         if any(phase.losses.distillation for phase in self.phases) and not self.teachers:
             raise ValueError("distillation has a weight, but no run folder is named in 'teachers'")
+        if self.augment.mixes and any(phase.losses.supervised_contrastive for phase in self.phases):
+            raise ValueError(
+                "supervised_contrastive compares images of one label, which mixed images do not have; "
+                "set augment.mixup=0 and augment.cutmix=0, or supervised_contrastive=0"
+            )
+        if self.optimizer.sam_rho and self.precision == "16-mixed":
+            raise ValueError(
+                "optimizer.sam_rho does not go with the gradient scaling of precision=16-mixed; "
+                "set precision to bf16-mixed or 32-true"
+            )
         if self.model.mix_words and self.model.text_encoder != "synonyms":
             raise ValueError("model.mix_words needs model.text_encoder=synonyms")
         if self.model.text_fit and self.model.text_encoder not in ("synonyms", "glove"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -36,7 +37,7 @@ class DeviceSplit(NamedTuple):
 
     def targets(self, index: Tensor) -> Targets:
         """What the examples of ``index`` are to be taken for."""
-        return Targets(*(None if rows is None else rows[index] for rows in self[1:]))  # type: ignore[arg-type]
+        return _each(Targets(self.labels, self.label_probs, self.teacher_probs), lambda rows: rows[index])
 
 
 class EpochResult(NamedTuple):
@@ -45,8 +46,8 @@ class EpochResult(NamedTuple):
     loss: float
     accuracy: float
     """Share in [0, 1]; of augmented images with the training weights, so lower than in evaluation. By the
-    classifier, or by the nearest class word where the objective does not train the classifier. Of mixed images
-    the label with the larger share counts."""
+    classifier, or by the nearest class word where the objective does not train the classifier. Of mixed
+    images the label with the larger share counts."""
     losses: dict[str, float]
     images: int
     """Examples seen, over all ranks."""
@@ -85,6 +86,9 @@ def train_one_epoch(
     image_size: int,
     batch_size: int,
     seed: int,
+    mirrored: Tensor | None = None,
+    teachers: Callable[[Tensor], Tensor] | None = None,
+    sam: SharpnessAware | None = None,
     clip_grad_norm: float | None = None,
     average: WeightAverage[Any] | None = None,
     average_of: nn.Module | None = None,
@@ -92,8 +96,8 @@ def train_one_epoch(
 ) -> EpochResult:
     """Train for one pass over ``split``.
 
-    All randomness (order, augmentation, dropout) follows from ``seed``, so an epoch repeats exactly. Nothing
-    waits for the device inside the loop: sums stay there until the end.
+    All randomness (order, augmentation, mixing, dropout) follows from ``seed``, so an epoch repeats exactly.
+    Nothing waits for the device inside the loop: sums stay there until the end.
 
     Args:
         fabric: Device, precision and process group.
@@ -106,6 +110,9 @@ def train_one_epoch(
         image_size: Side of the training images, pixels.
         batch_size: Examples a step over all ranks.
         seed: Of this epoch.
+        mirrored: Which examples this epoch reflects, ``(N,)`` bool; a coin toss for each by default.
+        teachers: Judge the images of each batch, augmented and mixed: ``(B, 1, S, S)`` to ``(B, K)``.
+        sam: Finds the gradients in a second pass near the weights; None takes them at the weights.
         clip_grad_norm: Largest global gradient norm.
         average: Moving average to update after each step, of ``average_of`` (the bare model).
         average_of: The bare model behind ``model``.
@@ -113,46 +120,88 @@ def train_one_epoch(
     """
     generator = torch.Generator(device=fabric.device).manual_seed(seed)
     rank_generator = torch.Generator(device=fabric.device).manual_seed(seed + 7919 * (fabric.global_rank + 1))
+    mixing = np.random.default_rng(seed)
     torch.manual_seed(seed + fabric.global_rank)
     totals: dict[str, Tensor] = {}
     steps = images_seen = 0
     for index in batch_indices(
         len(split.labels), batch_size, generator, fabric.global_rank, fabric.world_size
     ):
-        images = augment_images(split.pixels[index], image_size, augment, rank_generator)
-        labels = split.labels[index]
-        output = model(images)
-        with torch.no_grad():
-            answers = answer_logits(output, by_words=objective.by_words)
-            accuracy = (answers.argmax(1) == labels).float().mean()
-        output, labels, label_probs, teacher_probs = _gather(
-            fabric,
-            output,
-            labels,
-            None if split.label_probs is None else split.label_probs[index],
-            None if split.teacher_probs is None else split.teacher_probs[index],
+        images = augment_images(
+            split.pixels[index], image_size, augment, rank_generator,
+            None if mirrored is None else mirrored[index],
+        )  # fmt: skip
+        targets = split.targets(index)
+        mix = draw_mix(image_size, augment, mixing)
+        if mix is not None:
+            images = mix_images(images, mix)
+        batch = _Batch(
+            images, targets, None if mix is None else _each(targets, partners), mix.share if mix else 1.0
         )
-        loss, parts = objective(output, labels, label_probs, teacher_probs)
-        fabric.backward(loss)
-        if clip_grad_norm is not None:
-            fabric.clip_gradients(model, optimizer, max_norm=clip_grad_norm)
+        if teachers is not None:
+            batch = batch.taught(teachers(images))
+        forward_backward = partial(_forward_backward, fabric, model, objective, batch)
+        sums = forward_backward() if sam is None else sam.gradients(forward_backward)
+        if clip_grad_norm is not None:  # looking for infinite gradients would wait for the device
+            fabric.clip_gradients(model, optimizer, max_norm=clip_grad_norm, error_if_nonfinite=False)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if scheduler is not None:
             scheduler.step()
         if average is not None and average_of is not None:
             average.update(average_of)
-        for name, value in {"loss": loss.detach(), "accuracy": accuracy, **parts}.items():
+        for name, value in sums.items():
             totals[name] = totals[name] + value if name in totals else value.clone()
         steps += 1
-        images_seen += len(labels)
+        count = len(index) * fabric.world_size
+        images_seen += count
         if on_step is not None:
-            on_step(len(labels))
-    means = {
-        name: float(cast(Tensor, fabric.all_reduce(total / steps, reduce_op="mean")))
-        for name, total in totals.items()
-    }
+            on_step(count)
+    together = fabric.all_reduce(torch.stack(list(totals.values())) / steps, reduce_op="mean")
+    means = dict(zip(totals, cast(Tensor, together).tolist()))
     return EpochResult(means.pop("loss"), means.pop("accuracy"), means, images_seen)
+
+
+class _Batch(NamedTuple):
+    """One rank's share of a step, ready for the network."""
+
+    images: Tensor
+    targets: Targets
+    partners: Targets | None
+    """What is mixed into each image."""
+    share: float
+    """What each mixed image keeps of itself."""
+
+    def taught(self, teacher_probs: Tensor) -> _Batch:
+        """Imitate what teachers say of the images as they are, mixed or not."""
+        return self._replace(
+            targets=self.targets._replace(teacher_probs=teacher_probs),
+            partners=self.partners and self.partners._replace(teacher_probs=teacher_probs),
+        )
+
+
+def _each(targets: Targets, change: Callable[[Tensor], Tensor]) -> Targets:
+    soft = (None if rows is None else change(rows) for rows in targets[1:])
+    return Targets(change(targets.labels), *soft)
+
+
+def _forward_backward(
+    fabric: Fabric, model: nn.Module, objective: Objective, batch: _Batch
+) -> dict[str, Tensor]:
+    """Add the gradients of a batch; return loss, accuracy and the losses by name, detached scalars."""
+    output: ModelOutput = model(batch.images)
+    with torch.no_grad():
+        answers = answer_logits(output, by_words=objective.by_words)
+        mostly = batch.targets if batch.partners is None or batch.share >= 0.5 else batch.partners
+        accuracy = (answers.argmax(1) == mostly.labels).float().mean()
+    output = _gather_output(fabric, output)
+    targets = _gather_targets(fabric, batch.targets)
+    if batch.partners is None:
+        loss, parts = objective(output, *targets)
+    else:
+        loss, parts = objective.mixed(output, targets, _gather_targets(fabric, batch.partners), batch.share)
+    fabric.backward(loss)
+    return {"loss": loss.detach(), "accuracy": accuracy, **parts}
 
 
 def answer_logits(output: ModelOutput, *, by_words: bool) -> Tensor:
@@ -162,13 +211,7 @@ def answer_logits(output: ModelOutput, *, by_words: bool) -> Tensor:
     return output.logit_scale * inner_products(output.image_features, output.text_features)
 
 
-def _gather(
-    fabric: Fabric,
-    output: ModelOutput,
-    labels: Tensor,
-    label_probs: Tensor | None,
-    teacher_probs: Tensor | None,
-) -> tuple[ModelOutput, Tensor, Tensor | None, Tensor | None]:
+def _gather_output(fabric: Fabric, output: ModelOutput) -> ModelOutput:
     """Collect the global batch on every rank, gradients included, so that contrast sees all negatives.
 
     Each of the W ranks then computes the same loss over the global batch. Going back through the gathering,
@@ -178,18 +221,20 @@ def _gather(
     batch normalisation takes each rank's own share, and ``mix_words`` draws other mixtures on each.
     """
     if fabric.world_size == 1:
-        return output, labels, label_probs, teacher_probs
-
-    def together(tensor: Tensor, grads: bool = False) -> Tensor:
-        return cast(Tensor, fabric.all_gather(tensor, sync_grads=grads)).flatten(0, 1)
-
-    gathered = output._replace(
-        logits=together(output.logits, True),
-        image_features=None if output.image_features is None else together(output.image_features, True),
+        return output
+    features = output.image_features
+    return output._replace(
+        logits=_all_rows(fabric, output.logits, True),
+        image_features=None if features is None else _all_rows(fabric, features, True),
     )
-    return (
-        gathered,
-        together(labels),
-        None if label_probs is None else together(label_probs),
-        None if teacher_probs is None else together(teacher_probs),
-    )
+
+
+def _gather_targets(fabric: Fabric, targets: Targets) -> Targets:
+    """Collect the targets of the global batch, in the order of :func:`_gather_output`."""
+    if fabric.world_size == 1:
+        return targets
+    return _each(targets, partial(_all_rows, fabric))
+
+
+def _all_rows(fabric: Fabric, rows: Tensor, grads: bool = False) -> Tensor:
+    return cast(Tensor, fabric.all_gather(rows, sync_grads=grads)).flatten(0, 1)

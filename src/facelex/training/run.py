@@ -32,6 +32,7 @@ from facelex.files import write_text
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
+from facelex.training.augment import alternating_reflection
 from facelex.training.averaging import WeightAverage
 from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
@@ -41,8 +42,10 @@ from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.prediction import predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import VAL_PREDICTIONS, find_checkpoint, is_finished
+from facelex.training.sam import SharpnessAware
+from facelex.training.teachers import Teachers, cached_teacher_probs
 from facelex.training.text_side import fit_text_side, text_hidden_dim
-from facelex.training.weights import create_model, load_model, predict_logits, predict_run, save_weights
+from facelex.training.weights import create_model, predict_logits, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +147,13 @@ class _Training:
         network = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
         self.module = fabric.setup_module(network)
         self.train = self._split(train_index)
+        self.teachers: Teachers | None = None
         if any(phase.losses.distillation for phase in config.phases):
-            self.train = self.train._replace(teacher_probs=self._teacher_probs(train_index))
+            if config.teacher_views == "batch":
+                self.teachers = Teachers(config.teachers, dataset.class_names, fabric)
+            else:
+                cached = cached_teacher_probs(config.teachers, dataset, train_index, fabric.device)
+                self.train = self.train._replace(teacher_probs=cached)
         self.val = self._split(dataset.indices("val"), soft=False)
 
     def run(self, state: dict[str, Any] | None) -> RunResult:
@@ -209,6 +217,7 @@ class _Training:
             contrast_temperature=config.contrast_temperature,
             distillation_temperature=config.distillation_temperature,
         )
+        sam = SharpnessAware(self.model, config.optimizer.sam_rho) if config.optimizer.sam_rho else None
         for epoch in range(first_epoch, phase.epochs):
             started = time.perf_counter()
             self._training_mode(phase)
@@ -218,18 +227,20 @@ class _Training:
                 scheduler if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR) else None,
                 self.train, objective, config.augment,
                 image_size=size, batch_size=config.batch_size, seed=_epoch_seed(config.seed, number, epoch),
+                mirrored=self._mirrored(sum(p.epochs for p in config.phases[:number]) + epoch),
+                teachers=self.teachers if phase.losses.distillation else None, sam=sam,
                 clip_grad_norm=config.optimizer.clip_grad_norm,
                 average=average, average_of=self.model, on_step=self.reporter.step,
             )  # fmt: skip
             seconds = time.perf_counter() - started
-            if not math.isfinite(result.loss):
+            evaluated = self._validate(average.model if average else self.model, objective.by_words)
+            # batch statistics differ between ranks; all follow the first, also in the plateau schedule
+            val_loss, val_accuracy = fabric.broadcast(evaluated)
+            if not math.isfinite(result.loss + val_loss):  # the last step shows in val_loss alone
                 raise FacelexError(
                     f"The loss of phase {phase.name!r}, epoch {epoch + 1}, is not a number any more. Start a "
                     "new run with a lower optimizer.lr, optimizer.clip_grad_norm=1 or precision=32-true."
                 )
-            evaluated = self._validate(average.model if average else self.model, objective.by_words)
-            # batch statistics differ between ranks; all follow the first, also in the plateau schedule
-            val_loss, val_accuracy = fabric.broadcast(evaluated)
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                 scheduler.step(val_loss)
             row: Row = {
@@ -252,6 +263,13 @@ class _Training:
         if average:
             self.model.load_state_dict(average.model.state_dict())  # the next phase starts from the average
         return average
+
+    def _mirrored(self, epoch: int) -> Tensor | None:
+        """Which training images are mirrored in an epoch, counted over all phases, unless a coin decides."""
+        if not self.config.augment.alternate_reflection:
+            return None
+        mirrored = alternating_reflection(len(self.train.labels), self.config.seed, epoch)
+        return mirrored.to(self.fabric.device)
 
     def _training_mode(self, phase: PhaseConfig) -> None:
         self.module.train()
@@ -355,24 +373,6 @@ class _Training:
             label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
         return DeviceSplit(pixels, labels, label_probs)
-
-    def _teacher_probs(self, index: NDArray[np.int64]) -> Tensor:
-        """Mean probabilities of the teachers on the unaugmented training images and their mirror images."""
-        total = None
-        for name in self.config.teachers:
-            classes = load_model(Path(name))[1]["classes"]
-            if classes != list(self.dataset.class_names):
-                raise FacelexError(
-                    f"The teacher {name} knows the classes {', '.join(classes)}, but the dataset has "
-                    f"{', '.join(self.dataset.class_names)}. Name teachers trained on the same classes."
-                )
-            device = str(self.fabric.device)
-            probs = torch.from_numpy(predict_run(Path(name), self.dataset, "train", device=device))
-            total = probs if total is None else total + probs
-        assert total is not None
-        position = np.full(len(self.dataset.labels), -1, np.int64)
-        position[self.dataset.indices("train")] = np.arange(len(total))
-        return (total / len(self.config.teachers))[position[index]].to(self.fabric.device)
 
 
 def _describe_model(

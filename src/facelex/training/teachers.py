@@ -1,0 +1,96 @@
+"""Finished runs as teachers: what a student imitates in distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError
+from facelex.models.dual_encoder import DualEncoder
+from facelex.training.augment import resize_pixels
+from facelex.training.weights import load_model, predict_run
+
+
+def cached_teacher_probs(
+    folders: Sequence[str], dataset: FaceDataset, index: NDArray[np.int64], device: torch.device
+) -> Tensor:
+    """Mean probabilities of the teachers on unaugmented training images and their mirror images.
+
+    Args:
+        folders: Finished runs on the classes of the dataset.
+        dataset: Whose train split they judge.
+        index: Which examples of the dataset, all in train, ``(n,)``.
+        device: Where they compute and the result lies.
+
+    Returns:
+        ``(n, K)`` float32.
+
+    Raises:
+        FacelexError: If a folder holds no finished run, or its classes differ from the dataset's.
+    """
+    for folder in folders:
+        _load_teacher(folder, dataset.class_names)
+    total = sum(predict_run(Path(folder), dataset, "train", device=str(device)) for folder in folders)
+    position = np.full(len(dataset.labels), -1, np.int64)
+    position[dataset.indices("train")] = np.arange(len(dataset.indices("train")))
+    return torch.from_numpy(np.asarray(total) / len(folders))[position[index]].to(device)
+
+
+class Teachers:
+    """Teachers that see the very images of each batch, augmented and mixed as the student sees them.
+
+    A student that imitates them there learns the function and not just its values at the training images;
+    "consistent" teaching in the words of Beyer et al. 2022 (https://arxiv.org/abs/2106.05237).
+
+    Args:
+        folders: Finished runs on the classes ``class_names``.
+        class_names: In the student's order.
+        fabric: The teachers stay on its device and compute in its precision.
+
+    Raises:
+        FacelexError: If a folder holds no finished run, or its classes differ.
+    """
+
+    def __init__(self, folders: Sequence[str], class_names: Sequence[str], fabric: Fabric):
+        self.fabric = fabric
+        self.models: list[tuple[DualEncoder, int]] = []
+        for folder in folders:
+            model, size = _load_teacher(folder, class_names)
+            self.models.append((model.to(fabric.device).requires_grad_(False), size))
+
+    @torch.no_grad()  # inference mode would make tensors that a loss cannot keep for its gradient
+    def __call__(self, images: Tensor) -> Tensor:
+        """Mean probabilities of all teachers, each at the image size it was trained for.
+
+        Args:
+            images: ``(B, 1, S, S)`` float32 in [0, 1].
+
+        Returns:
+            ``(B, K)`` float32.
+        """
+        total: Tensor | None = None
+        with self.fabric.autocast():
+            for model, size in self.models:
+                probs = F.softmax(model(resize_pixels(images, size)).logits.float(), dim=1)
+                total = probs if total is None else total + probs
+        assert total is not None
+        return total / len(self.models)
+
+
+def _load_teacher(folder: str, class_names: Sequence[str]) -> tuple[DualEncoder, int]:
+    """A finished run in evaluation mode on the CPU, and the side of its images in pixels."""
+    model, spec = load_model(Path(folder))
+    if spec["classes"] != list(class_names):
+        raise FacelexError(
+            f"The teacher {folder} knows the classes {', '.join(spec['classes'])}, but the dataset has "
+            f"{', '.join(class_names)}. Name teachers trained on the same classes."
+        )
+    return model, spec["image_size"]
