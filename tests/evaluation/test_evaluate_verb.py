@@ -12,6 +12,7 @@ from PIL import Image
 
 from facelex.cli.main import main
 from facelex.data.dataset import FaceDataset
+from facelex.evaluation.calibration import softmax
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
 
@@ -21,22 +22,27 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def torch_side(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """Stand in for the training room: reads the class off the left half's brightness, right on most faces."""
-    calls: list[tuple[str, bool]] = []
+def torch_side(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Stand in for the training room: reads the class off the left half's brightness.
 
-    def predict_run(folder: Path, dataset: FaceDataset, split: str, flip: bool = True) -> np.ndarray:
-        calls.append((split, flip))
-        left = dataset.pixels[dataset.indices(split)][:, :, :8].mean(axis=(1, 2))
-        logits = -np.abs(left[:, None] - (np.arange(7) * 30 + 9.5)) / 10
-        probs = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+    Returns the folders whose weights were loaded, one entry each time.
+    """
+    loaded: list[Path] = []
 
-    module = types.ModuleType("facelex.training.run")
-    module.predict_run = predict_run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "facelex.training.run", module)
+    def load_predictor(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+        loaded.append(folder)
+
+        def answer(pixels: np.ndarray) -> np.ndarray:
+            left = pixels[:, :, :8].mean(axis=(1, 2))
+            return softmax(-np.abs(left[:, None] - (np.arange(7) * 30 + 9.5)) / 10).astype(np.float32)
+
+        return answer
+
+    module = types.ModuleType("facelex.training.weights")
+    module.load_predictor = load_predictor  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "facelex.training.weights", module)
     monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
-    return calls
+    return loaded
 
 
 def error_of(capsys: Captured, *argv: object) -> str:
@@ -58,11 +64,8 @@ def test_a_run_is_scored_on_its_own_dataset_and_keeps_the_result(
     np.testing.assert_array_equal(stored.labels, faces[0].labels[faces[0].indices("test")])
 
 
-def test_single_view_and_mirror_image_are_asked_for_separately(
-    make_run: Maker, torch_side: list[tuple[str, bool]]
-) -> None:
+def test_single_view_and_mirror_image_are_asked_for_separately(make_run: Maker) -> None:
     preds = evaluate(make_run()).predictions
-    assert ("test", True) not in torch_side
     assert preds.mirror_probs is not None
     assert (preds.probs.argmax(axis=1) == preds.labels).all()
     assert not (

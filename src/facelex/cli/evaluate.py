@@ -1,4 +1,4 @@
-"""``facelex evaluate``: score a run or a model on a split."""
+"""``facelex evaluate``: score a run, a model or the mean of several on a split."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-app = App(name="evaluate", help="Score a run or a model on a split, with confidence intervals.")
+app = App(name="evaluate", help="Score a run, a model or an ensemble on a split, with confidence intervals.")
 
 
 @app.default
 def evaluate(
-    model: str,
-    /,
-    *,
+    *models: str,
     split: Literal["train", "val", "test"] = "test",
     data: str | None = None,
     format: Literal["table", "json"] = "table",
     flip: bool = True,
+    ten_crop: Annotated[bool, Parameter(negative="")] = False,
     map: str | None = None,
     other_data: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -27,21 +26,26 @@ def evaluate(
     """Score a run or a model on a split: accuracy, macro-F1, calibration, confusion, with 95 % intervals.
 
     Every score is given for all examples (official) and without those that have a pixel-identical copy in the
-    training split (deduplicated), for the picture alone and for the mean with its mirror image.
+    training split (deduplicated), for the picture alone and for the mean with its mirror image. Of several
+    networks the mean of their probabilities is scored, and beside it each network's own accuracy. What a run
+    answers about its own dataset is kept in its folder and not computed again while its weights are the same.
 
     Parameters
     ----------
-    model
-        A run folder, an .onnx file, or the word "shipped".
+    models
+        A run folder, an .onnx file, or the word "shipped"; or several of them.
     split
         Which part of the data. Decide on val; read test for a finished model.
     data
         What to score on: a file of "facelex data prepare", a folder of face crops by class, FER2013's CSV,
-        or a CSV with the columns image and label. By default the run's own dataset, or data/fer2013.npz.
+        or a CSV with the columns image and label. By default the (first) run's own dataset, or
+        data/fer2013.npz.
     format
         A table for people or JSON for programs.
     flip
         Look at the mirror image too.
+    ten_crop
+        Look at ten windows too: the corners, the centre, and the mirror image of each.
     map
         Class names of the data and the model's class for each, such as "joy=happy,contempt=ignore".
     other_data
@@ -56,7 +60,7 @@ def evaluate(
 
     if output is not None:
         _check_output(output)
-    result = run(model, split, data, flip, parse_mapping(map), other_data, seed)
+    result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop)
     written = list(result.written)
     if output is not None:
         written.append(_write(output, result.scores, result.predictions.save))

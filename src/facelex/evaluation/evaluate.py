@@ -1,26 +1,23 @@
-"""From a model and a dataset to predictions and scores, whether a PyTorch run or an ONNX file answers."""
+"""From networks and a dataset to predictions and scores, of one network or of the mean of several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from facelex.data.dataset import FaceDataset
-from facelex.errors import FacelexError, require
+from facelex.errors import FacelexError
+from facelex.evaluation.answers import Answers, answer_split
 from facelex.evaluation.calibration import fit_temperature
-from facelex.evaluation.labelled import load_labelled, match_classes
-from facelex.evaluation.onnx_model import predict_onnx
+from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
+from facelex.evaluation.labelled import load_labelled
+from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import SCORES, RunFolder, is_run_folder, load_run_folder
+from facelex.evaluation.run_folder import SCORES
 from facelex.evaluation.scores import merge_scores, score_predictions
-from facelex.recognize.model import load_model
-
-SHIPPED = "shipped"
-"""The model that comes with the package."""
 
 
 @dataclass(frozen=True)
@@ -28,200 +25,142 @@ class Evaluation:
     """What an evaluation found and where it was written.
 
     Attributes:
-        predictions: The model's answers.
-        scores: What ``score_predictions`` made of them.
-        written: Files written into the run folder.
+        predictions: The network's answers, or the mean of the networks' answers.
+        scores: What ``score_predictions`` made of them; of several networks also ``"members"``, see
+            ``member_scores``.
+        written: Files written into run folders.
         notes: Sentences for the user.
+        members: Each network's answers where there are several.
     """
 
     predictions: Predictions
     scores: dict[str, Any]
     written: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    members: tuple[Predictions, ...] = ()
 
 
 def evaluate(
-    model: str | Path,
+    models: str | Path | Sequence[str | Path],
     split: str = "test",
     data: str | Path | None = None,
     flip: bool = True,
     mapping: Mapping[str, str] | None = None,
     other_data: bool = False,
     seed: int = 0,
+    ten_crop: bool = False,
 ) -> Evaluation:
-    """Score a model on a split.
+    """Score a network, or the mean of several, on a split.
 
-    A run folder keeps what was found about its own dataset: ``predictions-SPLIT.npz`` and an entry in
-    ``scores.json``. Scores on other data are returned only.
+    A run folder keeps what was found about its own dataset: ``predictions-SPLIT.npz``, which is used again as
+    long as the weights are the same, and, unless it is scored together with others, an entry in
+    ``scores.json`` with every view that is known. Scores on other data are returned only.
 
     Args:
-        model: A run folder, an ``.onnx`` file or ``shipped``.
+        models: A run folder, an ``.onnx`` file or ``shipped``; or several, whose probabilities are averaged.
         split: ``train``, ``val`` or ``test``.
-        data: What to score on, see ``load_labelled``; by default the run's own dataset, or ``fer2013``.
-        flip: Look at the mirror image as well and score both views.
+        data: What to score on, see ``load_labelled``; by default the (first) run's own dataset, or
+            ``fer2013``.
+        flip: Look at the mirror image as well and score the mean.
         mapping: Class names of the data and the model's class for each, or ``ignore``.
         other_data: Allow a run folder to be scored on another dataset than it was trained on.
         seed: Seed of the bootstrap.
+        ten_crop: Look at ten windows as well and score their mean.
 
     Raises:
-        FacelexError: If model or data cannot be used, or the data are not the run's and ``other_data`` is not
-            set.
+        FacelexError: If a model or the data cannot be used, the data are not a run's and ``other_data`` is
+            not set, or the networks do not answer with the same classes.
     """
-    if str(model) != SHIPPED and is_run_folder(Path(model)):
-        run = load_run_folder(model)
-        return _evaluate_run(run, split, data, flip, mapping, other_data, seed)
-    network = load_model(_onnx_file(model))
-    dataset = load_labelled("fer2013" if data is None else data, network.image_size)
-
-    def answer(faces: FaceDataset, mirror: bool) -> np.ndarray:
-        return predict_onnx(network, faces.pixels[faces.indices(split)], mirror)
-
-    name, temperature = str(network.info.get("name") or network.name), float(network.info["temperature"])
-    preds = predict_with(
-        answer,
-        dataset,
-        split,
-        network.classes,
-        flip=flip,
-        mapping=mapping,
-        name=name,
-        temperature=temperature,
-    )
-    return Evaluation(preds, score_predictions(preds, seed=seed))
-
-
-def _onnx_file(model: str | Path) -> str | None:
-    """Return what ``load_model`` takes for an ONNX model: None for the shipped one."""
-    name = str(model)
-    if name == SHIPPED:
-        return None
-    path = Path(model)
-    if path.is_dir():
-        load_run_folder(path)  # says what is missing
-    if not name.startswith("hf:") and (path.suffix.lower() != ".onnx" or not path.is_file()):
-        what = "it is none of them" if path.exists() else "there is no such file or folder"
+    networks = _open_networks([models] if isinstance(models, str | Path) else models)
+    dataset = _load_dataset(networks, data)
+    foreign = [n for n in networks if n.run is not None and not _is_own(n, dataset)]
+    if foreign and not other_data:
+        run = foreign[0].run
+        assert run is not None
         raise FacelexError(
-            f"Expected a run folder, an .onnx file or the word {SHIPPED!r}, but got {name}: {what}."
+            f"{run.path} is a run folder from another dataset: it was trained on {run.fingerprint[:12]}, "
+            f"but {data or dataset.source} is {dataset.fingerprint[:12]}. Give its own dataset with --data, "
+            "or add --other-data to score it on this one all the same."
         )
-    return name
 
+    def ask(part: str, ten_crop: bool) -> list[Answers]:
+        return [
+            answer_split(
+                network,
+                dataset,
+                part,
+                flip=flip,
+                ten_crop=ten_crop,
+                mapping=mapping,
+                keep=network not in foreign,
+            )
+            for network in networks
+        ]
 
-def _evaluate_run(
-    run: RunFolder,
-    split: str,
-    data: str | Path | None,
-    flip: bool,
-    mapping: Mapping[str, str] | None,
-    other_data: bool,
-    seed: int,
-) -> Evaluation:
-    require("torch", "train", "Evaluating a run folder")
-    from facelex.training.run import predict_run
-
-    if data is None and run.data is None:
-        raise FacelexError(f"{run.path} does not say which dataset it was trained on; name one with --data.")
-    place = str(run.data if data is None else data)
-    dataset = load_labelled(place, int(run.config.get("image_size", 48)))
-    own = not run.fingerprint or dataset.fingerprint == run.fingerprint
-    if not own and not other_data:
-        raise FacelexError(
-            f"{run.path} is a run folder from another dataset: it was trained on {run.fingerprint[:12]}, but "
-            f"{place} is {dataset.fingerprint[:12]}. Give its own dataset with --data, or add --other-data "
-            "to score it on this one all the same."
-        )
-    classes = run_classes(run)
-
-    def predict(part: str) -> Predictions:
-        def answer(faces: FaceDataset, mirror: bool) -> np.ndarray:
-            return predict_run(run.path, _mirrored(faces) if mirror else faces, part, flip=False)
-
-        return predict_with(answer, dataset, part, classes, flip=flip, mapping=mapping, name=run.name)
-
-    preds = predict(split)
-    if not own:
-        note = "Scored on other data than the run's own, so nothing was written into the run folder."
-        return Evaluation(preds, score_predictions(preds, seed=seed), notes=(note,))
-    temperature = None
-    if split != "val" and len(dataset.indices("val")):
-        held = predict("val")
+    answers, held_out = ask(split, ten_crop), []
+    temperature = networks[0].temperature if len(networks) == 1 else None
+    if temperature is None and not foreign and split != "val" and len(dataset.indices("val")):
+        held_out = ask("val", False)
+        held = _together([a.predictions for a in held_out]).without(flip=not flip, ten_crop=True)
         temperature = fit_temperature(held.log_views(held.views[-1]), held.labels)
-    scores = score_predictions(preds, temperature=temperature, seed=seed)
-    written = (
-        preds.save(run.path / f"predictions-{split}.npz"),
-        merge_scores(run.path / SCORES, split, scores),
-    )
-    return Evaluation(preds, scores, written)
+    known = _together([a.predictions for a in answers])
+    scores = score_predictions(known, temperature=temperature, seed=seed)
+    written = [a.stored for a in (*held_out, *answers) if a.stored is not None and not a.reused]
+    if len(networks) == 1 and networks[0].run is not None and not foreign:
+        written.append(merge_scores(networks[0].run.path / SCORES, split, scores))
+    preds = known.without(flip=not flip, ten_crop=not ten_crop)
+    scores["views"] = {view: scores["views"][view] for view in preds.views}
+    members: tuple[Predictions, ...] = ()
+    if len(networks) > 1:
+        members = tuple(a.predictions.without(flip=not flip, ten_crop=not ten_crop) for a in answers)
+        scores["members"] = member_scores(members, seed)
+    return Evaluation(preds, scores, tuple(written), _notes(answers, foreign), members)
 
 
-def run_classes(run: RunFolder) -> tuple[str, ...]:
-    """Return the class names of a finished run, from its ``model.json``.
-
-    Raises:
-        FacelexError: If the run has not finished.
-    """
-    from facelex.evaluation.scores import read_scores
-
-    classes = read_scores(run.path / "model.json").get("classes")
-    if not run.finished or not classes:
+def _open_networks(models: Sequence[str | Path]) -> list[Network]:
+    """Open the networks and give each a name of its own."""
+    if not models:
         raise FacelexError(
-            f"{run.path} has no final weights yet (model.safetensors and model.json). Finish the run with "
-            "'facelex train --resume', then evaluate it; 'facelex report' shows how far it has come."
+            "Expected a run folder, an .onnx file or the word 'shipped', but got none. Name at least one."
         )
-    return tuple(classes)
-
-
-def predict_with(
-    predict: Callable[[FaceDataset, bool], np.ndarray],
-    dataset: FaceDataset,
-    split: str,
-    classes: tuple[str, ...],
-    *,
-    flip: bool = True,
-    mapping: Mapping[str, str] | None = None,
-    name: str = "",
-    temperature: float = 1.0,
-) -> Predictions:
-    """Ask a model about one split and put its answers beside the truth.
-
-    Args:
-        predict: Takes the dataset and whether to look at mirror images; returns probabilities of the split,
-            ``(n, K)``, in the order of ``dataset.indices(split)``.
-        dataset: Labelled faces.
-        split: ``train``, ``val`` or ``test``.
-        classes: The model's class names.
-        flip: Look at the mirror images too.
-        mapping: See ``labelled.match_classes``.
-        name: Name of the model.
-        temperature: The model's own calibration.
-
-    Raises:
-        FacelexError: If the split is empty or the class names do not match.
-    """
-    rows = dataset.indices(split)
-    matched = match_classes(dataset.class_names, classes, mapping)
-    labels = matched[dataset.labels[rows]]
-    keep = labels >= 0
-    if not keep.any():
-        counts = ", ".join(f"{len(dataset.indices(part)):,} {part}" for part in ("train", "val", "test"))
+    twice = [name for name, count in Counter(str(Path(model)) for model in models).items() if count > 1]
+    if twice:
         raise FacelexError(
-            f"There is nothing to score in the split {split!r} ({dataset.source} has {counts}). "
-            "Choose another with --split or look at --map."
+            f"Expected different networks, but {twice[0]} was given more than once. Name it once: the mean "
+            "gives every network the same weight."
         )
-    probs = predict(dataset, False)
-    preds = Predictions(
-        probs=probs,
-        labels=np.where(keep, labels, 0),
-        seen=np.zeros(len(rows), bool) if split == "train" else dataset.seen_in(split),
-        classes=classes,
-        votes=None if dataset.votes is None else dataset.votes[rows],
-        mirror_probs=predict(dataset, True) if flip else None,
-        model=name,
-        split=split,
-        fingerprint=dataset.fingerprint,
-        temperature=temperature,
-    )
-    return preds if keep.all() else preds.subset(keep)
+    networks = [open_network(model) for model in models]
+    names = Counter(network.name for network in networks)
+    check_same_classes([(network.source, network.classes) for network in networks])
+    return [replace(n, name=n.source if names[n.name] > 1 else n.name) for n in networks]
 
 
-def _mirrored(dataset: FaceDataset) -> FaceDataset:
-    return replace(dataset, pixels=dataset.pixels[:, :, ::-1])
+def _load_dataset(networks: Sequence[Network], data: str | Path | None) -> FaceDataset:
+    """Load what is scored; pictures of a folder at the largest size that a network was made for."""
+    runs = [network.run for network in networks if network.run is not None]
+    if data is None and runs and runs[0].data is None:
+        raise FacelexError(
+            f"{runs[0].path} does not say which dataset it was trained on; name one with --data."
+        )
+    place = data if data is not None else runs[0].data if runs else "fer2013"
+    assert place is not None
+    return load_labelled(place, max(network.image_size for network in networks))
+
+
+def _is_own(network: Network, dataset: FaceDataset) -> bool:
+    assert network.run is not None
+    return network.run.fingerprint in ("", dataset.fingerprint)
+
+
+def _together(members: Sequence[Predictions]) -> Predictions:
+    return members[0] if len(members) == 1 else mean_predictions(members)
+
+
+def _notes(answers: Sequence[Answers], foreign: Sequence[Network]) -> tuple[str, ...]:
+    notes = []
+    reused = [str(answer.stored) for answer in answers if answer.reused]
+    if reused:
+        notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")
+    if foreign:
+        notes.append("Scored on other data than the run's own, so nothing was written into the run folder.")
+    return tuple(notes)

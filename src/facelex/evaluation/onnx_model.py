@@ -9,13 +9,12 @@ from facelex.evaluation.calibration import softmax
 from facelex.recognize.model import Model
 
 
-def predict_onnx(model: Model, pixels: np.ndarray, mirror: bool = False, batch_size: int = 128) -> np.ndarray:
+def predict_onnx(model: Model, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
     """Return class probabilities without the model's calibration.
 
     Args:
         model: The opened model.
         pixels: Grey faces of any size, ``(n, H, W)`` uint8; scaled to the model's size.
-        mirror: Look at the mirror images.
         batch_size: Faces at once.
 
     Returns:
@@ -23,8 +22,8 @@ def predict_onnx(model: Model, pixels: np.ndarray, mirror: bool = False, batch_s
     """
     rows = [np.zeros((0, len(model.classes)), np.float32)]
     for start in range(0, len(pixels), batch_size):
-        faces = pixels[start : start + batch_size, :, :: -1 if mirror else 1]
-        images = resize_faces(faces.astype(np.float32) / 255, model.image_size)[:, None]  # (B, 1, S, S)
+        faces = pixels[start : start + batch_size].astype(np.float32) / 255
+        images = resize_faces(faces, model.image_size)[:, None]  # (B, 1, S, S)
         logits, _ = model.run(np.ascontiguousarray(images))
         rows.append(softmax(np.asarray(logits)).astype(np.float32))
     return np.concatenate(rows)

@@ -12,10 +12,11 @@ import numpy as np
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
+from facelex.evaluation.views import VIEWS, WINDOW
 from facelex.files import replace_file
 
-VIEWS: tuple[str, ...] = ("single", "flip")
-"""The picture as it is; the mean of the probabilities of the picture and its mirror image."""
+LOOKS: tuple[str, ...] = ("probs", "mirror_probs", "crop_probs")
+"""The arrays of probabilities that the views are made of."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Predictions:
         split: ``train``, ``val`` or ``test``.
         fingerprint: Fingerprint of the dataset; empty when unknown.
         temperature: The model's own calibration, 1 when it has none.
+        crop_probs: Probabilities of the windows of ``views.ten_crops``, ``(10, n, K)`` float32, or None when
+            they were not looked at.
+        window: Side of those windows as a share of the picture's side.
+        weights: Digest of the weights that answered; empty when unknown.
+        members: Names of the networks whose mean this is; empty for one network.
 
     Raises:
         FacelexError: If shapes disagree, a label is out of range or a row is no distribution.
@@ -48,12 +54,17 @@ class Predictions:
     split: str = "test"
     fingerprint: str = ""
     temperature: float = 1.0
+    crop_probs: np.ndarray | None = None
+    window: float = WINDOW
+    weights: str = ""
+    members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
         object.__setattr__(self, "seen", np.asarray(self.seen, dtype=bool))
-        for name in ("probs", "mirror_probs"):
+        object.__setattr__(self, "members", tuple(str(name) for name in self.members))
+        for name in LOOKS:
             values = getattr(self, name)
             object.__setattr__(self, name, None if values is None else np.asarray(values, dtype=np.float32))
         faults = self._faults()
@@ -68,15 +79,16 @@ class Predictions:
         faults = []
         if classes == 0:
             faults.append("expected at least one class name")
-        for name in ("probs", "mirror_probs"):
+        for name in LOOKS:
             probs = getattr(self, name)
             if probs is None:
                 continue
-            if probs.shape != (count, classes):
-                faults.append(f"expected {name} of shape ({count}, {classes}), but got {probs.shape}")
+            shape = (10, count, classes) if name == "crop_probs" else (count, classes)
+            if probs.shape != shape:
+                faults.append(f"expected {name} of shape {shape}, but got {probs.shape}")
             elif not np.all(np.isfinite(probs)) or np.any(probs < 0):
                 faults.append(f"expected finite, non-negative {name}")
-            elif count and np.abs(probs.sum(axis=1) - 1).max() > 1e-3:
+            elif count and np.abs(probs.sum(axis=-1) - 1).max() > 1e-3:
                 faults.append(f"expected rows of {name} to sum to 1 (pass probabilities, not logits)")
         if self.labels.ndim != 1:
             faults.append(f"expected labels of shape (n,), but got {self.labels.shape}")
@@ -96,21 +108,22 @@ class Predictions:
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The views that are held: ``single``, and ``flip`` when the mirror image was looked at."""
-        return VIEWS if self.mirror_probs is not None else VIEWS[:1]
+        """The views that are held: ``single``, and ``flip`` and ``ten_crop`` when they were looked at."""
+        return tuple(view for view, look in zip(VIEWS, LOOKS) if getattr(self, look) is not None)
 
     def view_probs(self, view: str = "single", temperature: float = 1.0) -> np.ndarray:
         """Return the probabilities of one view, ``(n, K)``, calibrated with ``temperature``.
 
-        ``flip`` is the mean over the picture and its mirror image, each calibrated before the mean.
+        ``flip`` is the mean over the picture and its mirror image, ``ten_crop`` over ten windows, each
+        calibrated before the mean.
 
         Raises:
-            FacelexError: If the mirror image was not looked at.
+            FacelexError: If the mirror image or the windows were not looked at.
         """
         if view not in self.views:
             raise FacelexError(
                 f"Expected a view among {', '.join(self.views)}, but got {view!r}. "
-                "Predict again with the mirror image to have the flip view."
+                "Predict again with the mirror image (flip) or the windows (ten_crop) to have that view."
             )
         views = self._looks(view)
         if temperature != 1:
@@ -119,12 +132,14 @@ class Predictions:
 
     def _looks(self, view: str) -> np.ndarray:
         """Stack the probabilities that a view averages, ``(V, n, K)``."""
-        if view == "single" or self.mirror_probs is None:
-            return self.probs[None]
-        return np.stack([self.probs, self.mirror_probs])
+        if view == "ten_crop" and self.crop_probs is not None:
+            return self.crop_probs
+        if view == "flip" and self.mirror_probs is not None:
+            return np.stack([self.probs, self.mirror_probs])
+        return self.probs[None]
 
     def log_views(self, view: str = "single") -> np.ndarray:
-        """Return log-probabilities for fitting a temperature, ``(V, n, K)`` with one or two views."""
+        """Return log-probabilities for fitting a temperature, ``(V, n, K)`` with V of 1, 2 or 10."""
         return np.log(np.maximum(self._looks(view).astype(np.float64), np.finfo(np.float32).tiny))
 
     def subset(self, keep: np.ndarray) -> Predictions:
@@ -136,6 +151,15 @@ class Predictions:
             seen=self.seen[keep],
             votes=None if self.votes is None else self.votes[keep],
             mirror_probs=None if self.mirror_probs is None else self.mirror_probs[keep],
+            crop_probs=None if self.crop_probs is None else self.crop_probs[:, keep],
+        )
+
+    def without(self, *, flip: bool = False, ten_crop: bool = False) -> Predictions:
+        """Return the same without the mirror image's or the windows' probabilities."""
+        return replace(
+            self,
+            mirror_probs=None if flip else self.mirror_probs,
+            crop_probs=None if ten_crop else self.crop_probs,
         )
 
     def deduplicated(self) -> Predictions:
@@ -154,10 +178,15 @@ class Predictions:
             "split": np.array(self.split),
             "fingerprint": np.array(self.fingerprint),
             "temperature": np.array(float(self.temperature)),
+            "weights": np.array(self.weights),
         }
-        for name, values in (("votes", self.votes), ("mirror_probs", self.mirror_probs)):
-            if values is not None:
-                arrays[name] = values
+        for name in ("votes", "mirror_probs", "crop_probs"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        if self.crop_probs is not None:
+            arrays["window"] = np.array(float(self.window))
+        if self.members:
+            arrays["members"] = np.array(self.members)
 
         def write(file: IO[bytes]) -> None:
             np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -197,6 +226,10 @@ class Predictions:
                 split=str(arrays.get("split", "test")),
                 fingerprint=str(arrays.get("fingerprint", "")),
                 temperature=float(arrays.get("temperature", 1.0)),
+                crop_probs=arrays.get("crop_probs"),
+                window=float(arrays.get("window", WINDOW)),
+                weights=str(arrays.get("weights", "")),
+                members=tuple(arrays["members"].tolist()) if "members" in arrays else (),
             )
         except (FacelexError, TypeError, ValueError) as error:
             raise FacelexError(f"{path}: {error}") from error

@@ -22,13 +22,13 @@ from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
 from facelex.evaluation.scores import (
     SETS,
-    VIEW_LABELS,
     interval_of,
     number,
     percent,
     percent_interval,
     summary_rows,
 )
+from facelex.evaluation.views import VIEW_LABELS, VIEWS
 from facelex.files import replace_file, write_text
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[s
         if len(stored) < 2:
             continue
         (base, first), *others = stored
-        view = "flip" if all("flip" in preds.views for _, preds in stored) else "single"
+        view = [view for view in VIEWS if all(view in preds.views for _, preds in stored)][-1]
         for name, preds in others:
             try:
                 found.append((name, split, view, compare_predictions(first, preds, view)))

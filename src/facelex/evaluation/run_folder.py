@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 from facelex.errors import FacelexError, require
 from facelex.evaluation.scores import read_scores
 
-METRICS, CONFIG, ENVIRONMENT, SCORES, WEIGHTS = (
+METRICS, CONFIG, ENVIRONMENT, SCORES, WEIGHTS, SPEC = (
     "metrics.csv",
     "config.yaml",
     "environment.json",
     "scores.json",
     "model.safetensors",
+    "model.json",
 )
 
 STANDARD_COLUMNS: tuple[str, ...] = (
@@ -89,6 +91,15 @@ class RunFolder:
     def seconds(self) -> float:
         """Training time so far."""
         return sum(sum(phase.columns.get("seconds", [])) for phase in self.phases)
+
+
+def weights_digest(folder: Path) -> str:
+    """Return a SHA-256 over a finished run's weights and their description: its answers follow from them."""
+    digest = hashlib.sha256()
+    for name in (WEIGHTS, SPEC):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def is_run_folder(path: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from facelex.evaluation import metrics
 from facelex.evaluation.bootstrap import RESAMPLES, Interval, confusion_interval, mean_intervals
 from facelex.evaluation.calibration import fit_temperature, risk_coverage, suggest_unsure_below
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.views import VIEW_LABELS
 from facelex.files import write_text
 
 SETS: tuple[str, ...] = ("official", "deduplicated")
@@ -45,9 +47,9 @@ def score_predictions(
 
     Returns:
         Plain values only, NaN as None: ``{"model", "split", "classes", "fingerprint", "seed", "resamples",
-        "views": {"single" | "flip": {"official" | "deduplicated": scores}}}``. Keys of ``scores``: see
-        ``score_view``. On the validation split each view also holds ``"calibration"``, the fitted temperature
-        and a suggested ``unsure_below``.
+        "views": {"single" | "flip" | "ten_crop": {"official" | "deduplicated": scores}}}``. Keys of
+        ``scores``: see ``score_view``. On the validation split each view also holds ``"calibration"``, the
+        fitted temperature and a suggested ``unsure_below``.
     """
     temperature = preds.temperature if temperature is None else temperature
     views: dict[str, Any] = {}
@@ -217,13 +219,12 @@ def percent_interval(entry: Mapping[str, Any]) -> str:
     return f"{percent(interval.value)} [{percent(interval.low)}, {percent(interval.high)}]"
 
 
-VIEW_LABELS = {"single": "single view", "flip": "with mirror image"}
-
-
 def render_scores(scores: Mapping[str, Any]) -> RenderableType:
     """Render what ``score_predictions`` returned for a terminal."""
     views = scores["views"]
     parts: list[RenderableType] = [_summary_table(scores, view) for view in views]
+    if "members" in scores:
+        parts.append(_member_table(scores))
     headline = views[list(views)[-1]]["official"]
     parts.append(_class_table(headline, list(views)[-1]))
     parts.append(_confusion_table(headline, scores["classes"]))
@@ -256,6 +257,18 @@ def _summary_table(scores: Mapping[str, Any], view: str) -> Table:
         table.add_column(name, justify="right")
     for cells in zip(*columns):
         table.add_row(cells[0][0], *(text for _, text in cells))
+    return table
+
+
+def _member_table(scores: Mapping[str, Any]) -> Table:
+    table = Table(title="Accuracy of each network alone (%)", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    columns = [(view, name) for view in scores["views"] for name in SETS]
+    for view, name in columns:
+        table.add_column(f"{VIEW_LABELS[view]}, {name}", justify="right")
+    for row in (*scores["members"], {"name": scores["model"], "views": scores["views"]}):
+        values = [row["views"][view][name]["accuracy"]["value"] for view, name in columns]
+        table.add_row(escape(row["name"]), *(percent(value) for value in values))
     return table
 
 

@@ -27,7 +27,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import CONFIG, ENVIRONMENT, METRICS
+from facelex.evaluation.run_folder import CONFIG, ENVIRONMENT, METRICS, weights_digest
 from facelex.files import write_text
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
@@ -168,8 +168,10 @@ class _Training:
             self._write_beginnings()
         if self.fabric.is_global_zero:
             remove_leftovers(self.folder)
-        images = [phase.epochs * len(self.train.labels) for phase in phases]
-        done = sum(images[:start_phase]) + start_epoch * len(self.train.labels)
+        count, batch_size = len(self.train.labels), self.config.batch_size
+        an_epoch = steps_per_epoch(count, batch_size) * min(count, batch_size)  # the rest is left out
+        images = [phase.epochs * an_epoch for phase in phases]
+        done = sum(images[:start_phase]) + start_epoch * an_epoch
         self.reporter.start(sum(images), done)
         average: WeightAverage[DualEncoder] | None = None
         try:
@@ -354,6 +356,7 @@ class _Training:
                 model=self.folder.name,
                 split="val",
                 fingerprint=self.dataset.fingerprint,
+                weights=weights_digest(self.folder),
             ).save(self.folder / VAL_PREDICTIONS)
         self.fabric.barrier()
         return RunResult(self.folder, accuracy)

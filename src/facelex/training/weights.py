@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,30 @@ def load_model(folder: Path) -> tuple[DualEncoder, dict[str, Any]]:
     return model.to(memory_format=torch.channels_last).eval(), spec  # type: ignore[call-overload]
 
 
+def load_predictor(
+    folder: Path, device: str | None = None
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Load a run's final weights, ready to answer in float32 arithmetic.
+
+    Args:
+        folder: A finished run.
+        device: Torch device; CUDA if there is one by default.
+
+    Returns:
+        A function from pictures of any size, ``(n, H, W)`` uint8, resized to the model's, to the
+        probabilities of its classifier, ``(n, K)`` float32.
+    """
+    model, spec = load_model(folder)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(target)
+
+    def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1).to(target)
+        return predict_probs(model, images, image_size=spec["image_size"], flip=False).cpu().numpy()
+
+    return answer
+
+
 def predict_run(
     folder: Path, dataset: FaceDataset, split: str, flip: bool = True, device: str | None = None
 ) -> NDArray[np.float32]:
@@ -107,10 +131,6 @@ def predict_run(
     Returns:
         ``(n, K)`` float32 in the split's order.
     """
-    model, spec = load_model(folder)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model.to(target)
-    pixels = (
-        torch.from_numpy(np.ascontiguousarray(dataset.pixels[dataset.indices(split)])).unsqueeze(1).to(target)
-    )
-    return predict_probs(model, pixels, image_size=spec["image_size"], flip=flip).cpu().numpy()
+    answer, pixels = load_predictor(folder, device), dataset.pixels[dataset.indices(split)]
+    probs = answer(pixels)
+    return (probs + answer(pixels[:, :, ::-1])) / np.float32(2) if flip else probs

@@ -1,0 +1,125 @@
+"""What a network answers about one split: computed, or taken from its run folder where it lies already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError
+from facelex.evaluation.labelled import match_classes
+from facelex.evaluation.networks import Network
+from facelex.evaluation.predictions import LOOKS, Predictions
+from facelex.evaluation.run_folder import weights_digest
+from facelex.evaluation.views import WINDOW, mirrored, ten_crops
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions, and how they came about.
+
+    Attributes:
+        predictions: With every look that is known, also those not asked for.
+        stored: The file of the run folder that holds them, None where there is none.
+        reused: Whether that file held all that was asked for already.
+    """
+
+    predictions: Predictions
+    stored: Path | None = None
+    reused: bool = False
+
+
+def answer_split(
+    network: Network,
+    dataset: FaceDataset,
+    split: str,
+    *,
+    flip: bool = True,
+    ten_crop: bool = False,
+    mapping: Mapping[str, str] | None = None,
+    keep: bool = True,
+) -> Answers:
+    """Ask a network about one split and put its answers beside the truth.
+
+    What a run answers about its own dataset is kept in ``predictions-SPLIT.npz`` and not computed again as
+    long as weights (by digest), dataset (by fingerprint) and window are those it was computed with; looks
+    that are missing there are added to it.
+
+    Args:
+        network: Who answers.
+        dataset: Labelled faces.
+        split: ``train``, ``val`` or ``test``.
+        flip: Look at the mirror images too.
+        ten_crop: Look at ten windows too.
+        mapping: See ``labelled.match_classes``.
+        keep: The dataset is the run's own: read and write its folder.
+
+    Raises:
+        FacelexError: If the split is empty, the class names do not match or the weights cannot be loaded.
+    """
+    labels = match_classes(dataset.class_names, network.classes, mapping)[dataset.labels]
+    chosen = labels[dataset.indices(split)] >= 0
+    rows = dataset.indices(split)[chosen]
+    if not len(rows):
+        counts = ", ".join(f"{len(dataset.indices(part)):,} {part}" for part in ("train", "val", "test"))
+        raise FacelexError(
+            f"There is nothing to score in the split {split!r} ({dataset.source} has {counts}). "
+            "Choose another with --split or look at --map."
+        )
+    path, digest, known = None, "", {}
+    if network.run is not None and keep:
+        path, digest = network.run.path / f"predictions-{split}.npz", weights_digest(network.run.path)
+        if not mapping:
+            known = _stored_looks(path, digest, dataset.fingerprint, len(rows))
+    wanted = [look for look, asked in zip(LOOKS, (True, flip, ten_crop)) if asked]
+    missing = [look for look in wanted if look not in known]
+    looks = known | _look(network, dataset.pixels[rows], missing)
+    preds = Predictions(
+        probs=looks["probs"],
+        labels=labels[rows],
+        seen=np.zeros(len(rows), bool) if split == "train" else dataset.seen_in(split)[chosen],
+        classes=network.classes,
+        votes=None if dataset.votes is None else dataset.votes[rows],
+        mirror_probs=looks.get("mirror_probs"),
+        model=network.name,
+        split=split,
+        fingerprint=dataset.fingerprint,
+        temperature=network.temperature or 1.0,
+        crop_probs=looks.get("crop_probs"),
+        weights=digest,
+    )
+    if path is not None and missing:
+        preds.save(path)
+    return Answers(preds, path, reused=not missing)
+
+
+def _look(network: Network, pixels: NDArray[np.uint8], looks: Collection[str]) -> dict[str, np.ndarray]:
+    if not looks:
+        return {}
+    answer = network.load()
+    found = {}
+    if "probs" in looks:
+        found["probs"] = answer(pixels)
+    if "mirror_probs" in looks:
+        found["mirror_probs"] = answer(mirrored(pixels))
+    if "crop_probs" in looks:
+        found["crop_probs"] = np.stack([answer(part) for part in ten_crops(pixels)])
+    return found
+
+
+def _stored_looks(path: Path, digest: str, fingerprint: str, count: int) -> dict[str, np.ndarray]:
+    """Read the looks that are still those of these weights; a file without a digest may be stale."""
+    try:
+        held = Predictions.load(path)
+    except FacelexError:
+        return {}
+    if (held.weights, held.fingerprint, len(held)) != (digest, fingerprint, count):
+        return {}
+    looks = {look: getattr(held, look) for look in LOOKS}
+    if held.window != WINDOW:
+        looks["crop_probs"] = None
+    return {look: probs for look, probs in looks.items() if probs is not None}

@@ -1,0 +1,95 @@
+"""Several networks that answer together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from facelex.errors import FacelexError
+from facelex.evaluation.bootstrap import RESAMPLES, confusion_interval
+from facelex.evaluation.metrics import accuracy, confusion_matrix
+from facelex.evaluation.predictions import LOOKS, Predictions
+from facelex.evaluation.scores import SETS, json_values
+
+
+def check_same_classes(networks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    """Refuse networks, given as name and classes, whose answers cannot be averaged.
+
+    Raises:
+        FacelexError: If the classes or their order differ.
+    """
+    name, classes = networks[0]
+    for other, theirs in networks[1:]:
+        if theirs != classes:
+            raise FacelexError(
+                f"Expected networks with the same classes in the same order, but {name} knows "
+                f"{', '.join(classes)} and {other} knows {', '.join(theirs)}. Leave one of them out."
+            )
+
+
+def mean_predictions(members: Sequence[Predictions]) -> Predictions:
+    """Return the plain mean of the members' probabilities, look by look.
+
+    This is what the field reports for FER2013: softmax probabilities are summed with equal weights. Each
+    member answers as it was trained, uncalibrated: a temperature of its own would weigh the members by how
+    sure they are. The mean holds the looks that all of them hold.
+
+    Args:
+        members: What each network said about the same examples, two or more.
+
+    Raises:
+        FacelexError: If examples or classes differ.
+    """
+    check_same_classes([(member.model, member.classes) for member in members])
+    first = members[0]
+    for other in members[1:]:
+        if (other.fingerprint, other.split) != (first.fingerprint, first.split) or not np.array_equal(
+            other.labels, first.labels
+        ):
+            raise FacelexError(
+                f"Expected answers about the same examples, but {first.model} and {other.model} answered "
+                "about different ones. Evaluate them on one dataset and split."
+            )
+    looks: dict[str, Any] = {}
+    for name in LOOKS:
+        held = [getattr(member, name) for member in members]
+        together = all(probs is not None for probs in held) and (
+            name != "crop_probs" or len({member.window for member in members}) == 1
+        )
+        looks[name] = np.mean(held, axis=0, dtype=np.float64) if together else None
+    return replace(
+        first,
+        **looks,
+        model=f"mean of {len(members)} networks",
+        members=tuple(member.model for member in members),
+        temperature=1.0,
+        weights="",
+    )
+
+
+def member_scores(
+    members: Sequence[Predictions], seed: int = 0, resamples: int = RESAMPLES
+) -> list[dict[str, Any]]:
+    """Score the accuracy of each member alone.
+
+    Returns:
+        For each member ``{"name", "views": {view: {"official" | "deduplicated": {"accuracy": interval}}}}``,
+        shaped as ``score_predictions`` shapes it.
+    """
+    scores = []
+    for member in members:
+        views: dict[str, Any] = {}
+        for view in member.views:
+            views[view] = {}
+            for name, part in zip(SETS, (member, member.deduplicated())):
+                confusion = confusion_matrix(
+                    part.labels, part.view_probs(view).argmax(axis=1), len(part.classes)
+                )
+                views[view][name] = {
+                    "accuracy": asdict(confusion_interval(accuracy, confusion, seed, resamples))
+                }
+        scores.append({"name": member.model, "views": json_values(views)})
+    return scores

@@ -1,0 +1,108 @@
+"""What can be scored, behind one call: the PyTorch weights of a run folder or an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelex.errors import FacelexError, require
+from facelex.evaluation.onnx_model import predict_onnx
+from facelex.evaluation.run_folder import SPEC, RunFolder, is_run_folder, load_run_folder
+from facelex.evaluation.scores import read_scores
+from facelex.recognize.model import load_model
+
+SHIPPED = "shipped"
+"""The model that comes with the package."""
+
+Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From faces of any size, ``(n, H, W)``, to uncalibrated probabilities, ``(n, K)``."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be asked about faces.
+
+    Attributes:
+        name: Of the run or the model.
+        source: As the caller named it.
+        classes: Class names in the order of its answers.
+        image_size: Side of the faces it was made for, pixels.
+        load: Loads the weights; called only when something must be computed.
+        temperature: Its own calibration, None for a run, which has none.
+        run: The run folder, None for an ONNX file.
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    image_size: int
+    load: Callable[[], Answer]
+    temperature: float | None = None
+    run: RunFolder | None = None
+
+
+def open_network(model: str | Path) -> Network:
+    """Open a run folder, an ``.onnx`` file, ``hf:owner/name`` or ``shipped``.
+
+    Raises:
+        FacelexError: If it is none of them, or a run without final weights.
+    """
+    if str(model) != SHIPPED and is_run_folder(Path(model)):
+        return _open_run(load_run_folder(model), str(model))
+    network = load_model(_onnx_file(model))
+
+    def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return predict_onnx(network, pixels)
+
+    return Network(
+        name=str(network.info.get("name") or network.name),
+        source=str(model),
+        classes=network.classes,
+        image_size=network.image_size,
+        load=lambda: answer,
+        temperature=float(network.info["temperature"]),
+    )
+
+
+def _onnx_file(model: str | Path) -> str | None:
+    """Return what ``load_model`` takes for an ONNX model: None for the shipped one."""
+    name = str(model)
+    if name == SHIPPED:
+        return None
+    path = Path(model)
+    if path.is_dir():
+        load_run_folder(path)  # says what is missing
+    if not name.startswith("hf:") and (path.suffix.lower() != ".onnx" or not path.is_file()):
+        what = "it is none of them" if path.exists() else "there is no such file or folder"
+        raise FacelexError(
+            f"Expected a run folder, an .onnx file or the word {SHIPPED!r}, but got {name}: {what}."
+        )
+    return name
+
+
+def _open_run(run: RunFolder, source: str) -> Network:
+    classes = read_scores(run.path / SPEC).get("classes")
+    if not run.finished or not classes:
+        raise FacelexError(
+            f"{run.path} has no final weights yet (model.safetensors and model.json). Finish the run with "
+            "'facelex train --resume', then evaluate it; 'facelex report' shows how far it has come."
+        )
+
+    def load() -> Answer:
+        require("torch", "train", "Evaluating a run folder")
+        from facelex.training.weights import load_predictor
+
+        return load_predictor(run.path)
+
+    return Network(
+        name=run.name,
+        source=source,
+        classes=tuple(classes),
+        image_size=int(run.config.get("image_size", 48)),
+        load=load,
+        run=run,
+    )
