@@ -6,11 +6,13 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cyclopts import CycloptsError
 
 from facelex.cli.main import create_app
+from facelex.errors import FacelexError
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,6 +43,44 @@ def test_documented_command_is_understood(document: str, command: str) -> None:
 
 def test_the_readme_shows_commands() -> None:
     assert len([command for name, command in documented_commands() if name == "README.md"]) > 5
+
+
+def documented_settings() -> list[str]:
+    """``key=value`` of each ``--set`` in the documents, in blocks and in running text."""
+    texts = " ".join(document.read_text() for document in DOCUMENTS)
+    quoted = re.findall(r"""--set[ =]((?:'[^']*'|"[^"]*"|[^\s`'"\\])+)""", texts)
+    return sorted({shlex.split(setting)[0] for setting in quoted if "=" in setting})
+
+
+@pytest.mark.parametrize("setting", documented_settings())
+def test_documented_setting_is_one_that_a_shipped_configuration_takes(setting: str) -> None:
+    config = pytest.importorskip("facelex.training.config")
+    refusals = []
+    for name in config.list_configs():
+        try:
+            config.load_config(name, [setting])
+            return
+        except FacelexError as error:
+            refusals.append(str(error))
+    pytest.fail("\n".join(refusals))
+
+
+def test_keys_and_choices_named_in_the_training_document_are_those_of_the_configuration() -> None:
+    config = pytest.importorskip("facelex.training.config")
+    text = (ROOT / "docs" / "training.md").read_text()
+    fields = config.RunConfig.model_fields
+    keys = [key.split(".") for key in re.findall(r"`(\w+\.\w+)[`=]", text)]
+    keys = [key for key in keys if key[0] in fields and key[1] not in {"safetensors", "json"}]
+    assert ["model", "text_encoder"] in keys
+    assert [key for key in keys if key[1] not in fields[key[0]].annotation.model_fields] == []
+    (paragraph,) = re.findall(r"^`model\.text_encoder` (.+)$", text, re.M)
+    choices = get_args(config.ModelConfig.model_fields["text_encoder"].annotation)
+    assert set(re.findall(r"`(\w+)`", paragraph)) == set(choices)
+    rows = re.findall(r"^\| `(\w+)` \|.*\|(.+)\|$", text.partition("### ")[0], re.M)
+    assert {name for name, _ in rows} <= set(config.list_configs())
+    for name, methods in rows:
+        assert set(re.findall(r"`(\w+)`", methods)) == set(config.load_config(name).methods), name
+    assert len(rows) >= 4
 
 
 @pytest.mark.parametrize("document", [path.relative_to(ROOT).as_posix() for path in DOCUMENTS])

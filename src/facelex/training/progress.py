@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Protocol
 
 from rich.console import Console
@@ -41,12 +42,13 @@ class SilentReporter:
 
 
 class RichReporter:
-    """A progress bar with images/s and time left, and a line after each epoch."""
+    """A line after each epoch; below it in a terminal a progress bar with images/s and time left."""
 
     def __init__(self, console: Console, title: str = ""):
         """Prepare the bar; ``title`` is printed when the run begins, so never before it is refused."""
         self.console = console
         self.title = title
+        self.started, self.done_before = 0.0, 0
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -57,6 +59,7 @@ class RichReporter:
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task = self.progress.add_task("training", rate="", total=None)
 
@@ -64,6 +67,7 @@ class RichReporter:
         """Print the title and show the bar."""
         if self.title:
             self.console.print(self.title, highlight=False, markup=False, soft_wrap=True)
+        self.started, self.done_before = monotonic(), done_images
         self.progress.reset(self.task, total=total_images, completed=done_images, rate="")
         self.progress.start()
 
@@ -75,15 +79,32 @@ class RichReporter:
 
     def epoch(self, row: dict[str, float | int | str]) -> None:
         """Print the epoch's numbers."""
+        left = "" if self.console.is_terminal else self._left()
         self.console.print(
             f"{row['phase']:>10} {row['epoch']:>3}  {row['image_size']} px  "
             f"train {float(row['train_loss']):.3f} {100 * float(row['train_accuracy']):5.2f} %  "
             f"val {float(row['val_loss']):.3f} {100 * float(row['val_accuracy']):5.2f} %  "
-            f"{float(row['images_per_second']):,.0f} images/s",
+            f"{float(row['images_per_second']):,.0f} images/s{left}",
             highlight=False,
+            soft_wrap=True,
         )
         self.progress.update(self.task, description=str(row["phase"]))
+
+    def _left(self) -> str:
+        """Time left at the pace so far, validation and checkpoints included."""
+        task = self.progress.tasks[0]
+        done, missing = task.completed - self.done_before, (task.total or 0) - task.completed
+        if done <= 0 or missing <= 0:
+            return ""
+        return f"  {_duration((monotonic() - self.started) / done * missing)} left"
 
     def stop(self) -> None:
         """Remove the bar."""
         self.progress.stop()
+
+
+def _duration(seconds: float) -> str:
+    """Spell out a time in the unit a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
