@@ -1,6 +1,8 @@
 """ONNX models and run folders in the documented layouts."""
 
 import json
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from evaluation_fakes import make_faces, make_run_folder
 
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import EMOTIONS
+from facelex.evaluation.calibration import softmax
 
 
 @pytest.fixture
@@ -60,3 +63,27 @@ def onnx_file(tmp_path: Path) -> Path:
     helper.set_model_props(model, {"facelex": json.dumps(info)})
     onnx.save(model, tmp_path / "nearest.onnx")
     return tmp_path / "nearest.onnx"
+
+
+@pytest.fixture
+def torch_side(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Stand in for the training room: reads the class off the left half's brightness.
+
+    Returns the folders whose weights were loaded, one entry each time.
+    """
+    loaded: list[Path] = []
+
+    def load_predictor(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+        loaded.append(folder)
+
+        def answer(pixels: np.ndarray) -> np.ndarray:
+            left = pixels[:, :, :8].mean(axis=(1, 2))
+            return softmax(-np.abs(left[:, None] - (np.arange(7) * 30 + 9.5)) / 10).astype(np.float32)
+
+        return answer
+
+    module = types.ModuleType("facelex.training.weights")
+    module.load_predictor = load_predictor  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "facelex.training.weights", module)
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    return loaded

@@ -33,6 +33,11 @@ def make_predictions(
     return Predictions(**(fields | changes))  # type: ignore[arg-type]
 
 
+def make_crop_probs(count: int, seed: int = 0) -> np.ndarray:
+    """Draw probabilities of ten windows, ``(10, count, 7)``."""
+    return softmax(np.random.default_rng(seed + 100).normal(size=(10, count, 7)))
+
+
 def make_faces(count: int = 210, seed: int = 0, class_names: tuple[str, ...] = EMOTIONS) -> FaceDataset:
     """Grey squares whose left half is as bright as the class id says; a third of them in each split."""
     rng = np.random.default_rng(seed)

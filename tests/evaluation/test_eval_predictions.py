@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_fakes import make_predictions
+from evaluation_fakes import make_crop_probs, make_predictions
 
 from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
@@ -10,13 +10,17 @@ from facelex.evaluation.predictions import Predictions
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
-    preds = make_predictions(20, temperature=1.7)
+    preds = make_predictions(
+        20, temperature=1.7, crop_probs=make_crop_probs(20), window=0.75, weights="w" * 64, members=("a", "b")
+    )
     back = Predictions.load(preds.save(tmp_path / "deep" / "predictions-test.npz"))
-    for name in ("probs", "mirror_probs", "labels", "seen", "votes"):
+    for name in ("probs", "mirror_probs", "crop_probs", "labels", "seen", "votes"):
         ours, theirs = getattr(preds, name), getattr(back, name)
         np.testing.assert_array_equal(ours, theirs)
         assert ours.dtype == theirs.dtype
-    for name in ("classes", "model", "split", "fingerprint", "temperature"):
+    for name in (
+        "classes", "model", "split", "fingerprint", "temperature", "window", "weights", "members",
+    ):  # fmt: skip
         assert getattr(preds, name) == getattr(back, name)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["predictions-test.npz"]
 
@@ -26,7 +30,8 @@ def test_a_file_with_the_documented_arrays_only_can_be_read(tmp_path: Path) -> N
     file = tmp_path / "p.npz"
     np.savez(file, probs=preds.probs, labels=preds.labels, seen=preds.seen, classes=np.array(preds.classes))
     back = Predictions.load(file)
-    assert (back.votes, back.mirror_probs, back.views) == (None, None, ("single",))
+    assert (back.votes, back.mirror_probs, back.crop_probs, back.views) == (None, None, None, ("single",))
+    assert (back.weights, back.members) == ("", ())
 
 
 def test_views_average_the_picture_and_its_mirror_image() -> None:
@@ -38,17 +43,37 @@ def test_views_average_the_picture_and_its_mirror_image() -> None:
     np.testing.assert_allclose(preds.view_probs("flip", 2.0), np.mean(both, axis=0), rtol=1e-5)
 
 
+def test_the_ten_crop_view_averages_ten_windows_each_calibrated_before() -> None:
+    crops = make_crop_probs(10).astype(np.float32)
+    preds = make_predictions(10, crop_probs=crops)
+    assert preds.views == ("single", "flip", "ten_crop")
+    np.testing.assert_allclose(preds.view_probs("ten_crop"), crops.sum(axis=0) / 10, rtol=1e-5)
+    calibrated = [apply_temperature(p, 2.0) for p in crops]
+    np.testing.assert_allclose(preds.view_probs("ten_crop", 2.0), np.mean(calibrated, axis=0), rtol=1e-5)
+    assert preds.log_views("ten_crop").shape == (10, 10, 7)
+
+
+def test_looks_can_be_left_out() -> None:
+    preds = make_predictions(10, crop_probs=make_crop_probs(10))
+    assert preds.without().views == ("single", "flip", "ten_crop")
+    assert preds.without(flip=True).views == ("single", "ten_crop")
+    assert preds.without(ten_crop=True).views == ("single", "flip")
+
+
 def test_the_flip_view_needs_the_mirror_image() -> None:
     with pytest.raises(FacelexError, match="among single, but got 'flip'"):
         make_predictions(3, mirror_probs=None).view_probs("flip")
 
 
 def test_deduplication_leaves_out_exactly_the_seen_examples() -> None:
-    preds = make_predictions(50)
+    preds = make_predictions(50, crop_probs=make_crop_probs(50))
     kept = preds.deduplicated()
     assert len(kept) == int((~preds.seen).sum()) < 50
     assert not kept.seen.any()
     np.testing.assert_array_equal(kept.probs, preds.probs[~preds.seen])
+    assert preds.crop_probs is not None
+    assert kept.crop_probs is not None
+    np.testing.assert_array_equal(kept.crop_probs, preds.crop_probs[:, ~preds.seen])
     assert kept.votes is not None
     assert len(kept.votes) == len(kept)
 
@@ -64,6 +89,7 @@ def test_no_example_is_allowed() -> None:
         ({"probs": np.random.default_rng(0).random((4, 7)) * 9}, "pass probabilities, not logits"),
         ({"probs": np.full((4, 7), np.nan)}, "finite, non-negative probs"),
         ({"mirror_probs": -np.ones((4, 7))}, "finite, non-negative mirror_probs"),
+        ({"crop_probs": np.ones((9, 4, 7)) / 7}, r"crop_probs of shape \(10, 4, 7\), but got \(9, 4, 7\)"),
         ({"labels": np.array([0, 1, 2, 7])}, r"labels in 0\.\.6, but got 0\.\.7"),
         ({"seen": np.zeros(3, bool)}, r"seen of shape \(4,\), but got \(3,\)"),
         ({"votes": np.zeros((4, 8))}, r"votes of shape \(4, 10\), but got \(4, 8\)"),

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from PIL import Image
 
 from facelex.cli.main import main
 from facelex.data.dataset import FaceDataset
-from facelex.evaluation.calibration import softmax
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
 
@@ -21,28 +19,7 @@ Maker = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def torch_side(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Stand in for the training room: reads the class off the left half's brightness.
-
-    Returns the folders whose weights were loaded, one entry each time.
-    """
-    loaded: list[Path] = []
-
-    def load_predictor(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-        loaded.append(folder)
-
-        def answer(pixels: np.ndarray) -> np.ndarray:
-            left = pixels[:, :, :8].mean(axis=(1, 2))
-            return softmax(-np.abs(left[:, None] - (np.arange(7) * 30 + 9.5)) / 10).astype(np.float32)
-
-        return answer
-
-    module = types.ModuleType("facelex.training.weights")
-    module.load_predictor = load_predictor  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "facelex.training.weights", module)
-    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
-    return loaded
+pytestmark = pytest.mark.usefixtures("torch_side")
 
 
 def error_of(capsys: Captured, *argv: object) -> str:

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from evaluation_fakes import make_crop_probs, make_predictions
+
+from facelex.errors import FacelexError
+from facelex.evaluation.ensemble import mean_predictions, member_scores
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.scores import score_predictions
+
+
+def members(count: int = 3, **changes: object) -> list[Predictions]:
+    """Networks that differ in what they say about the same examples."""
+    truth = make_predictions(200)
+    return [
+        make_predictions(200, seed, labels=truth.labels, seen=truth.seen, model=f"m{seed}", **changes)
+        for seed in range(count)
+    ]
+
+
+def test_the_mean_is_plain_and_of_uncalibrated_probabilities() -> None:
+    a, b, c = members(temperature=3.0)
+    mean = mean_predictions([a, b, c])
+    for view in ("single", "flip"):
+        expected = (a.view_probs(view) + b.view_probs(view) + c.view_probs(view)) / 3
+        np.testing.assert_allclose(mean.view_probs(view), expected, atol=1e-6)
+    assert mean.temperature == 1.0
+    assert mean.members == ("m0", "m1", "m2")
+
+
+def test_the_ten_crop_view_of_the_mean_is_the_mean_of_the_ten_crop_views() -> None:
+    several = [
+        make_predictions(
+            30, seed, labels=np.zeros(30), seen=np.zeros(30), crop_probs=make_crop_probs(30, seed)
+        )
+        for seed in (0, 1)
+    ]
+    expected = np.mean([member.view_probs("ten_crop") for member in several], axis=0)
+    np.testing.assert_allclose(mean_predictions(several).view_probs("ten_crop"), expected, atol=1e-6)
+
+
+def test_the_mean_holds_only_what_every_member_was_asked() -> None:
+    a, b = members(2)
+    assert mean_predictions([a, b.without(flip=True)]).views == ("single",)
+    crops = make_crop_probs(200)
+    wide = make_predictions(200, labels=a.labels, seen=a.seen, crop_probs=crops, window=0.9)
+    narrow = make_predictions(200, labels=a.labels, seen=a.seen, crop_probs=crops, window=0.8)
+    assert mean_predictions([wide, narrow]).views == ("single", "flip")
+
+
+def test_the_order_of_members_does_not_matter() -> None:
+    a, b, c = members()
+    np.testing.assert_allclose(
+        mean_predictions([a, b, c]).probs, mean_predictions([c, a, b]).probs, atol=1e-7
+    )
+
+
+def test_each_member_is_scored_as_it_would_be_alone() -> None:
+    several = members()
+    for scores, member in zip(member_scores(several, seed=0, resamples=50), several):
+        alone = score_predictions(member, resamples=50)["views"]
+        assert scores["name"] == member.model
+        for view in ("single", "flip"):
+            for name in ("official", "deduplicated"):
+                assert scores["views"][view][name]["accuracy"] == alone[view][name]["accuracy"]
+
+
+def test_networks_that_answered_different_questions_are_refused() -> None:
+    a, b = members(2)
+    classes = (*a.classes[1:], a.classes[0])
+    with pytest.raises(FacelexError, match=r"same classes in the same order, but m0 knows angry.* Leave one"):
+        mean_predictions([a, make_predictions(200, 1, labels=a.labels, classes=classes)])
+    for other in (
+        make_predictions(200, 1, labels=a.labels, fingerprint="0" * 64),
+        make_predictions(200, 1, labels=a.labels, split="val"),
+        make_predictions(200, 1, labels=(a.labels + 1) % 7),
+        b.subset(np.arange(100)),
+    ):
+        with pytest.raises(FacelexError, match="same examples, but m0 and"):
+            mean_predictions([a, other])
