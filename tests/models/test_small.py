@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from facelex.errors import FacelexError
 from facelex.models import small
 from facelex.models.registry import create_image_encoder
+from facelex.models.small_maps import Conv3x3
 
 
 def count_multiply_accumulates(encoder: nn.Module, size: int = 48) -> int:
@@ -47,7 +48,7 @@ def test_documented_sizes_are_true(name: str, weights: int, multiply_accumulates
 
 def test_slim_networks_are_convolution_normalisation_relu_and_pooling_only() -> None:
     layers = list(create_image_encoder("slim_m").layers)  # type: ignore[arg-type]
-    assert {type(layer) for layer in layers} == {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d}
+    assert {type(layer) for layer in layers} == {Conv3x3, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d}
     for conv, norm, relu in zip(layers, layers[1:], layers[2:]):
         if isinstance(conv, nn.Conv2d):
             assert isinstance(norm, nn.BatchNorm2d)

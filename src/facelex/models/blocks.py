@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from facelex.errors import FacelexError
+from facelex.models.small_maps import Conv3x3
 
 
 def conv_bn_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
@@ -14,7 +15,7 @@ def conv_bn_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
     fold the three into one operation.
     """
     return [
-        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
+        Conv3x3(in_channels, out_channels),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     ]
