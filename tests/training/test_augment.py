@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelex.training.augment import augment_images, resize_images
+from facelex.training.augment import alternating_reflection, augment_images, resize_images
 from facelex.training.config import AugmentConfig
 
 NOTHING = {
@@ -84,6 +84,24 @@ def test_reflection_mirrors_about_half_of_the_pictures() -> None:
     mirrored = (result - plain.flip(3)).abs().amax((1, 2, 3)) < 1e-3
     assert bool((kept ^ mirrored).all())
     assert 160 < int(mirrored.sum()) < 240
+
+
+def test_alternating_reflection_shows_every_picture_both_ways_in_two_epochs() -> None:
+    first, second, third = (alternating_reflection(1000, seed=4, epoch=epoch) for epoch in (0, 1, 2))
+    assert bool((first ^ second).all())
+    assert torch.equal(first, third)
+    assert 440 < int(first.sum()) < 560
+    assert torch.equal(first, alternating_reflection(1000, seed=4, epoch=0))
+    assert 400 < int((first ^ alternating_reflection(1000, seed=5, epoch=0)).sum()) < 600
+
+
+def test_named_pictures_are_mirrored_and_no_coin_is_tossed() -> None:
+    images, mirrored = noise(8), torch.tensor([True, False] * 4)
+    config = AugmentConfig(**(NOTHING | {"reflection": 0.5}))  # type: ignore[arg-type]
+    result = augment_images(images, SIZE, config, torch.Generator().manual_seed(0), mirrored)
+    plain = images.float() / 255
+    torch.testing.assert_close(result[1::2], plain[1::2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(result[0::2], plain[0::2].flip(3), atol=1e-4, rtol=0)
 
 
 def test_rotation_turns_by_the_angle_that_a_plain_calculation_gives() -> None:

@@ -50,19 +50,30 @@ config = load_config(
         "methods.all=[{name: align, epochs: 1, losses: {alignment: 1, supervised_contrastive: 0.5}},"
         " {name: classify, epochs: 1, losses: {cross_entropy: 1}},"
         " {name: joint, epochs: 1, losses: {cross_entropy: 1, alignment: 0.5}}]",
+        *sys.argv[3:],
     ],
 )
 train_run(config, sketch_dataset(100), Path(sys.argv[1]), accelerator="cpu", devices=int(sys.argv[2]))
 '''
 
 
+METHODS = {
+    "plain": (),
+    "mixed images, sharpness-aware steps, alternating reflection": (
+        "augment={rotation: 0, translation: 0, resize: 0, alternate_reflection: true, mixup: 0.5, cutmix: 1}",
+        "optimizer.sam_rho=0.1", "methods.all.0.losses.supervised_contrastive=0",
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.slow
-def test_two_processes_equal_one_with_the_same_batches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
+def test_two_processes_equal_one_with_the_same_batches(tmp_path: Path, settings: tuple[str, ...]) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     for devices in ("1", "2"):
         subprocess.run(
-            [sys.executable, str(script), str(tmp_path / devices), devices],
+            [sys.executable, str(script), str(tmp_path / devices), devices, *settings],
             check=True, timeout=280, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")

@@ -49,5 +49,6 @@ def supervised_contrastive(features: Tensor, labels: Tensor, *, temperature: flo
     logits = logits.masked_fill(itself, torch.finfo(logits.dtype).min)  # -inf would make a batch of one NaN
     log_probs = logits.log_softmax(dim=1)
     positive = (labels[:, None] == labels[None, :]) & ~itself
-    per_anchor = -torch.where(positive, log_probs, 0.0).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
+    # torch.where with a number would copy it to the device and wait
+    per_anchor = -log_probs.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1).clamp(min=1)
     return per_anchor.mean()

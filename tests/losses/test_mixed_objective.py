@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facelex.losses.objective import Objective, Targets
+from facelex.models.dual_encoder import ModelOutput
+
+SHARE = 0.3
+LABELS, OTHERS = torch.tensor([0, 1, 2, 1]), torch.tensor([2, 1, 0, 0])
+
+
+def output() -> ModelOutput:
+    generator = torch.Generator().manual_seed(0)
+    logits, faces, words = (torch.randn(n, 3, generator=generator) for n in (4, 4, 3))
+    scale = torch.tensor(5.0)
+    return ModelOutput(logits, logits, F.normalize(faces, dim=1), F.normalize(words, dim=1), scale)
+
+
+def soft(targets: Tensor) -> Tensor:
+    return SHARE * targets[:4] + (1 - SHARE) * targets[4:]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_mixed_labels_are_shares_of_the_target(smoothing: float) -> None:
+    objective = Objective({"cross_entropy": 2.0}, label_smoothing=smoothing)
+    loss, parts = objective.mixed(output(), Targets(LABELS), Targets(OTHERS), SHARE)
+    target = soft(F.one_hot(torch.cat([LABELS, OTHERS]), 3).float())
+    expected = F.cross_entropy(output().logits, target, label_smoothing=smoothing)
+    torch.testing.assert_close(parts["cross_entropy"], expected)
+    torch.testing.assert_close(loss, 2 * expected)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "distillation"])
+def test_rows_of_votes_and_teachers_are_mixed(name: str) -> None:
+    rows = torch.rand(8, 3, generator=torch.Generator().manual_seed(1)).softmax(1)
+    kind = "label_probs" if name == "cross_entropy" else "teacher_probs"
+    one, other = Targets(LABELS, **{kind: rows[:4]}), Targets(OTHERS, **{kind: rows[4:]})
+    loss, _ = Objective({name: 1.0}).mixed(output(), one, other, SHARE)
+    torch.testing.assert_close(loss, F.cross_entropy(output().logits, soft(rows)))
+
+
+def test_contrast_with_words_counts_both_captions_of_a_mixed_face() -> None:
+    made = output()
+    assert made.image_features is not None
+    assert made.text_features is not None
+
+    def by_loops(labels: Tensor) -> float:
+        total = 0.0
+        scores = (5.0 * made.image_features @ made.text_features.T).double()  # type: ignore[union-attr,operator]
+        for i, label in enumerate(labels.tolist()):
+            own = math.exp(scores[i, label])
+            to_words = -math.log(own / sum(math.exp(scores[i, c]) for c in labels.tolist()))
+            to_faces = -math.log(own / sum(math.exp(scores[k, label]) for k in range(4)))
+            total += 0.75 * to_words + 0.25 * to_faces
+        return total / 4
+
+    loss, _ = Objective({"alignment": 1.0}).mixed(made, Targets(LABELS), Targets(OTHERS), SHARE)
+    assert float(loss) == pytest.approx(SHARE * by_loops(LABELS) + (1 - SHARE) * by_loops(OTHERS), abs=1e-5)
+
+
+def test_whole_share_is_the_plain_objective() -> None:
+    objective = Objective({"cross_entropy": 1.0, "alignment": 0.5})
+    plain, parts = objective(output(), LABELS)
+    loss, mixed_parts = objective.mixed(output(), Targets(LABELS), Targets(OTHERS), 1.0)
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(mixed_parts, parts)

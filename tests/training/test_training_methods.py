@@ -1,0 +1,196 @@
+"""Mixed images, sharpness-aware steps, teachers and alternating reflection in whole runs."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from lightning.fabric import Fabric
+from tiny_training import FACES, differing, read_rows, tiny_config, two_phases
+from torch import Tensor
+
+from facelex.errors import FacelexError
+from facelex.training import loop, run
+from facelex.training.config import load_config
+from facelex.training.progress import SilentReporter
+from facelex.training.run import _Training, train_run
+from facelex.training.teachers import Teachers
+from facelex.training.weights import load_model
+
+MIXED = "augment={mixup: 0.4, cutmix: 1, mix_probability: 0.7, alternate_reflection: true}"
+STUDENT = "methods.multimodal=[{name: imitate, epochs: 2, losses: {distillation: 1, alignment: 0.5}}]"
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two finished runs, of which the second sees larger images."""
+    folder = tmp_path_factory.mktemp("teachers")
+    for name, settings in {"small": (), "large": ("image_size=32", "seed=1")}.items():
+        train_run(tiny_config(*two_phases(1, 1), *settings), FACES, folder / name, accelerator="cpu")
+    return folder / "small", folder / "large"
+
+
+def naming(teachers: tuple[Path, Path]) -> str:
+    return f"teachers=[{teachers[0]}, {teachers[1]}]"
+
+
+class KillAfter(SilentReporter):
+    """Interrupts a run before the checkpoint of an epoch is written."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def epoch(self, row: dict[str, float | int | str]) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+METHODS = {
+    "mixed images": (MIXED,),
+    "sharpness-aware, clipped": ("optimizer.sam_rho=0.05", "optimizer.clip_grad_norm=0.5"),
+    "teachers on mixed images": (MIXED, STUDENT, "teacher_views=batch"),
+    "cached teachers, mixed images": (MIXED, STUDENT),
+}
+
+
+@pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
+def test_interrupted_run_with_the_method_ends_with_the_same_bits(
+    settings: tuple[str, ...], teachers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = tiny_config(*two_phases(2, 1), *settings, naming(teachers), "precision=bf16-mixed")
+    train_run(config, FACES, tmp_path / "whole", accelerator="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, FACES, tmp_path / "broken", accelerator="cpu", reporter=KillAfter(1))
+    train_run(config, FACES, tmp_path / "broken", accelerator="cpu", resume=True)
+    assert differing(tmp_path / "whole", tmp_path / "broken") == []
+    columns = ["epoch", "train_loss", "train_accuracy", "val_loss"]
+    assert read_rows(tmp_path / "whole", columns) == read_rows(tmp_path / "broken", columns)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["optimizer.sam_rho=0.1", "augment.mixup=1", "augment.cutmix=1", "augment.alternate_reflection=true"],
+)
+def test_each_setting_reaches_the_training(setting: str, tmp_path: Path) -> None:
+    baseline = ("method=baseline", "methods.baseline.0.epochs=1")
+    for name, settings in {"without": (), "with": (setting,)}.items():
+        train_run(tiny_config(*baseline, *settings), FACES, tmp_path / name, accelerator="cpu")
+    assert len(differing(tmp_path / "without", tmp_path / "with")) > 5
+
+
+def test_reflection_alternates_over_all_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    train = run.train_one_epoch
+
+    def noted(*args: Any, mirrored: Tensor, **rest: Any) -> loop.EpochResult:
+        seen.append(mirrored)
+        return train(*args, mirrored=mirrored, **rest)
+
+    monkeypatch.setattr(run, "train_one_epoch", noted)
+    train_run(tiny_config(*two_phases(1, 2), MIXED), FACES, tmp_path / "r", accelerator="cpu")
+    assert len(seen) == 3
+    assert len(seen[0]) == len(FACES.indices("train"))
+    assert all(bool((one ^ other).all()) for one, other in itertools.pairwise(seen))
+
+
+def test_teachers_answer_with_their_mean_each_at_its_own_size(teachers: tuple[Path, Path]) -> None:
+    images = torch.rand(5, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    fabric = Fabric(accelerator="cpu")
+    found = Teachers([str(t) for t in teachers], FACES.class_names, fabric)(images)
+    expected = torch.zeros(5, 7)
+    for folder, size in zip(teachers, (24, 32)):
+        model, spec = load_model(folder)
+        assert spec["image_size"] == size
+        with torch.no_grad():
+            resized = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+            expected += model(resized).logits.softmax(1) / 2
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert not found.requires_grad
+    assert not found.is_inference()
+    half = Teachers(
+        [str(t) for t in teachers], FACES.class_names, Fabric(accelerator="cpu", precision="bf16-mixed")
+    )
+    rounded = half(images)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, found)
+    torch.testing.assert_close(rounded, found, atol=0.05, rtol=0)
+
+
+def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path], tmp_path: Path) -> None:
+    config = tiny_config(STUDENT, MIXED, naming(teachers), "teacher_views=batch")
+    training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
+    assert training.train.teacher_probs is None
+    training.run(None)
+    assert training.teachers is not None
+    for (model, _), folder in zip(training.teachers.models, teachers):
+        assert not model.training
+        saved = load_model(folder)[0].state_dict()
+        assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+
+
+def test_teacher_of_other_classes_is_refused_before_anything_is_written(
+    teachers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(FacelexError, match="Name teachers trained on the same classes"):
+        Teachers([str(teachers[0])], ("angry", "happy"), Fabric(accelerator="cpu"))
+    config = tiny_config(STUDENT, f"teachers=[{tmp_path / 'none'}]", "teacher_views=batch")
+    with pytest.raises(FacelexError, match="holds no finished run"):
+        train_run(config, FACES, tmp_path / "s", accelerator="cpu")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            ("augment.mixup=0.2", "methods.multimodal.0.losses.supervised_contrastive=0.1"),
+            "supervised_contrastive compares images of one label, which mixed images do not have",
+        ),
+        (("optimizer.sam_rho=0.05", "precision=16-mixed"), "does not go with the gradient scaling"),
+        (("augment.alternate_reflection=true", "augment.reflection=0"), "set reflection to 0.5"),
+        (("augment.mixup=-1",), "augment.mixup"),
+        (("augment.mix_probability=2",), "augment.mix_probability"),
+        (("teacher_views=every",), "teacher_views"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(FacelexError) as caught:
+        load_config("sketch", settings)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_mixing_that_is_off_goes_with_contrast_between_images() -> None:
+    contrast = "methods.multimodal.0.losses.supervised_contrastive=0.1"
+    assert not load_config("sketch", [contrast, "augment.mixup=1", "augment.mix_probability=0"]).augment.mixes
+
+
+def test_config_written_before_these_settings_existed_loads_as_without_them(tmp_path: Path) -> None:
+    config = load_config("slim")
+    old = config.model_dump(mode="json")
+    for section, keys in {
+        "augment": ("alternate_reflection", "mixup", "cutmix", "mix_probability"), "optimizer": ("sam_rho",),
+    }.items():  # fmt: skip
+        for key in keys:
+            del old[section][key]
+    del old["teacher_views"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    loaded = load_config(tmp_path / "config.yaml")
+    assert loaded == config
+    assert not loaded.augment.mixes
+    assert (loaded.optimizer.sam_rho, loaded.teacher_views) == (None, "cached")
+
+
+def test_infinite_gradient_of_the_last_step_stops_the_run(tmp_path: Path) -> None:
+    config = tiny_config(
+        "method=baseline", "methods.baseline.0.epochs=1", "batch_size=4096", "schedule.name=constant",
+        "optimizer={name: sgd, lr: 1e30, clip_grad_norm: 1e30}", "ema_decay=null",
+    )  # fmt: skip
+    with pytest.raises(FacelexError, match="not a number any more"):
+        train_run(config, FACES, tmp_path / "r", accelerator="cpu")
