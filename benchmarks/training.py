@@ -1,164 +1,222 @@
-"""Training throughput: the conventional pipeline beside ours, on the same network, batch and augmentation.
+"""What training costs, and how near it comes to the machine's limit.
 
-    python benchmarks/training.py --encoders vgg11,slim_l --batches 6 --output training.json
+    python benchmarks/training.py steps --encoders vgg11,slim_l     # conventional pipeline beside facelex
+    python benchmarks/training.py limits                            # matrix rate, bandwidth, operations
+    python benchmarks/training.py memory --batches 32,128           # peak memory, each in a fresh process
+    python benchmarks/training.py start --data sketch:700           # command to first step
 
-(a) the usual script: one PIL image at a time through torchvision transforms and DataLoader workers, float32,
-channels first, eager; (b) facelex: the split resident as uint8, whole batches augmented by one grid_sample,
-bf16, channels-last. Both are timed in turns within one process tree, so that a busy machine slows both; the
-table gives medians and ratios. Faces are drawn, so no dataset is needed: what they show costs nothing.
+`steps` times in turns, within one process tree: (a) the usual script: one PIL image at a time through
+torchvision transforms and DataLoader workers, float32, channels first, eager; (b) facelex: the split resident
+as uint8, whole batches augmented by one grid_sample, bf16, channels-last, fused optimiser. A busy machine
+slows both, so ratios mean more than rates. Faces are drawn: no dataset is needed, and what they show costs
+nothing. `--output FILE` keeps every timing as JSON. docs/performance.md explains the columns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from training_cost import machine, memory, start
+from training_cost.networks import operations_per_image
+from training_cost.steps import PARTS, SIDES, Setting, compare
 
-from facelex.data.sketch import sketch_dataset
-from facelex.models.dual_encoder import DualEncoder
-from facelex.models.registry import create_image_encoder
-from facelex.training.augment import augment_images
-from facelex.training.config import AugmentConfig
-
-AUGMENT = AugmentConfig(rotation=10, translation=0.08, resize=0.1, crop=0, reflection=0.5)
+BACKBONES = "vgg11,vgg16,resnet18,resnet50,slim_l"
 
 
-class PilFaces(Dataset):
-    """What the usual scripts do: an array row becomes a PIL image, then five transforms."""
-
-    def __init__(self, pixels: Tensor, labels: Tensor):
-        self.pixels, self.labels = pixels, labels
-        self.transform = transforms.Compose([
-            transforms.RandomHorizontalFlip(),
-            transforms.RandomAffine(10, translate=(0.08, 0.08), scale=(0.9, 1.1)),
-            transforms.ToTensor(),
-            transforms.Normalize([0.5], [0.25]),
-        ])  # fmt: skip
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = Image.fromarray(self.pixels[index, 0].numpy(), mode="L")
-        return self.transform(image), int(self.labels[index])
-
-
-def conventional_batches(
-    pixels: Tensor, labels: Tensor, batch: int, workers: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    loader = DataLoader(PilFaces(pixels, labels), batch, shuffle=True, num_workers=workers, drop_last=True)
-    while True:
-        yield from loader
-
-
-def our_batches(pixels: Tensor, labels: Tensor, batch: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    pixels, labels = pixels.to(device), labels.to(device)
-    generator = torch.Generator(device).manual_seed(0)
-    while True:
-        for index in torch.randperm(len(labels), generator=generator, device=device).split(batch):
-            if len(index) == batch:
-                yield augment_images(pixels[index], 48, AUGMENT, generator), labels[index]
+def steps(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Compare each network's step, printing a table row as soon as there is one."""
+    _head("encoder", "part", "conventional, images/s", "facelex, images/s", "ratio",
+          "conventional, of matrix rate", "facelex, of matrix rate")  # fmt: skip
+    rows = []
+    for encoder in options.encoders:
+        row = compare(
+            Setting(
+                encoder,
+                options.batch,
+                options.image_size,
+                options.rounds,
+                options.workers,
+                options.device,
+                options.precision,
+                options.compile,
+            )
+        )
+        rows.append(row)
+        for part in PARTS:
+            rates = [row["images_per_second"][f"{side}, {part}"] for side in SIDES]
+            shares = [f"{row['share_of_matrix_rate'][side]:.0%}" if part == "model" else "" for side in SIDES]
+            print(f"| {encoder} | {part} | {rates[0]:,.0f} | {rates[1]:,.0f} | {row['ratio'][part]:.1f} "
+                  f"| {shares[0]} | {shares[1]} |", flush=True)  # fmt: skip
+    print()
+    _head("encoder", "augmentation, share of facelex's step", "bf16 matrix rate", "float32 matrix rate")
+    for row in rows:
+        rate = row["matrix_rate"]
+        print(f"| {row['encoder']} | {row['augmentation_share']:.1%} | {_rate(rate['bf16-mixed'])} "
+              f"| {_rate(rate['32-true'])} |")  # fmt: skip
+    return rows
 
 
-def make_step(encoder: str, device: str, fast: bool) -> Callable[[Tensor, Tensor], None]:
-    torch.manual_seed(0)
-    model: nn.Module = DualEncoder(create_image_encoder(encoder), 7).to(device)
-    if fast:
-        model = model.to(memory_format=torch.channels_last)
-    options = {"fused": True} if fast else {"foreach": False}
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True, **options)
-
-    def step(images: Tensor, labels: Tensor) -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=fast):
-            loss = F.cross_entropy(model(images).logits, labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return step
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def compare(encoder: str, batch: int, rounds: int, workers: int, device: str) -> dict[str, float | str]:
-    faces = sketch_dataset(max(4 * batch, 512))
-    pixels, labels = torch.from_numpy(faces.pixels).unsqueeze(1), torch.from_numpy(faces.labels)
-    usual = conventional_batches(pixels, labels, batch, workers)
-    ours = our_batches(pixels, labels, batch, device)
-    usual_step, our_step = make_step(encoder, device, fast=False), make_step(encoder, device, fast=True)
-    fixed_usual = [t.to(device) for t in next(usual)]
-    fixed_ours = next(ours)
-    for _ in range(2):  # warm up
-        usual_step(*fixed_usual)
-        our_step(*fixed_ours)
-    parts: dict[str, Callable[[], object]] = {
-        "conventional, data": lambda: next(usual),
-        "facelex, data": lambda: next(ours),
-        "conventional, model": lambda: usual_step(*fixed_usual),
-        "facelex, model": lambda: our_step(*fixed_ours),
-        "conventional, both": lambda: usual_step(*[t.to(device) for t in next(usual)]),
-        "facelex, both": lambda: our_step(*next(ours)),
+def limits(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the machine, count each network's operations, and divide."""
+    rates = {
+        name: machine.matrix_rate(dtype, options.device, options.rounds)
+        for name, dtype in machine.DTYPES.items()
     }
-    times: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(rounds):
-        for name, work in parts.items():
-            times[name].append(seconds(work))
-    rates: dict[str, float | str] = {
-        name: batch / statistics.median(values) for name, values in times.items()
-    }
-    for part in ("data", "model", "both"):
-        rates[f"ratio, {part}"] = float(rates[f"facelex, {part}"]) / float(rates[f"conventional, {part}"])
-    data_share = statistics.median(times["facelex, data"]) / statistics.median(times["facelex, both"])
-    return {"encoder": encoder, "batch": float(batch), **rates, "augmentation share of our step": data_share}
+    bandwidth = machine.memory_bandwidth(options.device)
+    print(f"Matrix rate {_rate(rates['bf16-mixed'])} in bf16, {_rate(rates['32-true'])} in float32; "
+          f"memory {bandwidth / 1e9:.1f} GB/s.\n")  # fmt: skip
+    _head("encoder", "pixels", "GFLOP an image, forward", "whole step", "as facelex does it on a CPU",
+          "ceiling in bf16, images/s", "in float32")  # fmt: skip
+    rows: list[dict[str, Any]] = [{"matrix_rate": rates, "memory_bandwidth": bandwidth}]
+    for encoder in options.encoders:
+        for size in options.image_sizes:
+            forward, step = operations_per_image(encoder, size, ours=False)
+            ours = operations_per_image(encoder, size, ours=True)[1]
+            ceilings = {name: rate / step for name, rate in rates.items()}
+            rows.append(
+                {
+                    "encoder": encoder,
+                    "image_size": size,
+                    "forward_operations": forward,
+                    "step_operations": step,
+                    "facelex_step_operations": ours,
+                    "ceilings": ceilings,
+                }
+            )
+            print(f"| {encoder} | {size} | {forward / 1e9:.3f} | {step / 1e9:.3f} | {ours / 1e9:.3f} "
+                  f"| {ceilings['bf16-mixed']:,.0f} | {ceilings['32-true']:,.0f} |", flush=True)  # fmt: skip
+    return rows
 
 
-def main() -> None:
+def peak_memory(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Let one process a size take three steps."""
+    _head("encoder", "batch", "peak, MiB", "of it before the network, MiB")
+    rows = []
+    for encoder in options.encoders:
+        for batch in options.batches:
+            row = memory.measure(
+                __file__,
+                ["--encoder", encoder, "--batch", str(batch), "--image-size", str(options.image_size),
+                 "--device", options.device, "--precision", options.precision, *_threads(options)],
+            )  # fmt: skip
+            rows.append({"encoder": encoder, "batch": batch} | row)
+            cells = row.get("problem") or f"{row['peak_mib']:,.0f} | {row['before_mib']:,.0f}"
+            print(f"| {encoder} | {batch} | {cells} |", flush=True)
+    return rows
+
+
+def one_memory(options: argparse.Namespace) -> None:
+    """Measure in this process and print one line of JSON, for `memory`."""
+    found = memory.measure_here(
+        options.encoder, options.batch, options.image_size, options.device, options.precision
+    )
+    print(json.dumps(found))
+
+
+def start_up(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Start training on each dataset in turns, and Python with the libraries alone."""
+    settings = ["--config", options.config, "--set", "method=baseline", "--accelerator", options.device,
+                *_threads(options)]  # fmt: skip
+    times: dict[str, list[float]] = {}
+    for _ in range(options.rounds):
+        times.setdefault("libraries alone", []).append(start.seconds_to_import())
+        for data in options.data:
+            times.setdefault(data, []).append(start.seconds_to_first_step([*settings, "--data", data]))
+    _head("data", "seconds to the end of the first step, median", "least")
+    for name, values in times.items():
+        print(f"| {name} | {statistics.median(values):.1f} | {min(values):.1f} |")
+    return [{"data": name, "seconds": values} for name, values in times.items()]
+
+
+def _head(*columns: str) -> None:
+    """Begin a Markdown table."""
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+
+
+def _threads(options: argparse.Namespace) -> list[str]:
+    return ["--threads", str(options.threads)] if options.threads else []
+
+
+def _rate(value: float) -> str:
+    return f"{value / 1e12:.3f} TFLOP/s"
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--encoders", default="vgg11,vgg16,resnet18,resnet50")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=5, help="timed rounds")
-    parser.add_argument(
-        "--workers", type=int, default=2, help="DataLoader workers of the conventional pipeline"
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    shared.add_argument("--threads", type=int, help="CPU threads of every side")
+    shared.add_argument("--output", type=Path, help="write JSON here")
+    precision = argparse.ArgumentParser(add_help=False)
+    precision.add_argument(
+        "--precision", default="bf16-mixed", choices=list(machine.DTYPES), help="facelex's arithmetic"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads of both")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--output", type=Path, help="write JSON here")
-    options = parser.parse_args()
+    precision.add_argument("--image-size", type=int, default=48)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run: Any, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[shared, *parents], help=run.__doc__)
+        added.set_defaults(run=run)
+        return added
+
+    one = command("steps", steps, precision)
+    one.add_argument("--encoders", type=_names, default=_names(BACKBONES))
+    one.add_argument("--batch", type=int, default=128)
+    one.add_argument("--rounds", "--batches", type=int, default=5, help="timings of each part")
+    one.add_argument("--workers", type=int, default=2, help="DataLoader workers of the conventional side")
+    one.add_argument("--compile", action="store_true", help="facelex's network through torch.compile")
+    two = command("limits", limits)
+    two.add_argument("--encoders", type=_names, default=_names(f"{BACKBONES},slim_m,slim_s"))
+    two.add_argument("--image-sizes", type=_numbers, default=[32, 40, 48])
+    two.add_argument("--rounds", type=int, default=5, help="matrix products of each kind")
+    three = command("memory", peak_memory, precision)
+    three.add_argument("--encoders", type=_names, default=_names(BACKBONES))
+    three.add_argument("--batches", type=_numbers, default=[32, 128])
+    child = command("one-memory", one_memory, precision)
+    child.add_argument("--encoder", required=True)
+    child.add_argument("--batch", type=int, required=True)
+    four = command("start", start_up)
+    four.add_argument("--config", default="quick")
+    four.add_argument("--data", action="append", help="sketch:N or a dataset file; may be repeated")
+    four.add_argument("--rounds", type=int, default=3)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0].startswith("--") and words[0] != "--help":
+        words.insert(0, "steps")
+    options = build_parser().parse_args(words)
+    if options.command == "start" and not options.data:
+        options.data = ["sketch:700"]
     if options.threads:
         torch.set_num_threads(options.threads)
-    rows = [compare(e, options.batch, options.batches, options.workers, options.device)
-            for e in options.encoders.split(",")]  # fmt: skip
-    print("| encoder | part | conventional, images/s | facelex, images/s | ratio |\n|---|---|---|---|---|")
-    for row in rows:
-        for part in ("data", "model", "both"):
-            print(f"| {row['encoder']} | {part} | {row[f'conventional, {part}']:,.0f} "
-                  f"| {row[f'facelex, {part}']:,.0f} | {row[f'ratio, {part}']:.1f} |")  # fmt: skip
+    rows = options.run(options)
     if options.output:
-        hardware = {
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+        settings = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in vars(options).items()
+            if key != "run"
         }
-        options.output.write_text(json.dumps({"hardware": hardware, "rows": rows}, indent=2))
+        found = {"hardware": machine.describe(options.device), "options": settings, "rows": rows}
+        options.output.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

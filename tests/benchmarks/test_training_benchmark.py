@@ -1,0 +1,160 @@
+"""The measurements of training: what they count, that both sides are timed, and what they write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+CHILD = """
+import sys
+if "64" in sys.argv:
+    sys.exit("no room for it")
+print('{"peak_mib": 7, "before_mib": 1}')
+"""
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("training_benchmark", BENCHMARKS / "training.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_operations_of_vgg11_are_two_a_multiply_add() -> None:
+    from training_cost.networks import operations_per_image
+
+    forward, step = operations_per_image("vgg11", 48, ours=False)
+    convolutions, classifier, first = 341_065_728, 512 * 7, 48 * 48 * 9 * 64
+    assert forward == 2 * (convolutions + classifier)
+    # backward does both gradients of every layer, but nobody wants the first layer's images changed
+    assert step == 2 * (3 * (convolutions + classifier) - first)
+
+
+def test_operations_that_tiny_maps_save_are_not_counted() -> None:
+    from training_cost.networks import operations_per_image
+
+    plain, ours = (operations_per_image("vgg11", 32, ours=own)[1] for own in (False, True))
+    one_layer = 3 * 2 * 4 * 512 * 512  # of the 9 taps of each of the 4 positions, 4 lie on the map
+    assert plain - ours == 2 * one_layer * (9 - 4)
+
+
+def test_conventional_side_has_the_same_weights_and_none_of_our_means() -> None:
+    from training_cost.networks import create_model
+
+    usual, ours = (create_model("slim_s", "cpu", ours=own) for own in (False, True))
+    for one, other in zip(usual.parameters(), ours.parameters()):
+        assert torch.equal(one, other)
+    convolution = next(layer for layer in usual.modules() if isinstance(layer, nn.Conv2d))
+    assert convolution.largest_dense_side == 0
+    assert all(p.is_contiguous() for p in usual.parameters())
+
+
+def test_conventional_data_are_timed_without_the_lead_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training_cost.steps import ConventionalData, Setting
+
+    data = ConventionalData(
+        torch.zeros(64, 1, 48, 48, dtype=torch.uint8), torch.zeros(64), Setting("tiny_cnn", 8, 32, workers=0)
+    )
+    data.ahead = 4  # as if there were two workers
+    drawn = []
+    monkeypatch.setattr(ConventionalData, "__next__", lambda self: drawn.append(1) or next(self.batches))
+    assert data.time_alone() > 0
+    assert len(drawn) == 4 + 4
+    assert next(data)[0].shape == (8, 1, 32, 32)
+
+
+def test_steps_writes_hardware_every_timing_and_consistent_ratios(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        script,
+        "Setting",
+        lambda *arguments: script.compare.__globals__["Setting"](*arguments, matrix_side=64),
+    )
+    output = tmp_path / "steps.json"
+    script.main(["--encoders", "tiny_cnn", "--batch", "8", "--rounds", "2", "--workers", "0",
+                 "--image-size", "24", "--output", str(output)])  # fmt: skip
+    found = json.loads(output.read_text())
+    assert found["hardware"]["versions"]["torch"] == importlib.metadata.version("torch")
+    assert found["hardware"]["threads"] == torch.get_num_threads()
+    (row,) = found["rows"]
+    assert len(row["seconds"]) == 8
+    assert all(len(values) == 2 and min(values) > 0 for values in row["seconds"].values())
+    rates = row["images_per_second"]
+    assert row["ratio"]["both"] == pytest.approx(rates["facelex, both"] / rates["conventional, both"])
+    operations = row["operations_per_image"]
+    assert operations["facelex"] == operations["conventional"] > 2 * operations["facelex, forward"]
+    assert 0 < row["augmentation_share"] < 2
+    table = capsys.readouterr().out
+    assert table.count("| tiny_cnn | ") == 4
+    assert "| tiny_cnn | both | " in table
+
+
+def test_limits_are_the_matrix_rate_over_the_operations(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script.machine, "matrix_rate", lambda *_: 1e9)
+    monkeypatch.setattr(script.machine, "memory_bandwidth", lambda *_: 1e10)
+    output = tmp_path / "limits.json"
+    script.main(["limits", "--encoders", "tiny_cnn", "--image-sizes", "24", "--output", str(output)])
+    machine, network = json.loads(output.read_text())["rows"]
+    assert machine["memory_bandwidth"] == 1e10
+    assert network["ceilings"]["32-true"] == pytest.approx(1e9 / network["step_operations"])
+
+
+def test_matrix_rate_is_operations_over_the_median_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training_cost import machine
+
+    times = iter([0.5, 4.0, 1.0])
+    monkeypatch.setattr(machine, "seconds", lambda *_: next(times))
+    assert machine.matrix_rate(torch.float32, "cpu", rounds=3, side=10) == 2 * 10**3 / 1.0
+
+
+def test_peak_memory_grows_with_the_batch_and_is_of_a_process_of_its_own(script: ModuleType) -> None:
+    small, large = script.peak_memory(script.build_parser().parse_args(
+        ["memory", "--encoders", "tiny_cnn", "--threads", "1", "--precision", "32-true", "--batches", "1,512"]
+    ))  # fmt: skip
+    activations = 512 * 8 * 48 * 48 * 4 / 2**20  # of the first layer alone
+    assert small["before_mib"] <= small["peak_mib"] < large["peak_mib"] - activations
+
+
+def test_a_size_that_fails_is_reported_and_the_others_are_measured(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(CHILD)
+    monkeypatch.setattr(script, "__file__", str(child))
+    options = script.build_parser().parse_args(["memory", "--encoders", "vgg11", "--batches", "64,32"])
+    assert script.peak_memory(options)[0]["problem"] == "no room for it"
+    assert "| vgg11 | 32 | 7 | 1 |" in capsys.readouterr().out
+
+
+def test_start_is_timed_to_the_first_step_of_the_command_itself() -> None:
+    from training_cost.start import seconds_to_first_step
+
+    tiny = ["--config", "sketch", "--data", "sketch:70", "--set", "model.image_encoder=tiny_cnn"]
+    assert 0.5 < seconds_to_first_step([*tiny, "--threads", "1"]) < 300
+
+
+def test_a_command_that_fails_before_its_first_step_is_not_timed() -> None:
+    from training_cost.start import seconds_to_first_step
+
+    with pytest.raises(RuntimeError, match=r"(?s)before its first step: .*--no-such"):
+        seconds_to_first_step(["--no-such"])
