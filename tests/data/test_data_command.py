@@ -130,3 +130,20 @@ def test_download_says_the_next_command(
     monkeypatch.setattr("facelex.data.download.download_fer2013", lambda: tmp_path / "with space")
     assert main(["data", "download"]) == 0
     assert f"facelex data prepare '{tmp_path}/with space'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["info", "sketch:70"], ["sketch", "-o", "drawn.npz", "--count", "21"]])
+def test_contact_sheet_of_another_suffix_is_refused_before_the_work(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["data", *command, "--sheet", "sheet.jpg"]) == 2
+    captured = capsys.readouterr()
+    assert "Expected a file for a contact sheet named .png, but got 'sheet.jpg'" in captured.err
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_votes_are_noticed_before_the_pictures_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("fer2013.csv"), "not even a header\n")
+    assert main(["data", "prepare", "fer2013.csv", "--ferplus", "votse.csv"]) == 2
+    assert "There is no file votse.csv" in capsys.readouterr().err

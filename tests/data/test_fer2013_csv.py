@@ -257,3 +257,8 @@ def test_damaged_file_is_read_or_refused_in_words(tmp_path: Path, edits: list[tu
         assert len(read.pixels) == len(read.labels) == len(read.splits) >= 1
         assert np.isin(read.labels, range(7)).all()
     assert str(path) in message
+
+
+def test_empty_file_is_called_empty(tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match=r"fer2013\.csv, header: the file is empty"):
+        read_fer2013(write(tmp_path / "fer2013.csv", ""))

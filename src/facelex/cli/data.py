@@ -100,9 +100,10 @@ def info(
     format
         A table to read, or JSON.
     """
-    from facelex.data.info import describe, save_contact_sheet
+    from facelex.data.info import check_sheet, describe, save_contact_sheet
     from facelex.data.load import load_dataset
 
+    check_sheet(sheet)
     dataset = load_dataset(file)
     found = describe(dataset)
     if sheet is not None:
@@ -143,11 +144,12 @@ def sketch(
     sheet
         Also write a contact sheet as this PNG.
     """
-    from facelex.data.info import save_contact_sheet
+    from facelex.data.info import check_sheet, save_contact_sheet
     from facelex.data.prepare import check_output
     from facelex.data.sketch import sketch_dataset
 
     check_output(output)
+    check_sheet(sheet)
     with _progress_bar("Drawing faces") as progress:
         dataset = sketch_dataset(count, seed, progress)
     dataset.save(output)

@@ -86,6 +86,8 @@ def _columns(header: Sequence[str]) -> tuple[int, int, int]:
     expected = ("emotion", "pixels", "Usage")
     missing = [name for name in expected if name not in header]
     if missing:
+        if not header:
+            raise FacelexError("the file is empty; fetch or copy it again")
         got = ", ".join(header)[:80]
         hint = ""
         if missing == ["Usage"]:

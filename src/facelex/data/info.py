@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups
-from facelex.files import replace_file
+from facelex.files import check_suffix, replace_file
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,14 @@ def contact_sheet(dataset: FaceDataset, columns: int = 12, seed: int = 0) -> Ima
     return sheet
 
 
+def check_sheet(path: Path | None) -> None:
+    """Refuse a name that a contact sheet could not have, before any work is done."""
+    if path is not None:
+        check_suffix(path, (".png",), "a contact sheet")
+
+
 def save_contact_sheet(dataset: FaceDataset, path: Path) -> None:
     """Write :func:`contact_sheet` as a PNG, whole or not at all."""
+    check_sheet(path)
     sheet = contact_sheet(dataset)
     replace_file(path, lambda file: sheet.save(file, format="PNG"))

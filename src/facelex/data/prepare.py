@@ -77,6 +77,8 @@ def prepare(
         raise FacelexError(
             f"{source} is an .npz file; look at a prepared dataset with: facelex data info {source}"
         )
+    if options.ferplus is not None and not options.ferplus.is_file():
+        raise FacelexError(f"There is no file {options.ferplus}; give FER+'s fer2013new.csv with --ferplus.")
     if options.seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
     source = _csv_inside(source) or source

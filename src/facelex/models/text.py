@@ -11,7 +11,7 @@ from torch import Tensor
 from facelex.emotions import EMOTION_WORDS
 from facelex.errors import FacelexError
 from facelex.vocabulary import Vocabulary
-from facelex.word_controls import label_word_vectors
+from facelex.word_controls import class_word_vectors, label_word_vectors
 
 
 def create_word_vectors(
@@ -31,9 +31,10 @@ def create_word_vectors(
         repeat theirs.
 
     Raises:
-        FacelexError: If the kind or a word is unknown.
+        FacelexError: If the kind or a word is unknown or a class has no words; all such words are named.
     """
     if kind == "synonyms":
+        class_word_vectors(vocabulary, words_by_class)  # names every fault at once
         width = max(len(words) for words in words_by_class.values())
         rows = [[words[i % len(words)] for i in range(width)] for words in words_by_class.values()]
         vectors = [[torch.from_numpy(vocabulary.phrase(word)) for word in row] for row in rows]

@@ -118,8 +118,13 @@ def _lines(path: Path) -> Iterator[str]:
             f"The file {path.name} is damaged or cut short after line {line_number} ({error}). "
             "Fetch it again."
         ) from error
+    except FileNotFoundError as error:
+        raise FacelexError(
+            f"Expected word vectors in {path}, but there is no such file. Name a GloVe text file."
+        ) from error
     except (OSError, RuntimeError) as error:  # RuntimeError: an encrypted zip
-        raise FacelexError(f"Cannot read the vectors {path}: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise FacelexError(f"Cannot read the vectors {path}: {reason}.") from error
 
 
 @contextmanager
