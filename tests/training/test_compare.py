@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tiny_training import FACES, tiny_config
 
 from facelex.cli.main import main
+from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.training import compare
@@ -134,6 +136,28 @@ def test_the_single_view_can_be_scored(tmp_path: Path) -> None:
     ).save(path)
     assert compare_cells(cells, "val", flip=False)[0].accuracies == {0: 0.5}
     assert compare_cells(cells, "val", flip=True)[0].accuracies == {0: 1.0}
+
+
+def test_a_cell_of_another_dataset_is_refused_finished_or_begun(tmp_path: Path) -> None:
+    (cell,) = list_cells(["tiny_cnn"], ["multimodal"], [0], tmp_path)
+    train_cells([cell], tiny_config(*QUICKLY), FACES)
+    check_cells([cell], tiny_config(*QUICKLY), FACES)
+    for state in ("is finished", "has begun"):
+        with pytest.raises(FacelexError, match=rf"s0 {state}, but on another dataset"):
+            check_cells([cell], tiny_config(*QUICKLY), sketch_dataset(150, seed=1))
+        with pytest.raises(FacelexError, match=rf"s0 {state}, but with other settings of batch_size\."):
+            check_cells([cell], tiny_config(*QUICKLY, "batch_size=8"), FACES)
+        (cell.folder / "model.safetensors").unlink(missing_ok=True)
+
+
+def test_cells_scored_on_different_datasets_are_not_averaged(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline"], [0, 1], tmp_path)
+    for cell in cells:
+        fake_cell(cell, 10)
+        path = cell.folder / "predictions-val.npz"
+        replace(Predictions.load(path), fingerprint=f"data{cell.seed}").save(path)
+    with pytest.raises(FacelexError, match=r"different datasets: .*s0 \(data0\), .*s1 \(data1\)\."):
+        compare_cells(cells, "val")
 
 
 def test_a_table_without_a_finished_cell_says_so(tmp_path: Path) -> None:

@@ -68,15 +68,16 @@ def compare(
 
     base = load_config(config, [*(overrides or []), *([f"data={data}"] if data else [])])
     cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
-    check_cells(cells, base)
+    dataset = load_dataset(base.data) if train else None
+    check_cells(cells, base, dataset)
     if threads is not None:
         if threads < 1:
             raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
         torch.set_num_threads(threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    if train:
+    if dataset is not None:
         reporter = RichReporter(console)
-        train_cells(cells, base, load_dataset(base.data), reporter=reporter, announce=console.print)
+        train_cells(cells, base, dataset, reporter=reporter, announce=console.print)
     comparisons = compare_cells(cells, split, flip=flip, data=data)
     write_comparison(comparisons, split, output)
     if format == "markdown":

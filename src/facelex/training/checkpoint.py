@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +53,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         FacelexError: If the file is missing, cut short, or not ours.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch wonders about foreign files before it fails
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise FacelexError(
             f"There is no checkpoint at {path}. Start the run without --resume, or name another run folder."

@@ -21,7 +21,7 @@ from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import CONFIG
+from facelex.evaluation.run_folder import CONFIG, load_run_folder
 from facelex.evaluation.scores import json_values
 from facelex.files import write_text
 from facelex.models.registry import TIMM_PREFIX, list_image_encoders
@@ -46,6 +46,11 @@ class Cell:
     def finished(self) -> bool:
         """Whether the run's final weights lie in its folder."""
         return (self.folder / WEIGHTS).is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return (self.folder / CHECKPOINT).is_file()
 
 
 @dataclass(frozen=True)
@@ -85,22 +90,36 @@ def list_cells(
     return list(dict.fromkeys(cells))
 
 
-def check_cells(cells: Sequence[Cell], base: RunConfig) -> None:
+def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | None = None) -> None:
     """Find before hours of training what would spoil the table.
 
+    Args:
+        cells: All cells of the table.
+        base: Configuration of every cell.
+        dataset: What missing cells will learn from, if any are to be trained.
+
     Raises:
-        FacelexError: If an encoder or method is unknown, or a finished cell was trained with other settings
-            than the table's, which would compare what is not alike.
+        FacelexError: If an encoder or method is unknown, or a cell was trained with other settings or on
+            another dataset than the table's, which would compare what is not alike.
     """
     for cell in cells:
         config = cell_config(base, cell)
-        if cell.finished:
-            changed = changed_settings(load_config(cell.folder / CONFIG), config)
-            if changed:
-                raise FacelexError(
-                    f"{cell.folder} is finished, but with other settings of {', '.join(changed)}. Give the "
-                    "table those settings or another --output, or delete that folder to train it anew."
-                )
+        if not (cell.finished or cell.begun):
+            continue
+        state = "is finished" if cell.finished else "has begun"
+        changed = changed_settings(load_config(cell.folder / CONFIG), config)
+        if changed:
+            raise FacelexError(
+                f"{cell.folder} {state}, but with other settings of {', '.join(changed)}. Give the "
+                "table those settings or another --output, or delete that folder to train it anew."
+            )
+        fingerprint = load_run_folder(cell.folder).fingerprint
+        if dataset is not None and fingerprint and fingerprint != dataset.fingerprint:
+            raise FacelexError(
+                f"{cell.folder} {state}, but on another dataset (fingerprint {fingerprint[:12]}, this one "
+                f"has {dataset.fingerprint[:12]}). Give the table that dataset or another --output, or "
+                "delete that folder to train it anew."
+            )
 
 
 def train_cells(
@@ -126,9 +145,8 @@ def train_cells(
         if cell.finished:
             continue
         config = cell_config(base, cell)
-        resume = (cell.folder / CHECKPOINT).exists()
-        announce(f"[{number}/{len(cells)}] {cell.folder.name}{' (continued)' if resume else ''}")
-        train_run(config, dataset, cell.folder, resume=resume, reporter=reporter, **where)
+        announce(f"[{number}/{len(cells)}] {cell.folder.name}{' (continued)' if cell.begun else ''}")
+        train_run(config, dataset, cell.folder, resume=cell.begun, reporter=reporter, **where)
 
 
 def cell_config(base: RunConfig, cell: Cell) -> RunConfig:
@@ -153,12 +171,21 @@ def compare_cells(
         data: Dataset, if it has moved since training.
 
     Raises:
-        FacelexError: If no cell is finished.
+        FacelexError: If no cell is finished, or not all were scored on the same dataset.
     """
     view = "flip" if flip else "single"
     done = {(c.encoder, c.method, c.seed): _predictions(c, split, data) for c in cells if c.finished}
     if not done:
         raise FacelexError("No cell of the table is finished yet. Run the same command without --no-train.")
+    if len({preds.fingerprint for preds in done.values()} - {""}) > 1:
+        folders = ", ".join(
+            f"{c.folder.name} ({done[c.encoder, c.method, c.seed].fingerprint[:12]})"
+            for c in cells
+            if c.finished
+        )
+        raise FacelexError(
+            f"The cells were scored on different datasets: {folders}. Train them all on one, with --data."
+        )
     comparisons = []
     reference = cells[0].method
     for encoder in dict.fromkeys(c.encoder for c in cells):
