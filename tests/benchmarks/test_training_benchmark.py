@@ -127,6 +127,7 @@ def test_matrix_rate_is_operations_over_the_median_time(monkeypatch: pytest.Monk
     assert machine.matrix_rate(torch.float32, "cpu", rounds=3, side=10) == 2 * 10**3 / 1.0
 
 
+@pytest.mark.timeout(900)  # new processes load PyTorch, slowly on a busy machine
 def test_peak_memory_grows_with_the_batch_and_is_of_a_process_of_its_own(script: ModuleType) -> None:
     small, large = script.peak_memory(script.build_parser().parse_args(
         ["memory", "--encoders", "tiny_cnn", "--threads", "1", "--precision", "32-true", "--batches", "1,256"]
@@ -146,6 +147,7 @@ def test_a_size_that_fails_is_reported_and_the_others_are_measured(
     assert "| vgg11 | 32 | 7 | 1 |" in capsys.readouterr().out
 
 
+@pytest.mark.timeout(900)  # new processes load PyTorch, slowly on a busy machine
 def test_start_is_timed_to_the_first_step_of_the_command_itself() -> None:
     from training_cost.start import seconds_to_first_step
 
