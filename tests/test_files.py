@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from facelex.errors import FacelexError
-from facelex.files import check_suffix, replacing, write_text
+from facelex.files import check_suffix, replace_file, replacing, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -22,6 +24,18 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> 
         interrupted()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failure_removes_the_folders_that_were_made_for_the_file_and_no_others(tmp_path: Path) -> None:
+    def fill_the_disk(file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "old").mkdir()
+    for target in (tmp_path / "old" / "new" / "newer" / "a.txt", tmp_path / "old" / "a.txt"):
+        with pytest.raises(FacelexError, match="The disk is full"):
+            replace_file(target, fill_the_disk)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
 
 
 def test_missing_folders_are_made_and_the_part_has_the_suffix(tmp_path: Path) -> None:

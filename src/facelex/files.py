@@ -16,12 +16,13 @@ from facelex.errors import FacelexError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path``, of the same suffix, to write to; at the end that file takes its place.
 
-    A failure leaves ``path`` as it was and nothing beside it. Missing folders are made.
+    A failure leaves ``path`` as it was, nothing beside it, and none of the folders that were made for it.
 
     Raises:
         FacelexError: If the place cannot be written, for example because the disk is full.
     """
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -38,6 +39,10 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+        if missing and not path.exists():
+            for folder in missing:
+                with suppress(OSError):  # something else lies in it by now, or it was never made
+                    folder.rmdir()
 
 
 def leftovers(path: Path) -> list[Path]:
