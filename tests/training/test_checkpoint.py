@@ -80,10 +80,20 @@ def test_full_disk_keeps_the_checkpoint_before(
     save_checkpoint(path, STATE)
     save = torch.save
     monkeypatch.setattr(checkpoint.torch, "save", lambda state, file: save(state, FullDisk(file, room)))
-    with pytest.raises(FacelexError, match=r"disk is full.*--resume"):
+    with pytest.raises(FacelexError, match=r"disk is full.*last complete checkpoint is kept.*--resume"):
         save_checkpoint(path, STATE | {"phase": 2})
     assert load_checkpoint(path)["phase"] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_full_disk_before_the_first_checkpoint_speaks_of_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+    monkeypatch.setattr(checkpoint.torch, "save", lambda state, file: save(state, FullDisk(file, 0)))
+    with pytest.raises(FacelexError, match=r"disk is full.*There is no checkpoint yet: the same command"):
+        save_checkpoint(tmp_path / "run" / "checkpoint.pt", STATE)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values beside ``path`` and move them into place.
 
     Raises:
-        FacelexError: If the disk is full or refuses; the previous checkpoint is untouched.
+        FacelexError: If the disk is full or refuses; a previous checkpoint is untouched.
     """
 
     def write(file: IO[bytes]) -> None:
@@ -35,9 +35,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     try:
         replace_file(path, write)
     except FacelexError as error:
-        raise FacelexError(
-            f"{error} The last complete checkpoint is kept: continue it with --resume."
-        ) from error
+        after = (
+            "The last complete checkpoint is kept: continue it with --resume."
+            if path.exists()
+            else "There is no checkpoint yet: the same command begins the run again."
+        )
+        raise FacelexError(f"{error} {after}") from error
 
 
 def remove_leftovers(folder: Path) -> None:
