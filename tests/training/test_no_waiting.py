@@ -77,7 +77,7 @@ def epoch_of(
             mirrored=torch.zeros(count, dtype=torch.bool, device=device) if rho else None,
             sam=SharpnessAware(training.model, rho) if rho else None,
             teachers=(lambda images: images.flatten(1)[:, :7].softmax(1)) if config.teachers else None,
-            average=run.WeightAverage(training.model, 0.9), average_of=training.model, on_step=on_step,
+            average=run.WeightAverage(training.model, 0.9), on_step=on_step,
         )  # fmt: skip
 
     return epoch, steps_per_epoch(count, 16)

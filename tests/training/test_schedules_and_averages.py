@@ -79,7 +79,7 @@ def test_average_equals_the_closed_form() -> None:
         with torch.no_grad():
             model.weight.normal_()
         history.append(model.weight.detach().clone())
-        average.update(model)
+        average.update()
     # m_t = d_t m_{t-1} + (1 - d_t) w_t, unrolled: each w_t keeps the product of all later decays
     decays = [min(0.5, (1 + t) / (10 + t)) for t in range(1, 21)]
     shares = [math.prod(decays)] + [(1 - decays[t]) * math.prod(decays[t + 1 :]) for t in range(20)]
@@ -93,7 +93,7 @@ def test_average_follows_batch_statistics_and_counts_and_leaves_the_model_alone(
     average = WeightAverage(model, decay=0.9)
     model(torch.randn(8, 2) + 5)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    average.update(model)
+    average.update()
     share = 1 - 2 / 11  # of the first step
     torch.testing.assert_close(average.model.running_mean, share * model.running_mean)
     assert int(average.model.num_batches_tracked) == 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -18,7 +19,7 @@ class WeightAverage(Generic[Network]):
     (the schedule of TensorFlow's ``ExponentialMovingAverage``).
 
     Args:
-        model: What is averaged; copied.
+        model: What is averaged; the average begins as a copy of it.
         decay: Share of the average kept at each step, in (0, 1).
     """
 
@@ -26,15 +27,25 @@ class WeightAverage(Generic[Network]):
         self.decay = decay
         self.steps = 0
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
+        self._averaged, self._current = _columns(pair for pair in pairs if pair[0].is_floating_point())
+        self._counts, self._current_counts = _columns(p for p in pairs if not p[0].is_floating_point())
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average towards ``model``."""
+    def update(self) -> None:
+        """Move the average towards the model as it is now; counters are taken over."""
         self.steps += 1
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        averaged, current = self.model.state_dict(), model.state_dict()
-        floating = [name for name, value in averaged.items() if value.is_floating_point()]
-        torch._foreach_lerp_([averaged[n] for n in floating], [current[n] for n in floating], weight)
-        for name, value in averaged.items():
-            if not value.is_floating_point():
-                value.copy_(current[name])
+        torch._foreach_lerp_(self._averaged, self._current, weight)
+        if self._counts:
+            torch._foreach_copy_(self._counts, self._current_counts)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _columns(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Turn pairs into two lists."""
+    rows = list(pairs)
+    return [averaged for averaged, _ in rows], [current for _, current in rows]

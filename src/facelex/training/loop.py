@@ -91,7 +91,6 @@ def train_one_epoch(
     sam: SharpnessAware | None = None,
     clip_grad_norm: float | None = None,
     average: WeightAverage[Any] | None = None,
-    average_of: nn.Module | None = None,
     on_step: StepCallback | None = None,
 ) -> EpochResult:
     """Train for one pass over ``split``.
@@ -114,8 +113,7 @@ def train_one_epoch(
         teachers: Judge the images of each batch, augmented and mixed: ``(B, 1, S, S)`` to ``(B, K)``.
         sam: Finds the gradients in a second pass near the weights; None takes them at the weights.
         clip_grad_norm: Largest global gradient norm.
-        average: Moving average to update after each step, of ``average_of`` (the bare model).
-        average_of: The bare model behind ``model``.
+        average: Moving average of the bare model behind ``model``, updated after each step.
         on_step: Called with the number of examples after each step.
     """
     generator = torch.Generator(device=fabric.device).manual_seed(seed)
@@ -148,8 +146,8 @@ def train_one_epoch(
         optimizer.zero_grad(set_to_none=True)
         if scheduler is not None:
             scheduler.step()
-        if average is not None and average_of is not None:
-            average.update(average_of)
+        if average is not None:
+            average.update()
         for name, value in sums.items():
             totals[name] = totals[name] + value if name in totals else value.clone()
         steps += 1

@@ -232,7 +232,7 @@ class _Training:
                 mirrored=self._mirrored(sum(p.epochs for p in config.phases[:number]) + epoch),
                 teachers=self.teachers if phase.losses.distillation else None, sam=sam,
                 clip_grad_norm=config.optimizer.clip_grad_norm,
-                average=average, average_of=self.model, on_step=self.reporter.step,
+                average=average, on_step=self.reporter.step,
             )  # fmt: skip
             seconds = time.perf_counter() - started
             evaluated = self._validate(average.model if average else self.model, objective.by_words)
