@@ -91,8 +91,8 @@ def test_pictures_of_a_folder_are_read_at_the_largest_size(
     onnx_file: Path, make_run: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run()
-    text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("image_size: 16", "image_size: 40"))
+    text = (run / "model.json").read_text()
+    (run / "model.json").write_text(text.replace('"image_size": 16', '"image_size": 40'))
     sizes: list[int] = []
 
     def load_labelled(place: str, size: int) -> FaceDataset:

@@ -157,11 +157,15 @@ def test_a_damaged_predictions_file_is_replaced(make_run: Maker) -> None:
     assert len(Predictions.load(run / "predictions-test.npz")) == 70
 
 
-def test_a_mapping_that_leaves_classes_out_never_meets_stored_predictions(make_run: Maker) -> None:
+def test_a_mapping_neither_reads_nor_writes_the_folder(make_run: Maker) -> None:
     run = make_run()
     evaluate(run)
+    before = {path: path.read_bytes() for path in run.iterdir()}
     part = evaluate(run, mapping={"fear": "ignore"})
     assert len(part.predictions) == 60
+    assert part.written == ()
+    assert any("--map" in note for note in part.notes)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
     whole = evaluate(run)
     assert len(whole.predictions) == 70
     assert whole.scores["views"]["single"]["official"]["accuracy"]["value"] == 1.0

@@ -194,6 +194,17 @@ def test_bad_arguments_are_one_sentence_each(
     assert "no final weights yet" in error_of(capsys, "evaluate", make_run("half", finished=False))
 
 
+@pytest.mark.parametrize("content", ["seed: 3\nmethods: [align,\nmodel: {", "\x00\x01", "seed", ""])
+def test_a_damaged_configuration_is_one_clear_sentence(
+    make_run: Maker, capsys: Captured, content: str
+) -> None:
+    run = make_run()
+    (run / "config.yaml").write_text(content)
+    said = error_of(capsys, "evaluate", run)
+    assert f"{run / 'config.yaml'} is damaged: it " in said
+    assert "^" not in said
+
+
 def test_an_empty_split_is_refused(onnx_file: Path, tmp_path: Path, capsys: Captured) -> None:
     dataset = make_faces(14)
     splits = np.zeros(14, np.uint8)

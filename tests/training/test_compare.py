@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from facelex.cli.main import main
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import weights_digest
 from facelex.training import compare
 from facelex.training.compare import (
     Cell,
@@ -39,9 +41,11 @@ def fake_cell(cell: Cell, right: int, *, split: str = "val", count: int = 20) ->
     probs = np.eye(7, dtype=np.float32)[named]
     cell.folder.mkdir(parents=True)
     (cell.folder / "model.safetensors").touch()
+    (cell.folder / "model.json").touch()
     classes = FACES.class_names
     seen = np.arange(count) >= count - 4
-    predictions = Predictions(probs, labels, seen, classes, mirror_probs=probs, split=split)
+    digest = weights_digest(cell.folder)
+    predictions = Predictions(probs, labels, seen, classes, mirror_probs=probs, split=split, weights=digest)
     predictions.save(cell.folder / f"predictions-{split}.npz")
 
 
@@ -131,11 +135,39 @@ def test_the_single_view_can_be_scored(tmp_path: Path) -> None:
     path = cell.folder / "predictions-val.npz"
     before = Predictions.load(path)
     mirror = np.eye(7, dtype=np.float32)[before.labels]  # right on all
-    Predictions(
-        before.probs * 0.6 + 0.4 / 7, before.labels, before.seen, before.classes, mirror_probs=mirror
-    ).save(path)
+    replace(before, probs=before.probs * 0.6 + 0.4 / 7, mirror_probs=mirror).save(path)
     assert compare_cells(cells, "val", flip=False)[0].accuracies == {0: 0.5}
     assert compare_cells(cells, "val", flip=True)[0].accuracies == {0: 1.0}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"weights": "0" * 64}, {"weights": ""}, {"fingerprint": "other"}, {"mirror_probs": None}]
+)
+def test_stored_predictions_that_do_not_fit_the_cell_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    (cell,) = cells = list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path)
+    fake_cell(cell, 10)
+    path = cell.folder / "predictions-val.npz"
+    fitting = Predictions.load(path)
+    replace(fitting, probs=np.roll(fitting.probs, 3, axis=1), **changes).save(path)
+    asked: list[Path] = []
+
+    def evaluate(folder: Path, split: str, data: str | None) -> SimpleNamespace:
+        asked.append(folder)
+        return SimpleNamespace(predictions=fitting)
+
+    monkeypatch.setattr(compare, "evaluate", evaluate)
+    assert compare_cells(cells, "val")[0].accuracies == {0: 0.5}
+    assert asked == [cell.folder]
+
+
+def test_a_cell_that_died_between_its_description_and_its_weights_is_not_finished(tmp_path: Path) -> None:
+    (cell,) = list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path)
+    fake_cell(cell, 10)
+    assert cell.finished
+    (cell.folder / "model.safetensors").unlink()
+    assert not cell.finished
 
 
 def test_a_cell_of_another_dataset_is_refused_finished_or_begun(tmp_path: Path) -> None:
@@ -154,8 +186,9 @@ def test_cells_scored_on_different_datasets_are_not_averaged(tmp_path: Path) -> 
     cells = list_cells(["tiny_cnn"], ["baseline"], [0, 1], tmp_path)
     for cell in cells:
         fake_cell(cell, 10)
-        path = cell.folder / "predictions-val.npz"
-        replace(Predictions.load(path), fingerprint=f"data{cell.seed}").save(path)
+        path, fingerprint = cell.folder / "predictions-val.npz", f"data{cell.seed}"
+        replace(Predictions.load(path), fingerprint=fingerprint).save(path)
+        (cell.folder / "environment.json").write_text(json.dumps({"dataset": {"fingerprint": fingerprint}}))
     with pytest.raises(FacelexError, match=r"different datasets: .*s0 \(data0\), .*s1 \(data1\)\."):
         compare_cells(cells, "val")
 

@@ -14,7 +14,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.labelled import match_classes
 from facelex.evaluation.networks import Network
 from facelex.evaluation.predictions import LOOKS, Predictions
-from facelex.evaluation.run_folder import weights_digest
+from facelex.evaluation.run_folder import predictions_file, weights_digest
 from facelex.evaluation.views import WINDOW, mirrored, ten_crops
 
 
@@ -55,7 +55,7 @@ def answer_split(
         split: ``train``, ``val`` or ``test``.
         flip: Look at the mirror images too.
         ten_crop: Look at ten windows too.
-        mapping: See ``labelled.match_classes``.
+        mapping: See ``labelled.match_classes``; with one, the folder is neither read nor written.
         keep: The dataset is the run's own: read and write its folder.
 
     Raises:
@@ -71,10 +71,10 @@ def answer_split(
             "Choose another with --split or look at --map."
         )
     path, digest, known = None, "", {}
-    if network.run is not None and keep:
-        path, digest = network.run.path / f"predictions-{split}.npz", weights_digest(network.run.path)
-        if not mapping:
-            known = _stored_looks(path, digest, dataset.fingerprint, len(rows))
+    if network.run is not None and keep and not mapping:
+        path, digest = predictions_file(network.run.path, split), weights_digest(network.run.path)
+        held = stored_predictions(network.run.path, split, dataset.fingerprint, digest)
+        known = _looks_of(held, len(rows))
     wanted = [look for look, asked in zip(LOOKS, (True, flip, ten_crop)) if asked]
     missing = [look for look in wanted if look not in known]
     looks = known | _look(network, dataset.pixels[rows], missing)
@@ -111,13 +111,32 @@ def _look(network: Network, pixels: NDArray[np.uint8], looks: Collection[str]) -
     return found
 
 
-def _stored_looks(path: Path, digest: str, fingerprint: str, count: int) -> dict[str, np.ndarray]:
-    """Read the looks that are still those of these weights; a file without a digest may be stale."""
+def stored_predictions(
+    folder: Path, split: str, fingerprint: str, digest: str | None = None
+) -> Predictions | None:
+    """Read what a run has answered about a split of its own dataset, if that is still so.
+
+    Args:
+        folder: A finished run.
+        split: ``train``, ``val`` or ``test``.
+        fingerprint: Of the dataset.
+        digest: Of the run's weights, where it is known already.
+
+    Returns:
+        None if nothing readable is stored, or it came from other weights or another dataset; a file without
+        a digest may have.
+    """
     try:
-        held = Predictions.load(path)
+        held = Predictions.load(predictions_file(folder, split))
     except FacelexError:
-        return {}
-    if (held.weights, held.fingerprint, len(held)) != (digest, fingerprint, count):
+        return None
+    fits = held.fingerprint == fingerprint and held.weights == (digest or weights_digest(folder))
+    return held if fits else None
+
+
+def _looks_of(held: Predictions | None, count: int) -> dict[str, np.ndarray]:
+    """The looks at all ``count`` examples that need not be computed; windows only of the size in use."""
+    if held is None or len(held) != count:
         return {}
     looks = {look: getattr(held, look) for look in LOOKS}
     if held.window != WINDOW:

@@ -54,7 +54,7 @@ def evaluate(
 
     A run folder keeps what was found about its own dataset: ``predictions-SPLIT.npz``, which is used again as
     long as the weights are the same, and, unless it is scored together with others, an entry in
-    ``scores.json`` with every view that is known. Scores on other data are returned only.
+    ``scores.json`` with every view that is known. Scores on other data or under a mapping are returned only.
 
     Args:
         models: A run folder, an ``.onnx`` file or ``shipped``; or several, whose probabilities are averaged.
@@ -106,7 +106,7 @@ def evaluate(
     known = _together([a.predictions for a in answers])
     scores = score_predictions(known, temperature=temperature, seed=seed)
     written = [a.stored for a in (*held_out, *answers) if a.stored is not None and not a.reused]
-    if len(networks) == 1 and networks[0].run is not None and not foreign:
+    if len(networks) == 1 and networks[0].run is not None and not foreign and not mapping:
         written.append(merge_scores(networks[0].run.path / SCORES, split, scores))
     preds = known.without(flip=not flip, ten_crop=not ten_crop)
     scores["views"] = {view: scores["views"][view] for view in preds.views}
@@ -114,7 +114,7 @@ def evaluate(
     if len(networks) > 1:
         members = tuple(a.predictions.without(flip=not flip, ten_crop=not ten_crop) for a in answers)
         scores["members"] = member_scores(members, seed)
-    return Evaluation(preds, scores, tuple(written), _notes(answers, foreign), members)
+    return Evaluation(preds, scores, tuple(written), _notes(networks, answers, foreign, mapping), members)
 
 
 def _open_networks(models: Sequence[str | Path]) -> list[Network]:
@@ -156,11 +156,18 @@ def _together(members: Sequence[Predictions]) -> Predictions:
     return members[0] if len(members) == 1 else mean_predictions(members)
 
 
-def _notes(answers: Sequence[Answers], foreign: Sequence[Network]) -> tuple[str, ...]:
+def _notes(
+    networks: Sequence[Network],
+    answers: Sequence[Answers],
+    foreign: Sequence[Network],
+    mapping: Mapping[str, str] | None,
+) -> tuple[str, ...]:
     notes = []
     reused = [str(answer.stored) for answer in answers if answer.reused]
     if reused:
         notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")
     if foreign:
         notes.append("Scored on other data than the run's own, so nothing was written into the run folder.")
+    elif mapping and any(network.run is not None for network in networks):
+        notes.append("Scored with other class names (--map), so nothing was written into the run folder.")
     return tuple(notes)

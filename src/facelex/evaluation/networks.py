@@ -85,7 +85,8 @@ def _onnx_file(model: str | Path) -> str | None:
 
 
 def _open_run(run: RunFolder, source: str) -> Network:
-    classes = read_scores(run.path / SPEC).get("classes")
+    spec = read_scores(run.path / SPEC)
+    classes = spec.get("classes")
     if not run.finished or not classes:
         raise FacelexError(
             f"{run.path} has no final weights yet (model.safetensors and model.json). Finish the run with "
@@ -102,7 +103,7 @@ def _open_run(run: RunFolder, source: str) -> Network:
         name=run.name,
         source=source,
         classes=tuple(classes),
-        image_size=int(run.config.get("image_size", 48)),
+        image_size=int(spec.get("image_size", 48)),
         load=load,
         run=run,
     )

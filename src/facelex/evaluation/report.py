@@ -19,7 +19,7 @@ from facelex.evaluation import figures
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
 from facelex.evaluation.metrics import confused_pairs
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import RunFolder, load_run_folder
+from facelex.evaluation.run_folder import RunFolder, load_run_folder, predictions_file
 from facelex.evaluation.scores import (
     SETS,
     interval_of,
@@ -211,7 +211,7 @@ def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[s
     found: list[tuple[str, str, str, PairedExamples]] = []
     base = ""
     for split in SPLIT_ORDER:
-        files = [(name, run.path / f"predictions-{split}.npz") for run, name in zip(runs, names)]
+        files = [(name, predictions_file(run.path, split)) for run, name in zip(runs, names)]
         stored = [(name, Predictions.load(file)) for name, file in files if file.exists()]
         if len(stored) < 2:
             continue

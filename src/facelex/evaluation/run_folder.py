@@ -27,6 +27,9 @@ STANDARD_COLUMNS: tuple[str, ...] = (
 )  # fmt: skip
 """Columns of ``metrics.csv``; any other column is a named loss."""
 
+REPAIR = "Restore it, or delete it and name the dataset with --data where it is asked for."
+"""What to do about a damaged ``config.yaml``, which no score needs but for the dataset's name."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -93,6 +96,11 @@ class RunFolder:
         return sum(sum(phase.columns.get("seconds", [])) for phase in self.phases)
 
 
+def predictions_file(folder: Path, split: str) -> Path:
+    """Where a run folder keeps what its network answers about a split of its own dataset."""
+    return folder / f"predictions-{split}.npz"
+
+
 def weights_digest(folder: Path) -> str:
     """Return a SHA-256 over a finished run's weights and their description: its answers follow from them."""
     digest = hashlib.sha256()
@@ -138,8 +146,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FacelexError(f"Expected {path} to be YAML, but it cannot be read: {error}.") from error
-    return config if isinstance(config, dict) else {}
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark is not None else ""
+        raise FacelexError(f"{path} is damaged: it is not valid YAML{line}. {REPAIR}") from error
+    if not isinstance(config, dict):
+        raise FacelexError(f"{path} is damaged: it does not hold keys and values. {REPAIR}")
+    return config
 
 
 def read_phases(path: Path) -> list[Phase]:

@@ -17,11 +17,12 @@ from rich.table import Table
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError, unknown_name
+from facelex.evaluation.answers import stored_predictions
 from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import CONFIG, load_run_folder
+from facelex.evaluation.run_folder import CONFIG, SPEC, WEIGHTS, load_run_folder
 from facelex.evaluation.scores import json_values
 from facelex.files import write_text
 from facelex.models.registry import TIMM_PREFIX, list_image_encoders
@@ -30,7 +31,6 @@ from facelex.training.config import RunConfig, load_config
 from facelex.training.progress import Reporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
-from facelex.training.weights import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether the run's final weights lie in its folder."""
-        return (self.folder / WEIGHTS).is_file()
+        """Whether the run's final weights lie in its folder, with what they need."""
+        return all((self.folder / name).is_file() for name in (WEIGHTS, SPEC))
 
     @property
     def begun(self) -> bool:
@@ -174,7 +174,7 @@ def compare_cells(
         FacelexError: If no cell is finished, or not all were scored on the same dataset.
     """
     view = "flip" if flip else "single"
-    done = {(c.encoder, c.method, c.seed): _predictions(c, split, data) for c in cells if c.finished}
+    done = {(c.encoder, c.method, c.seed): _predictions(c, split, view, data) for c in cells if c.finished}
     if not done:
         raise FacelexError("No cell of the table is finished yet. Run the same command without --no-train.")
     if len({preds.fingerprint for preds in done.values()} - {""}) > 1:
@@ -198,10 +198,11 @@ def compare_cells(
     return comparisons
 
 
-def _predictions(cell: Cell, split: str, data: str | None) -> Predictions:
-    path = cell.folder / f"predictions-{split}.npz"
-    if path.is_file():
-        return Predictions.load(path)
+def _predictions(cell: Cell, split: str, view: str, data: str | None) -> Predictions:
+    """What the cell's weights answer: as stored, which needs no dataset, or computed if not all is there."""
+    held = stored_predictions(cell.folder, split, load_run_folder(cell.folder).fingerprint)
+    if held is not None and view in held.views:
+        return held
     return evaluate(cell.folder, split, data).predictions
 
 

@@ -7,12 +7,10 @@ from typing import Any
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import CONFIG, load_run_folder
+from facelex.evaluation.run_folder import CONFIG, WEIGHTS, load_run_folder, predictions_file
 from facelex.training.checkpoint import CHECKPOINT, load_checkpoint
 from facelex.training.config import RunConfig, load_config
-from facelex.training.weights import WEIGHTS
 
-VAL_PREDICTIONS = "predictions-val.npz"
 UNIMPORTANT = ("description", "data", "trackers", "methods", "max_epochs_per_phase")
 """Settings that may change within a run: of methods only the phases that are run count, and the data are
 compared by their fingerprint."""
@@ -29,7 +27,7 @@ def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
 
 def is_finished(folder: Path) -> bool:
     """Whether everything a run leaves behind lies in the folder; the predictions are written last."""
-    return (folder / WEIGHTS).is_file() and (folder / VAL_PREDICTIONS).is_file()
+    return (folder / WEIGHTS).is_file() and predictions_file(folder, "val").is_file()
 
 
 def find_checkpoint(

@@ -27,7 +27,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import CONFIG, ENVIRONMENT, METRICS, weights_digest
+from facelex.evaluation.run_folder import CONFIG, ENVIRONMENT, METRICS, predictions_file, weights_digest
 from facelex.files import write_text
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
@@ -41,7 +41,7 @@ from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.prediction import predict_probs
 from facelex.training.progress import Reporter, SilentReporter
-from facelex.training.resume import VAL_PREDICTIONS, find_checkpoint, is_finished
+from facelex.training.resume import find_checkpoint, is_finished
 from facelex.training.sam import SharpnessAware
 from facelex.training.teachers import Teachers, cached_teacher_probs
 from facelex.training.text_side import fit_text_side, text_hidden_dim
@@ -95,8 +95,9 @@ def train_run(
     _check_dataset(config, dataset)
     state = find_checkpoint(config, dataset, folder, resume=resume)
     if resume and is_finished(folder):
-        preds = Predictions.load(folder / VAL_PREDICTIONS)
-        return RunResult(folder, float((preds.view_probs("flip").argmax(1) == preds.labels).mean()))
+        preds = Predictions.load(predictions_file(folder, "val"))
+        view = "flip" if "flip" in preds.views else "single"  # an evaluation with --no-flip wrote it anew
+        return RunResult(folder, float((preds.view_probs(view).argmax(1) == preds.labels).mean()))
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -319,7 +320,6 @@ class _Training:
     def _write_beginnings(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / CONFIG, yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
         environment = describe_environment(self.fabric.device, torch.get_num_threads())
         environment |= {
@@ -357,7 +357,7 @@ class _Training:
                 split="val",
                 fingerprint=self.dataset.fingerprint,
                 weights=weights_digest(self.folder),
-            ).save(self.folder / VAL_PREDICTIONS)
+            ).save(predictions_file(self.folder, "val"))
         self.fabric.barrier()
         return RunResult(self.folder, accuracy)
 

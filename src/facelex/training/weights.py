@@ -16,15 +16,14 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.files import replace_file
+from facelex.evaluation.run_folder import SPEC, WEIGHTS
+from facelex.files import replace_file, write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
 from facelex.training.augment import resize_images
 from facelex.training.checkpoint import CHECKPOINT
 from facelex.training.loop import answer_logits
 from facelex.training.prediction import predict_probs
-
-WEIGHTS, SPEC = "model.safetensors", "model.json"
 
 
 def create_model(spec: Mapping[str, Any], word_vectors: Tensor | None = None) -> DualEncoder:
@@ -59,12 +58,14 @@ def predict_logits(model: DualEncoder, pixels: Tensor, image_size: int, *, by_wo
 
 
 def save_weights(folder: Path, model: DualEncoder, spec: Mapping[str, Any]) -> None:
-    """Write ``model.safetensors`` and ``model.json`` into a run folder, each whole or not at all."""
+    """Write ``model.json`` and then ``model.safetensors`` into a run folder, each whole or not at all.
+
+    Where the weights lie, so does what they need.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     data = safetensors.torch.save(state, metadata={"facelex": json.dumps(dict(spec))})
+    write_text(folder / SPEC, json.dumps(dict(spec), indent=2))
     replace_file(folder / WEIGHTS, lambda file: file.write(data))
-    text = json.dumps(dict(spec), indent=2)
-    replace_file(folder / SPEC, lambda file: file.write(text.encode()))
 
 
 def load_model(folder: Path) -> tuple[DualEncoder, dict[str, Any]]:
