@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from typing import Any
 
 import torch
 
+from facelex.training.environment import peak_resident_mb
 from training_cost.networks import create_model, our_step
 
 MIB = 2**20
 
 
-def peak_rss() -> int:
-    """Largest resident size of this process so far, bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
 def measure_here(encoder: str, batch: int, image_size: int, device: str, precision: str) -> dict[str, Any]:
     """Take three steps in this process, and note its peak and what it held before the network was made."""
-    before = peak_rss()
+    before = peak_resident_mb()
     step = our_step(create_model(encoder, device, ours=True), device, precision)
     images = torch.rand(batch, 1, image_size, image_size, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     for _ in range(3):
         step(images.contiguous(memory_format=torch.channels_last), labels)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_rss()
+    peak = torch.cuda.max_memory_allocated() / MIB if device == "cuda" else peak_resident_mb()
     return {
         "encoder": encoder,
         "batch": batch,
         "image_size": image_size,
         "device": device,
         "precision": precision,
-        "peak_mib": peak / MIB,
-        "before_mib": 0.0 if device == "cuda" else before / MIB,
+        "peak_mib": peak,
+        "before_mib": 0.0 if device == "cuda" else before,
     }
 
 

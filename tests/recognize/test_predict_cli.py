@@ -75,7 +75,10 @@ def test_a_missing_file_among_good_ones_is_a_failed_input_alone_a_mistake(run, p
 
 def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
     asked = []
-    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: asked.append(name))
+    create = faces.create_detector
+    monkeypatch.setattr(
+        faces, "create_detector", lambda name, model=None: asked.append(name) or create(name, model)
+    )
     code, out, _ = run(photos / "a.png", "--no-detect", "--format", "json")
     assert code == 0
     assert [face["box"] for face in json.loads(out)[0]["faces"]] == [[0, 0, 120, 90]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,18 @@ def describe_environment(device: torch.device, threads: int) -> dict[str, Any]:
         "threads": threads,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def peak_resident_mb() -> float:
+    """Largest resident size of this process so far, MiB.
+
+    Linux's ``ru_maxrss`` begins with the size of the process that started this one; ``VmHWM`` does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _commit() -> str | None:

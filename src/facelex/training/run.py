@@ -7,10 +7,8 @@ import io
 import json
 import logging
 import math
-import resource
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -36,7 +34,7 @@ from facelex.training.augment import alternating_reflection
 from facelex.training.averaging import WeightAverage
 from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
-from facelex.training.environment import describe_environment
+from facelex.training.environment import describe_environment, peak_resident_mb
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.prediction import predict_probs
@@ -187,21 +185,9 @@ class _Training:
         self, number: int, phase: PhaseConfig, state: dict[str, Any] | None
     ) -> WeightAverage[DualEncoder] | None:
         fabric, config = self.fabric, self.config
-        for part in PARTS:
-            module = getattr(self.model, part)
-            if isinstance(module, nn.Module):
-                # a part that no loss reaches would make data-parallel training wait for its gradients
-                module.requires_grad_(part in phase.learning)
-        self.model.logit_scale.requires_grad_("logit_scale" in phase.learning)
+        self._freeze_all_but(phase.learning)
         optimizer = create_optimizer(self.model, config.optimizer, config.optimizer.lr * phase.lr_factor)
-        steps = [p.epochs * steps_per_epoch(len(self.train.labels), config.batch_size) for p in config.phases]
-        whole = config.schedule.span == "run"
-        scheduler = create_schedule(
-            optimizer,
-            config.schedule,
-            first_step=sum(steps[:number]) if whole else 0,
-            total_steps=sum(steps) if whole else steps[number],
-        )
+        scheduler = self._schedule(optimizer, number)
         average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         first_epoch = 0
         if state and state["epoch"] > 0:
@@ -266,6 +252,28 @@ class _Training:
         if average:
             self.model.load_state_dict(average.model.state_dict())  # the next phase starts from the average
         return average
+
+    def _freeze_all_but(self, learning: Collection[str]) -> None:
+        for part in PARTS:
+            module = getattr(self.model, part)
+            if isinstance(module, nn.Module):
+                # a part that no loss reaches would make data-parallel training wait for its gradients
+                module.requires_grad_(part in learning)
+        self.model.logit_scale.requires_grad_("logit_scale" in learning)
+
+    def _schedule(
+        self, optimizer: torch.optim.Optimizer, number: int
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The learning rate of one phase: a schedule of its own, or its part of the run's."""
+        config = self.config
+        steps = [p.epochs * steps_per_epoch(len(self.train.labels), config.batch_size) for p in config.phases]
+        whole = config.schedule.span == "run"
+        return create_schedule(
+            optimizer,
+            config.schedule,
+            first_step=sum(steps[:number]) if whole else 0,
+            total_steps=sum(steps) if whole else steps[number],
+        )
 
     def _mirrored(self, epoch: int) -> Tensor | None:
         """Which training images are mirrored in an epoch, counted over all phases, unless a coin decides."""
@@ -460,8 +468,7 @@ def _is_plain(value: object) -> bool:
 def _peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return peak_resident_mb()
 
 
 def _write_rows(path: Path, rows: Sequence[Row]) -> None:
