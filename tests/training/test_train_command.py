@@ -80,6 +80,11 @@ def test_a_refused_run_prints_nothing_but_the_reason(capsys: pytest.CaptureFixtu
         (["--config", "sketch", "--data", "none.npz"], "none.npz"),
         (["--config", "sketch", "--threads", "0"], "--threads of at least 1"),
         (["--config", "sketch", "--devices", "two"], "--devices auto or a number"),
+        (
+            ["--resume", "-o", "typo"],
+            "in typo, but there is no such folder. Check the name",
+        ),
+        (["--resume", "-o", "."], "in ., but it holds no config.yaml. Check the name"),
         (["--resume", "-o", "nowhere", "--config", "nowhere/config.yaml"], "Cannot read the config nowhere"),
         (["--config", "sketch", "--set", "vote_weight=0.5", "--data", "sketch:140"], "no FER+ votes"),
         (["--config", "sketch", "--data", "sketch:140", "--set", "model.words={happi: [joy]}"], "'happi'"),

@@ -30,11 +30,11 @@ def train(
 
     Args:
         config: A shipped configuration (quick, paper, sketch, ...) or a YAML file; by default quick, or with
-            --resume the one in the run folder, if there is one.
+            --resume the one in the run folder.
         overrides: Change one setting, for example --set model.image_encoder=resnet18; may be repeated.
         output: The run folder; by default runs/CONFIG-METHOD-ENCODER-sSEED.
-        resume: Continue the run in the folder from its last finished epoch; begin it if there is none yet,
-            and leave it as it is if it has finished.
+        resume: Continue the run in the folder from its last finished epoch, and leave it as it is if it has
+            finished. With --config also begin it if there is none yet.
         data: Dataset file, in place of the configuration's.
         accelerator: auto, cpu or cuda.
         devices: Number of devices (processes) on this node, or auto.
@@ -55,8 +55,7 @@ def train(
     from facelex.training.run import train_run
 
     if config is None:
-        own = output / "config.yaml" if resume and output is not None else None
-        config = str(own) if own is not None and own.exists() else "quick"
+        config = _own_config(output) if resume and output is not None else "quick"
     settings = [*(overrides or []), *([f"data={data}"] if data else [])]
     run_config = load_config(config, settings)
     if output is None:
@@ -90,6 +89,18 @@ def train(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _own_config(folder: Path) -> str:
+    """The configuration that a run folder was begun with."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        what = "it holds no config.yaml" if folder.is_dir() else "there is no such folder"
+        raise FacelexError(
+            f"Expected a run to continue in {folder}, but {what}. Check the name, or say with --config "
+            "what to begin there."
+        )
+    return str(path)
 
 
 def _count(devices: str) -> int:

@@ -1,8 +1,9 @@
 """Mixed images: blended in pairs (mixup) or with a rectangle of a partner pasted in (CutMix).
 
 One draw holds for a whole batch, and the partner of an example is the one half a batch away: batches are in
-random order, so any fixed pairing is a random one, and this one is the same however many devices share the
-batch. Draws come from the host, where every rank makes the same ones without waiting for a device.
+random order, so any fixed pairing is a random one. Each device pairs its own share of the batch; where all
+shares are even, that makes the same pairs as one device would (a share of one image is left unmixed). Draws
+come from the host, where every rank makes the same ones without waiting for a device.
 """
 
 from __future__ import annotations
