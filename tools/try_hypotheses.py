@@ -20,6 +20,7 @@ import yaml
 
 from facelex.data.dataset import FaceDataset
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import predictions_file
 from facelex.training.config import RunConfig, load_config
 from facelex.training.run import train_run
 
@@ -40,7 +41,7 @@ def read_config(plan: dict[str, Any], name: str, epochs: int, seed: int) -> RunC
 
 def accuracy(folder: Path) -> float:
     """Share right on val in [0, 1], mean of image and mirror image."""
-    predictions = Predictions.load(folder / "predictions-val.npz")
+    predictions = Predictions.load(predictions_file(folder, "val"))
     assert predictions.mirror_probs is not None
     answers = (predictions.probs + predictions.mirror_probs).argmax(1)
     return float((answers == predictions.labels).mean())
@@ -73,20 +74,20 @@ def main() -> None:
         (name, seed): arguments.output / f"{name}-e{arguments.epochs}-s{seed}" for name, seed in configs
     }
     for key, folder in folders.items():
-        if dataset is not None and not (folder / "predictions-val.npz").is_file():
+        if dataset is not None and not predictions_file(folder, "val").is_file():
             train_run(configs[key], dataset, folder, resume=(folder / "checkpoint.pt").is_file())
             print(f"{folder}: {accuracy(folder):.2%}", flush=True)
     print(f"\n| change | {arguments.epochs} epochs, val flip, % | difference to base | time |")
     print("|---|---|---|---|")
     base_seconds = None
     for name in names:
-        done = [s for s in arguments.seeds if (folders[name, s] / "predictions-val.npz").is_file()]
+        done = [s for s in arguments.seeds if predictions_file(folders[name, s], "val").is_file()]
         if not done:
             continue
         values = {s: 100 * accuracy(folders[name, s]) for s in done}
         seconds = statistics.median(_seconds(folders[name, s]) for s in done)
         base_seconds = base_seconds or seconds
-        common = [s for s in done if (folders[BASE, s] / "predictions-val.npz").is_file()]
+        common = [s for s in done if predictions_file(folders[BASE, s], "val").is_file()]
         gains = [values[s] - 100 * accuracy(folders[BASE, s]) for s in common]
         cells = ", ".join(f"{values[s]:.2f}" for s in done)
         gain = "" if name == BASE else _difference(gains)
