@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
-from tiny_training import FACES, differing, read_rows, tiny_config, two_phases, weights
+from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases, weights
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
@@ -150,18 +150,6 @@ def test_resume_with_other_settings_or_data_is_refused(finished: Path) -> None:
         train_run(
             tiny_config(*two_phases()), sketch_dataset(150, seed=1), finished, accelerator="cpu", resume=True
         )
-
-
-class StopAfter(SilentReporter):
-    """Interrupts a run after some epochs, before their checkpoint is written."""
-
-    def __init__(self, epochs: int) -> None:
-        self.left = epochs
-
-    def epoch(self, row: dict[str, float | int | str]) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
 
 
 SCHEDULES = {

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from lightning.fabric import Fabric
-from tiny_training import FACES, differing, read_rows, tiny_config, two_phases
+from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases
 from torch import Tensor
 
 from facelex.errors import FacelexError
@@ -39,18 +39,6 @@ def naming(teachers: tuple[Path, Path]) -> str:
     return f"teachers=[{teachers[0]}, {teachers[1]}]"
 
 
-class KillAfter(SilentReporter):
-    """Interrupts a run before the checkpoint of an epoch is written."""
-
-    def __init__(self, epochs: int) -> None:
-        self.left = epochs
-
-    def epoch(self, row: dict[str, float | int | str]) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-
-
 METHODS = {
     "mixed images": (MIXED,),
     "sharpness-aware, clipped": ("optimizer.sam_rho=0.05", "optimizer.clip_grad_norm=0.5"),
@@ -66,7 +54,7 @@ def test_interrupted_run_with_the_method_ends_with_the_same_bits(
     config = tiny_config(*two_phases(2, 1), *settings, naming(teachers), "precision=bf16-mixed")
     train_run(config, FACES, tmp_path / "whole", accelerator="cpu")
     with pytest.raises(KeyboardInterrupt):
-        train_run(config, FACES, tmp_path / "broken", accelerator="cpu", reporter=KillAfter(1))
+        train_run(config, FACES, tmp_path / "broken", accelerator="cpu", reporter=StopAfter(1))
     train_run(config, FACES, tmp_path / "broken", accelerator="cpu", resume=True)
     assert differing(tmp_path / "whole", tmp_path / "broken") == []
     columns = ["epoch", "train_loss", "train_accuracy", "val_loss"]

@@ -11,6 +11,7 @@ import torch
 
 from facelex.data.sketch import sketch_dataset
 from facelex.training.config import RunConfig, load_config
+from facelex.training.progress import SilentReporter
 
 FACES = sketch_dataset(150)
 TINY = (
@@ -45,3 +46,15 @@ def read_rows(folder: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
     with (folder / "metrics.csv").open() as file:
         return [{name: row[name] for name in columns} for row in csv.DictReader(file)]
+
+
+class StopAfter(SilentReporter):
+    """Interrupts a run after some epochs, before their checkpoint is written."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def epoch(self, row: dict[str, float | int | str]) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
