@@ -42,9 +42,7 @@ def read_config(plan: dict[str, Any], name: str, epochs: int, seed: int) -> RunC
 def accuracy(folder: Path) -> float:
     """Share right on val in [0, 1], mean of image and mirror image."""
     predictions = Predictions.load(predictions_file(folder, "val"))
-    assert predictions.mirror_probs is not None
-    answers = (predictions.probs + predictions.mirror_probs).argmax(1)
-    return float((answers == predictions.labels).mean())
+    return float((predictions.view_probs("flip").argmax(1) == predictions.labels).mean())
 
 
 def main() -> None:

@@ -10,16 +10,13 @@ from facelex.training.augment import resize_images
 
 
 @torch.inference_mode()
-def predict_probs(
-    model: nn.Module, pixels: Tensor, *, image_size: int, flip: bool = True, batch_size: int = 512
-) -> Tensor:
+def predict_probs(model: nn.Module, pixels: Tensor, *, image_size: int, batch_size: int = 512) -> Tensor:
     """Probabilities of unaugmented images.
 
     Args:
         model: A bare model; put into evaluation mode.
         pixels: ``(N, 1, H, W)`` uint8 on the model's device.
         image_size: Side that the model sees, pixels.
-        flip: Average the probabilities of each image and its mirror image.
         batch_size: Images at once.
 
     Returns:
@@ -28,9 +25,5 @@ def predict_probs(
     model.eval()
     rows = []
     for batch in pixels.split(batch_size):
-        images = resize_images(batch, image_size)
-        probs = F.softmax(model(images).logits, dim=1)
-        if flip:
-            probs = (probs + F.softmax(model(images.flip(3)).logits, dim=1)) / 2
-        rows.append(probs)
+        rows.append(F.softmax(model(resize_images(batch, image_size)).logits, dim=1))
     return torch.cat(rows)

@@ -340,7 +340,7 @@ class _Training:
     def _finish(self, model: DualEncoder) -> RunResult:
         size = self.config.image_size
         probs, mirror_probs = (
-            predict_probs(model, pixels, image_size=size, flip=False).cpu().numpy()
+            predict_probs(model, pixels, image_size=size).cpu().numpy()
             for pixels in (self.val.pixels, self.val.pixels.flip(3))
         )
         labels = self.val.labels.cpu().numpy()

@@ -112,7 +112,7 @@ def load_predictor(
 
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         images = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1).to(target)
-        return predict_probs(model, images, image_size=spec["image_size"], flip=False).cpu().numpy()
+        return predict_probs(model, images, image_size=spec["image_size"]).cpu().numpy()
 
     return answer
 
