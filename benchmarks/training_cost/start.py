@@ -23,7 +23,7 @@ sys.exit(main(sys.argv[1:]))
 """
 """The command itself, in a process that ends where the first step is reported."""
 
-IMPORTS = "import torch, lightning.fabric, facelex.training.run"
+IMPORTS = "import torch, facelex.training.fabric, facelex.training.run"
 
 
 def seconds_to_first_step(arguments: list[str]) -> float:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import ModelOutput
 from facelex.training import loop
 from facelex.training.config import AugmentConfig
+from facelex.training.fabric import Fabric
 from facelex.training.loop import DeviceSplit, batch_indices, train_one_epoch
 from facelex.training.mixing import Mix, draw_mix, mix_images, partners
 

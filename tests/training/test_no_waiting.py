@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from tiny_training import FACES, tiny_config
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facelex.losses.objective import Objective
 from facelex.training import run
+from facelex.training.fabric import Fabric
 from facelex.training.loop import steps_per_epoch, train_one_epoch
 from facelex.training.progress import SilentReporter
 from facelex.training.run import _Training

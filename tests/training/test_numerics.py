@@ -18,7 +18,6 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from facelex.data.sketch import sketch_dataset
@@ -29,6 +28,7 @@ from facelex.models.resnet import BasicBlock, Bottleneck
 from facelex.models.small_maps import Conv3x3
 from facelex.training.augment import resize_images
 from facelex.training.config import OptimizerConfig
+from facelex.training.fabric import Fabric
 from facelex.training.optimizers import create_optimizer
 
 LOSS_DIFFERENCE = 0.01  # relative; worst 0.0016, vgg16

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases, weights
 
 from facelex.data.dataset import FaceDataset
@@ -17,6 +16,7 @@ from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.training import loop
+from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import _Training, train_run

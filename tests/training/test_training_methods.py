@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from lightning.fabric import Fabric
 from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases
 from torch import Tensor
 
 from facelex.errors import FacelexError
 from facelex.training import loop, run
 from facelex.training.config import load_config
+from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.run import _Training, train_run
 from facelex.training.teachers import Teachers

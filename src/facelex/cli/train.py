@@ -44,12 +44,12 @@ def train(
     """
     require("torch", "train", "Training")
     import torch
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
     from rich.console import Console
 
     from facelex.data.load import load_dataset
     from facelex.training.checkpoint import CHECKPOINT
     from facelex.training.config import load_config
+    from facelex.training.fabric import rank_zero_only
     from facelex.training.progress import RichReporter, SilentReporter
     from facelex.training.resume import is_finished
     from facelex.training.run import train_run

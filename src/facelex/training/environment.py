@@ -15,7 +15,7 @@ import torch
 
 from facelex import __version__
 
-_PACKAGES = ("torch", "lightning", "timm", "numpy", "pillow", "onnxruntime")
+_PACKAGES = ("torch", "lightning-fabric", "lightning", "timm", "numpy", "pillow", "onnxruntime")
 
 
 def describe_environment(device: torch.device, threads: int) -> dict[str, Any]:

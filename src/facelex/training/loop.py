@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from facelex.losses.objective import Objective, Targets
@@ -17,6 +16,7 @@ from facelex.models.dual_encoder import ModelOutput
 from facelex.training.augment import augment_images
 from facelex.training.averaging import WeightAverage
 from facelex.training.config import AugmentConfig
+from facelex.training.fabric import Fabric
 from facelex.training.mixing import draw_mix, mix_images, partners
 from facelex.training.sam import SharpnessAware
 

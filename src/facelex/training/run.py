@@ -16,8 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
-from lightning.fabric import Fabric
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -35,6 +33,7 @@ from facelex.training.averaging import WeightAverage
 from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.environment import describe_environment, peak_resident_mb
+from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.prediction import predict_probs
@@ -43,6 +42,7 @@ from facelex.training.resume import find_checkpoint, is_finished
 from facelex.training.sam import SharpnessAware
 from facelex.training.teachers import Teachers, cached_teacher_probs
 from facelex.training.text_side import fit_text_side, text_hidden_dim
+from facelex.training.trackers import create_trackers
 from facelex.training.weights import create_model, predict_logits, save_weights
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def train_run(
             num_nodes=num_nodes,
             precision=config.precision,
             strategy="auto" if devices in (1, "1") and num_nodes == 1 else "ddp_find_unused_parameters_true",
-            loggers=_trackers(config, folder),
+            loggers=create_trackers(config, folder),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise FacelexError(
@@ -173,12 +173,16 @@ class _Training:
         done = sum(images[:start_phase]) + start_epoch * an_epoch
         self.reporter.start(sum(images), done)
         average: WeightAverage[DualEncoder] | None = None
+        status = "failed"
         try:
             for number in range(start_phase, len(phases)):
                 resumed = state if number == start_phase else None
                 average = self._run_phase(number, phases[number], resumed)
+            status = "success"
         finally:
             self.reporter.stop()
+            for tracker in self.fabric.loggers:
+                tracker.finalize(status)
         return self._finish(average.model if average else self.model)
 
     def _run_phase(
@@ -328,7 +332,8 @@ class _Training:
     def _write_beginnings(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        write_text(self.folder / CONFIG, yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        config = self.config.model_dump(mode="json")
+        write_text(self.folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
         environment = describe_environment(self.fabric.device, torch.get_num_threads())
         environment |= {
             "dataset": {"source": self.dataset.source, "fingerprint": self.dataset.fingerprint},
@@ -336,6 +341,8 @@ class _Training:
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
         write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2))
+        for tracker in self.fabric.loggers:
+            tracker.log_hyperparams(config)
 
     def _finish(self, model: DualEncoder) -> RunResult:
         size = self.config.image_size
@@ -437,23 +444,6 @@ def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
             "vote_weight is above zero, but the dataset has no FER+ votes. "
             "Prepare it with --ferplus fer2013new.csv."
         )
-
-
-def _trackers(config: RunConfig, folder: Path) -> list[Any]:
-    from lightning.fabric import loggers
-
-    made: list[Any] = []
-    for name in config.trackers:
-        try:
-            if name == "tensorboard":
-                made.append(loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
-            else:
-                from lightning.pytorch.loggers import WandbLogger
-
-                made.append(WandbLogger(project="facelex", name=folder.name, save_dir=str(folder)))
-        except (ImportError, ModuleNotFoundError) as error:
-            raise FacelexError(f"Tracking with {name} needs: pip install 'facelex[track]'") from error
-    return made
 
 
 def _epoch_seed(seed: int, phase: int, epoch: int) -> int:

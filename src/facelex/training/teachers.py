@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.models.dual_encoder import DualEncoder
 from facelex.training.augment import resize_pixels
+from facelex.training.fabric import Fabric
 from facelex.training.weights import load_model, predict_run
 
 
