@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from tiny_recognition import FixedDetector
 
+from facelex import Recognizer
 from facelex.cli.main import main
 from facelex.recognize import faces
 
@@ -201,6 +202,23 @@ def test_words_are_scored(tiny_model, photos, capsys, monkeypatch):
     code = main(["predict", str(photos / "a.png"), "--words", "b0red", "--model", str(tiny_model)])
     assert code == 2
     assert "b0red" in capsys.readouterr().err
+
+
+def test_the_models_own_word_vectors_are_read_from_a_file(tiny_model, photos, tmp_path, capsys):
+    from tiny_recognition import TinyVocabulary
+
+    words = ["bored", "proud"]
+    vectors = [TinyVocabulary().phrase(word) for word in words]
+    lines = [f"{word} {' '.join(map(str, vector))}\n" for word, vector in zip(words, vectors, strict=True)]
+    (tmp_path / "mine.txt").write_text("".join(lines))
+    own = ["--no-detect", "--words", "bored, proud", "--format", "json", "--model", str(tiny_model)]
+    assert main(["predict", str(photos / "a.png"), *own]) == 2
+    assert "--vocabulary FILE" in capsys.readouterr().err
+    assert main(["predict", str(photos / "a.png"), *own, "--vocabulary", str(tmp_path / "mine.txt")]) == 0
+    scores = json.loads(capsys.readouterr().out)[0]["faces"][0]["words"]
+    recognizer = Recognizer(tiny_model, detector="none", vocabulary=TinyVocabulary())
+    expected = recognizer.predict(photos / "a.png", words=words, detect=False)[0].words
+    assert scores == pytest.approx(expected, abs=1e-4)
 
 
 def test_flip_and_threshold_reach_the_recogniser(run, photos):

@@ -196,6 +196,11 @@ def test_vocabulary_of_another_width_is_refused(tiny_model):
         Recognizer(tiny_model, vocabulary=vocabulary).score_words(np.zeros((1, EMBED)), "happy")
 
 
+def test_vectors_the_model_was_not_trained_with_are_refused_by_name(tiny_model):
+    with pytest.raises(FacelexError, match=r"'tiny'.*'glove\.6B\.100d'.*--vocabulary FILE"):
+        Recognizer(tiny_model).score_words(np.zeros((1, EMBED)), "happy")
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [

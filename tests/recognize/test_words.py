@@ -14,7 +14,7 @@ from facelex.recognize.words import TextProjection, WordScorer, create_scorer, p
 
 @pytest.fixture(scope="module")
 def scorer() -> WordScorer:
-    return create_scorer(word_arrays(width=100))
+    return create_scorer(word_arrays(width=100), "glove.6B.100d")
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,7 @@ class TinyVocabulary:
     """Every lower-case word has a random but fixed vector; words with a digit are unknown."""
 
     dim = WORD
+    name = "tiny"
 
     def phrase(self, text: str) -> NDArray[np.float32]:
         if any(letter.isdigit() for letter in text):

@@ -48,6 +48,7 @@ def predict(
     flip: Annotated[bool, Parameter(negative="--no-flip", show_default=False)] = True,
     unsure_below: float | None = None,
     threads: int | None = None,
+    vocabulary: Path | None = None,
     recursive: Annotated[bool, Parameter(alias="-r", negative="", show_default=False)] = False,
     every: float | None = None,
     smooth: float | None = None,
@@ -89,6 +90,8 @@ def predict(
         Mark faces as unsure whose best probability is lower; by default the model's own threshold.
     threads
         Threads of the network; by default the physical cores.
+    vocabulary
+        GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     recursive
         Look into the folders' folders too.
     every
@@ -109,7 +112,14 @@ def predict(
     style = redact_style if redact else None
     kind = format or _format_of(output)
     create = partial(
-        _create_recognizer, model, detector if detect else "none", detector_model, flip, unsure_below, threads
+        create_recognizer,
+        model,
+        detector if detect else "none",
+        detector_model,
+        vocabulary,
+        flip=flip,
+        unsure_below=unsure_below,
+        threads=threads,
     )
     film = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
     film = {name: value for name, value in film.items() if value is not None}
@@ -160,19 +170,17 @@ def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **
     return predict_video(inputs[0], create(), **options)
 
 
-def _create_recognizer(
-    model: str | None,
-    detector: str,
-    detector_model: Path | None,
-    flip: bool,
-    unsure_below: float | None,
-    threads: int | None,
+def create_recognizer(
+    model: str | None, detector: str, detector_model: Path | None, vocabulary: Path | None, **options: Any
 ) -> Recognizer:
+    """Make what the options of a verb describe; ``options`` go to `Recognizer` as they are."""
     from facelex.recognize.faces import create_detector
     from facelex.recognize.recognizer import Recognizer
+    from facelex.vocabulary import Vocabulary
 
     found = create_detector(detector, detector_model)
-    return Recognizer(model, detector=found, flip=flip, unsure_below=unsure_below, threads=threads)
+    vectors = None if vocabulary is None else Vocabulary.from_glove(vocabulary)
+    return Recognizer(model, detector=found, vocabulary=vectors, **options)
 
 
 def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> AnnotatedFolder:

@@ -47,6 +47,7 @@ def search(
     detector: str = "auto",
     detector_model: Path | None = None,
     threads: int | None = None,
+    vocabulary: Path | None = None,
 ) -> int:
     """Rank the faces of an album by how well words fit them.
 
@@ -87,6 +88,8 @@ def search(
         The detector's own ONNX file (yunet needs one).
     threads
         Threads of the network; by default the physical cores.
+    vocabulary
+        GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     """
     if not album:
         raise FacelexError(
@@ -96,12 +99,12 @@ def search(
         raise FacelexError("Expected --sheet FILE with --redact, which concerns the picture written there.")
     if rebuild and index is None:
         raise FacelexError("Expected --index FILE with --rebuild: without one, all photos are read anyway.")
+    from facelex.cli.predict import create_recognizer
     from facelex.recognize.album import Album
-    from facelex.recognize.faces import create_detector
-    from facelex.recognize.recognizer import Recognizer
 
-    found = create_detector(detector if detect else "none", detector_model)
-    recognizer = Recognizer(model, detector=found, threads=threads)
+    recognizer = create_recognizer(
+        model, detector if detect else "none", detector_model, vocabulary, threads=threads
+    )
     photos = Album(album, recognizer, index, recursive=recursive, detect=detect, rebuild=rebuild)
     photos.check_words(words)
     _check_sheet(sheet, photos.sources)

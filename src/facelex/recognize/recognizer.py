@@ -256,7 +256,7 @@ class Recognizer:
         arrays = self._model.arrays
         if arrays is None:
             raise FacelexError(f"{self._model.name!r} holds no text projection. Export the model again.")
-        return create_scorer(arrays, self._vocabulary)
+        return create_scorer(arrays, self.info["vocabulary"], self._vocabulary)
 
     def _require_features(self, what: str) -> None:
         if not self._model.has_features:

@@ -108,7 +108,7 @@ class WordScorer:
         if vocabulary.dim != width:
             raise FacelexError(
                 f"Expected a vocabulary with vectors of {width} numbers, as the model was trained with, but "
-                f"got {vocabulary.dim}. Use the vocabulary named in the model's metadata."
+                f"got {vocabulary.dim}. Give the vectors it was trained with."
             )
         self.projection = projection
         self.vocabulary = vocabulary
@@ -139,11 +139,26 @@ class WordScorer:
 
 
 def create_scorer(
-    arrays: Mapping[str, NDArray[np.float32]], vocabulary: Vocabulary | None = None
+    arrays: Mapping[str, NDArray[np.float32]], trained_with: str, vocabulary: Vocabulary | None = None
 ) -> WordScorer:
-    """Build a scorer from a model's arrays and its vocabulary, the packaged one by default."""
+    """Build a scorer from a model's arrays and its vocabulary, the packaged one by default.
+
+    Args:
+        arrays: What `TextProjection` consists of.
+        trained_with: Name of the word vectors the model was trained with.
+        vocabulary: Those vectors, under whatever name; None where they are the packaged ones.
+
+    Raises:
+        FacelexError: If none is given but the packaged ones are others, or the widths differ.
+    """
     if vocabulary is None:
         from facelex.vocabulary import Vocabulary
 
         vocabulary = Vocabulary.packaged()
+        if trained_with != vocabulary.name:
+            raise FacelexError(
+                f"Expected the word vectors {trained_with!r}, which the model was trained with, but only the "
+                f"packaged {vocabulary.name!r} are here. Give their file: --vocabulary FILE, in Python "
+                "Recognizer(..., vocabulary=Vocabulary.from_glove(FILE))."
+            )
     return WordScorer(TextProjection(**arrays), vocabulary)

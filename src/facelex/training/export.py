@@ -27,6 +27,7 @@ from facelex.models.dual_encoder import DualEncoder
 from facelex.training.augment import resize_images
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 from facelex.training.weights import load_model
+from facelex.vocabulary.glove import vector_name
 
 logger = logging.getLogger(__name__)
 
@@ -271,7 +272,7 @@ def _encode_arrays(arrays: Mapping[str, NDArray[np.float32]], *, small: bool) ->
 
 
 def _vocabulary_name(vocabulary: str) -> str:
-    return "glove.6B.100d" if vocabulary == "packaged" else Path(vocabulary).name
+    return "glove.6B.100d" if vocabulary == "packaged" else vector_name(Path(vocabulary))
 
 
 def _short_scores(scores: Mapping[str, Any]) -> dict[str, Any]:

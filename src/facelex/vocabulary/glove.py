@@ -46,7 +46,7 @@ def read_glove(path: Path, limit: int | None = None) -> tuple[list[str], NDArray
     words: dict[str, None] = {}
     numbers = array("f")
     dim = 0
-    name = _vector_name(path)
+    name = vector_name(path)
     for line_number, line in enumerate(_lines(path), start=1):
         if limit is not None and len(words) >= limit:
             break
@@ -158,7 +158,8 @@ def _member(zipped: zipfile.ZipFile, path: Path, member: str | None) -> str:
     return texts[0]
 
 
-def _vector_name(path: Path) -> str:
+def vector_name(path: Path) -> str:
+    """Name of the vectors in a file: the file's without its endings, ``glove.6B.100d``."""
     name = path.name
     for ending in (".zip", ".xz", ".gz", ".txt", ".vec"):
         name = name.removesuffix(ending)
