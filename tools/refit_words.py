@@ -1,4 +1,4 @@
-"""Copy a finished run with its text side fitted anew: ``python tools/refit_words.py RUN -o RUN-affect``.
+"""Copy a finished run with its text side fitted anew: ``python tools/refit_words.py RUN -o RUN-blend``.
 
 Labels, probabilities and image features stay as they are; scores of words change (docs/open-vocabulary.md).
 """
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--kind", default="affect", choices=TEXT_FITS)
+    parser.add_argument("--kind", default="blend", choices=TEXT_FITS)
     parser.add_argument("--data", default="data/fer2013.npz")
     arguments = parser.parse_args()
     print(refit_run(arguments.run, arguments.output, arguments.kind, FaceDataset.load(arguments.data)))

@@ -83,7 +83,7 @@ def predict(
     detector
         Face detector: auto, centerface, dlib, yunet or none.
     detector_model
-        The detector's own ONNX file (yunet needs one).
+        The detector's own ONNX file: for yunet, which needs one, or centerface.
     flip
         --no-flip: do not average each face with its mirror image; twice as quick.
     unsure_below
@@ -99,7 +99,7 @@ def predict(
     smooth
         Videos: seconds over which each face's numbers are smoothed, 0.4 by default; 0 switches it off.
     timeline
-        Videos: write a picture of each face's emotions over time (.png; needs matplotlib).
+        Videos: write a picture of each face's emotions over time (.png, .svg, .pdf; needs matplotlib).
     seconds
         Videos: stop after so many seconds.
     """

@@ -65,7 +65,7 @@ def search(
     min_size
         Pixels that the shorter side of a face must have.
     sheet
-        Write a contact sheet of the faces into this file (.png).
+        Write a contact sheet of the faces into this file (.png, .jpg or .webp).
     format
         table, json or csv.
     redact
@@ -85,7 +85,7 @@ def search(
     detector
         Face detector: auto, centerface, dlib, yunet or none.
     detector_model
-        The detector's own ONNX file (yunet needs one).
+        The detector's own ONNX file: for yunet, which needs one, or centerface.
     threads
         Threads of the network; by default the physical cores.
     vocabulary

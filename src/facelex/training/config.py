@@ -248,7 +248,7 @@ class RunConfig(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     """Arithmetic of the forward and backward pass, in Lightning Fabric's words."""
     compile: bool = False
-    """Compile the network with torch.compile (pays on GPUs)."""
+    """Compile the network with torch.compile (meant for GPUs; on the CPUs measured it is slower)."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where else to log; metrics.csv is always written."""
     model: ModelConfig = ModelConfig()
