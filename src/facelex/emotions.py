@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from facelex.errors import unknown_name
 
 EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -39,14 +41,44 @@ Words whose vectors mean something else are left out: "composed" lies beside "co
 """
 
 
+def canonical_name(name: str) -> str:
+    """Return a class name in the spelling used here: ``happy`` for ``Joy``; other names in lower case."""
+    key = _without_case(name)
+    return ALIASES.get(key, key)
+
+
+def classes_named(name: str, classes: Sequence[str]) -> list[int]:
+    """Find the classes that a name may mean.
+
+    A class of that very name goes before one that differs in case, and that before another spelling: a model
+    that tells "calm" from "neutral" is asked about each by its own name.
+
+    Args:
+        name: A class name of a dataset, a vote column or a user.
+        classes: Class names to choose from.
+
+    Returns:
+        Ids: one where the name is clear, several where it fits classes that mean the same, none where it fits
+        nothing.
+    """
+    for spelling in (str, _without_case, canonical_name):
+        ids = [index for index, own in enumerate(classes) if spelling(own) == spelling(name)]
+        if ids:
+            return ids
+    return []
+
+
+def _without_case(name: str) -> str:
+    return name.strip().lower()
+
+
 def emotion_index(name: str) -> int:
     """Return the class index 0..6 of an emotion in any known spelling, case ignored.
 
     Raises:
         FacelexError: If the name is none of the seven nor an alias.
     """
-    key = name.strip().lower()
-    key = ALIASES.get(key, key)
+    key = canonical_name(name)
     if key not in EMOTIONS:
         raise unknown_name("emotion", name, EMOTIONS)
     return EMOTIONS.index(key)

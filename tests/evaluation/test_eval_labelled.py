@@ -2,9 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from facelex.emotions import EMOTIONS
+from facelex.emotions import ALIASES, EMOTIONS
 from facelex.errors import FacelexError
 from facelex.evaluation.labelled import load_labelled, match_classes, parse_mapping
 
@@ -25,6 +27,27 @@ def test_a_mapping_goes_first_and_may_leave_classes_out() -> None:
 
 def test_classes_of_the_users_own_match_by_name() -> None:
     assert match_classes(["cat", "dog"], ("dog", "cat")).tolist() == [1, 0]
+
+
+@given(st.lists(st.sampled_from([*EMOTIONS, *ALIASES, "Happy", "contempt"]) | st.text(), unique=True))
+def test_a_models_own_classes_match_themselves(classes: list[str]) -> None:
+    assert match_classes(classes, classes).tolist() == list(range(len(classes)))
+
+
+def test_a_model_that_tells_two_spellings_apart_is_asked_about_each() -> None:
+    classes = ("mad", "neutral", "calm", "angry")
+    assert match_classes(["Angry", "calm", "MAD", "neutral"], classes).tolist() == [3, 2, 0, 1]
+
+
+def test_a_name_that_fits_several_classes_is_refused_until_it_is_mapped() -> None:
+    classes = ("angry", "mad", "happy")
+    with pytest.raises(
+        FacelexError,
+        match=r"no class for 'bored' and several classes for 'anger'; .*--map anger=ignore,bored=ignore",
+    ):
+        match_classes(["anger", "joy", "bored"], classes)
+    mapping = {"anger": "mad", "bored": "ignore"}
+    assert match_classes(["anger", "joy", "bored"], classes, mapping).tolist() == [1, 2, -1]
 
 
 def test_every_class_that_matches_nothing_is_named_with_what_to_type() -> None:

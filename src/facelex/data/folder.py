@@ -16,7 +16,7 @@ from facelex.data.duplicates import duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.pictures import IMAGE_SUFFIXES, UnreadableImageError, read_grey
 from facelex.data.splits import DEFAULT_SHARES, Shares, random_splits
-from facelex.emotions import ALIASES, EMOTIONS
+from facelex.emotions import EMOTIONS, canonical_name
 from facelex.errors import FacelexError, did_you_mean
 
 SPLIT_FOLDERS: dict[str, int] = {
@@ -181,8 +181,7 @@ def _classify(
 
 
 def _known(folder: str, index: dict[str, int]) -> int | None:
-    name = folder.strip().lower()
-    return index.get(name, index.get(ALIASES.get(name, name)))
+    return index.get(folder.strip().lower(), index.get(canonical_name(folder)))
 
 
 def _read_all(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facelex.data.dataset import SPLITS, FaceDataset
-from facelex.emotions import ALIASES
+from facelex.emotions import classes_named
 from facelex.errors import FacelexError, unknown_name
 
 IGNORE = "ignore"
@@ -127,7 +127,8 @@ def match_classes(
 ) -> np.ndarray:
     """Find the model's class for each class of the data.
 
-    Names match in any spelling known to ``facelex.emotions``, case ignored; ``mapping`` goes first.
+    Names match in any spelling known to ``facelex.emotions``, case ignored, where that leads to one class; a
+    class of the very same name goes first. ``mapping`` goes before both.
 
     Args:
         names: Class names of the data, M of them.
@@ -138,36 +139,40 @@ def match_classes(
         Class ids of the model, ``(M,)`` int64; -1 for a class to leave out.
 
     Raises:
-        FacelexError: If a name matches nothing, or the mapping names what is not there.
+        FacelexError: If a name matches no class or several, or the mapping names what is not there.
     """
-    known = {_spelling(name): index for index, name in enumerate(classes)}
     wanted = {name.lower(): target for name, target in (mapping or {}).items()}
     for name in wanted:
         if name not in [own.lower() for own in names]:
             raise unknown_name("class of the data in --map", name, names)
-    ids, unmatched = [], []
-    for name in names:
-        target = wanted.get(name.lower())
-        if target is None:
-            ids.append(known.get(_spelling(name), -1))
-            if ids[-1] < 0:
-                unmatched.append(name)
-        elif target.lower() == IGNORE:
-            ids.append(-1)
-        elif _spelling(target) in known:
-            ids.append(known[_spelling(target)])
-        else:
-            raise unknown_name("class of the model in --map", target, [*classes, IGNORE])
-    if unmatched:
-        example = ",".join(f"{name}={IGNORE}" for name in unmatched)
-        raise FacelexError(
-            f"The model has no class for {', '.join(map(repr, unmatched))}; its classes are "
-            f"{', '.join(classes)}. Say which they are, or leave them out, with --map, for example "
-            f"--map {example}"
-        )
-    return np.array(ids, np.int64)
+    found = {name: _find(name, wanted.get(name.lower()), classes) for name in names}
+    unclear = {name: len(ids) for name, ids in found.items() if len(ids) != 1}
+    if unclear:
+        raise _no_class(unclear, classes)
+    return np.array([found[name][0] for name in names], np.int64)
 
 
-def _spelling(name: str) -> str:
-    name = name.strip().lower()
-    return ALIASES.get(name, name)
+def _find(name: str, target: str | None, classes: Sequence[str]) -> list[int]:
+    """Return the ids that a class of the data may mean, -1 to leave it out."""
+    if target is None:
+        return classes_named(name, classes)
+    if target.lower() == IGNORE:
+        return [-1]
+    ids = classes_named(target, classes)
+    if len(ids) != 1:
+        raise unknown_name("class of the model in --map", target, [*classes, IGNORE])
+    return ids
+
+
+def _no_class(matches: Mapping[str, int], classes: Sequence[str]) -> FacelexError:
+    """Name the classes of the data that fit none or several of the model's, given how many each fits."""
+    kinds = {
+        "no class": [name for name, count in matches.items() if count == 0],
+        "several classes": [name for name, count in matches.items() if count > 1],
+    }
+    has = " and ".join(f"{kind} for {', '.join(map(repr, names))}" for kind, names in kinds.items() if names)
+    example = ",".join(f"{name}={IGNORE}" for name in matches)
+    return FacelexError(
+        f"The model has {has}; its classes are {', '.join(classes)}. Say which they are, or leave them out, "
+        f"with --map, for example --map {example}"
+    )
