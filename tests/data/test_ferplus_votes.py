@@ -80,6 +80,13 @@ def test_contempt_counts_where_it_is_a_class_and_is_left_out_elsewhere() -> None
     assert vote_shares(votes, (*EMOTIONS, "contempt"))[0].tolist() == [0.25, 0, 0, 0, 0, 0, 0, 0.75]
 
 
+def test_votes_go_to_the_class_that_is_named_so_before_another_spelling() -> None:
+    votes = np.zeros((1, 10), np.uint8)
+    votes[0, FERPLUS_COLUMNS.index("neutral")] = 3
+    votes[0, FERPLUS_COLUMNS.index("happiness")] = 1
+    assert vote_shares(votes, ("calm", "joy", "neutral"))[0].tolist() == [0, 0.25, 0.75]
+
+
 def test_classes_without_any_votes_are_refused() -> None:
     with pytest.raises(FacelexError, match="no votes on any of: bored, proud"):
         vote_shares(np.zeros((1, 10), np.uint8), ("bored", "proud"))

@@ -194,6 +194,19 @@ def test_ferplus_divergence_vanishes_when_the_model_says_what_the_taggers_said()
     assert metrics.ferplus_scores(probs, row, EMOTIONS).kl == pytest.approx(0, abs=1e-9)
 
 
+def test_ferplus_asks_a_model_that_knows_contempt_about_it() -> None:
+    classes = ("contempt", *reversed(EMOTIONS))
+    rows = np.concatenate([votes(contempt=9, NF=1), votes(anger=9), votes(contempt=2, happiness=6)])
+    probs = np.full((3, 8), 0.05)
+    for row, name in enumerate(("contempt", "contempt", "happy")):
+        probs[row, classes.index(name)] = 0.65
+    scores = metrics.ferplus_scores(probs, rows, classes)
+    assert (scores.majority_count, scores.majority_accuracy) == (3, pytest.approx(2 / 3))
+    assert (scores.known_count, scores.known_accuracy) == (3, pytest.approx(2 / 3))
+    expected = [-math.log(0.65), -math.log(0.05), -0.25 * math.log(0.05) - 0.75 * math.log(0.65)]
+    assert scores.cross_entropy == pytest.approx(np.mean(expected))
+
+
 def test_ferplus_with_no_decided_face_is_nan() -> None:
     scores = metrics.ferplus_scores(np.full((1, 7), 1 / 7), votes(), EMOTIONS)
     assert scores.majority_count == scores.votes_count == 0

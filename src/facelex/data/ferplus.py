@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facelex.data.dataset import SPLITS
 from facelex.data.fer2013 import USAGES
 from facelex.data.packed import open_csv
-from facelex.emotions import ALIASES, EMOTIONS, FERPLUS_COLUMNS
+from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS, classes_named
 from facelex.errors import FacelexError
 
 
@@ -71,6 +71,30 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS))
 
 
+def ferplus_classes(classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the class id of each FER+ column, ``(10,)``, -1 where ``classes`` have none or several for it.
+
+    Args:
+        classes: Class names in any spelling of ``facelex.emotions``; "contempt" is known where it is a class.
+    """
+    found = [classes_named(column, classes) for column in FERPLUS_COLUMNS]
+    return np.array([ids[0] if len(ids) == 1 else -1 for ids in found], np.int64)
+
+
+def class_votes(votes: NDArray[np.integer], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Count the votes on each class, ``(N, K)``; 0 for a class that no tagger was asked about.
+
+    Args:
+        votes: Votes, ``(N, 10)`` in ``FERPLUS_COLUMNS`` order.
+        classes: Class names, K of them.
+    """
+    counts = np.zeros((len(votes), len(classes)), np.int64)
+    for column, class_id in enumerate(ferplus_classes(classes)):
+        if class_id >= 0:
+            counts[:, class_id] = votes[:, column]
+    return counts
+
+
 def vote_shares(votes: NDArray[np.integer], classes: Sequence[str] = EMOTIONS) -> NDArray[np.float64]:
     """Turn votes into a distribution over ``classes``.
 
@@ -88,13 +112,8 @@ def vote_shares(votes: NDArray[np.integer], classes: Sequence[str] = EMOTIONS) -
     Raises:
         FacelexError: If FER+ has no votes on any of ``classes``.
     """
-    column_of = {ALIASES.get(name.lower(), name.lower()): i for i, name in enumerate(FERPLUS_COLUMNS)}
-    shares = np.zeros((len(votes), len(classes)))
-    known = [name for name in classes if ALIASES.get(name.lower(), name.lower()) in column_of]
-    if not known:
+    if (ferplus_classes(classes) < 0).all():
         raise FacelexError(f"FER+ has no votes on any of: {', '.join(classes)}.")
-    for column, name in enumerate(classes):
-        if name in known:
-            shares[:, column] = votes[:, column_of[ALIASES.get(name.lower(), name.lower())]]
-    totals = shares.sum(axis=1, keepdims=True)
-    return np.divide(shares, totals, out=np.full_like(shares, 1.0 / len(classes)), where=totals > 0)
+    counts = class_votes(votes, classes).astype(np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.full_like(counts, 1.0 / len(classes)), where=totals > 0)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelex.emotions import FERPLUS_COLUMNS, emotion_index
+from facelex.data.ferplus import class_votes, ferplus_classes
+from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 
 ECE_BINS = 15
@@ -167,7 +168,8 @@ class FerplusScores:
 
     Attributes:
         majority_count: Images with a majority for one of the eight FER+ emotions.
-        majority_accuracy: Share of them named so; contempt, which the seven classes lack, counts as wrong.
+        majority_accuracy: Share of them named so; an emotion that the model lacks, as the seven classes lack
+            contempt, counts as wrong.
         known_count: Those whose majority is one of the model's classes.
         known_accuracy: Share of these named so.
         votes_count: Images with at least one vote for a class of the model.
@@ -184,23 +186,6 @@ class FerplusScores:
     kl: float
 
 
-def ferplus_columns(classes: tuple[str, ...]) -> np.ndarray:
-    """Return the class id of each FER+ column, ``(10,)`` int64, -1 where the model has no such class."""
-    ids = {}
-    for index, name in enumerate(classes):
-        try:
-            ids[emotion_index(name)] = index
-        except FacelexError:
-            continue  # a class of the user's own, which no tagger was asked about
-    columns = []
-    for name in FERPLUS_COLUMNS:
-        try:
-            columns.append(ids.get(emotion_index(name), -1))
-        except FacelexError:
-            columns.append(-1)  # contempt, unknown, NF
-    return np.array(columns)
-
-
 def ferplus_scores(probs: np.ndarray, votes: np.ndarray, classes: tuple[str, ...]) -> FerplusScores:
     """Compare predictions with FER+ votes: the majority's emotion and the distribution of votes.
 
@@ -209,20 +194,15 @@ def ferplus_scores(probs: np.ndarray, votes: np.ndarray, classes: tuple[str, ...
         votes: Votes in ``FERPLUS_COLUMNS`` order, ``(n, 10)``.
         classes: Class names, K of them.
     """
-    column_class = ferplus_columns(classes)
     majority = ferplus_majority(votes)
     decided = majority >= 0
-    truth = np.where(decided, column_class[majority], -1)
+    truth = np.where(decided, ferplus_classes(classes)[majority], -1)
     right = probs.argmax(axis=1) == truth
     known = truth >= 0
 
-    shares = np.zeros(probs.shape)
-    for column, class_id in enumerate(column_class):
-        if class_id >= 0:
-            shares[:, class_id] += votes[:, column]
-    total = shares.sum(axis=1)
-    voted = total > 0
-    shares = shares[voted] / total[voted, None]
+    counts = class_votes(votes, classes)
+    voted = counts.sum(axis=1) > 0
+    shares = counts[voted] / counts[voted].sum(axis=1, keepdims=True)
     log_probs = np.log(np.maximum(probs[voted].astype(np.float64), np.finfo(np.float32).tiny))
     cross_entropy = -(shares * log_probs).sum(axis=1)
     entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)

@@ -291,7 +291,7 @@ def summary_rows(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
         ferplus = entry["ferplus"]
         rows += [
             ("FER+ majority", f"{percent(ferplus['majority_accuracy'])} of {ferplus['majority_count']:,}"),
-            ("FER+ without contempt", f"{percent(ferplus['known_accuracy'])} of {ferplus['known_count']:,}"),
+            ("FER+ classes it knows", f"{percent(ferplus['known_accuracy'])} of {ferplus['known_count']:,}"),
             ("FER+ cross-entropy", number(ferplus["cross_entropy"])),
             ("FER+ KL divergence", number(ferplus["kl"])),
         ]
