@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_fer2013 import faces
 
+import facelex.data.dataset as module
 from facelex.data import FaceDataset, load_dataset
 from facelex.data.dataset import read_signature
 from facelex.emotions import EMOTIONS
@@ -150,6 +151,17 @@ def test_file_with_flipped_bytes_is_said_to_be_damaged(tmp_path: Path) -> None:
     data[3_000:3_010] = bytes(byte ^ 255 for byte in data[3_000:3_010])
     path.write_bytes(bytes(data))
     with pytest.raises(FacelexError, match="damaged"):
+        load_dataset(path)
+
+
+def test_file_of_another_format_says_to_prepare_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "faces.npz"
+    monkeypatch.setattr(module, "FORMAT", 2)
+    small().save(path)
+    monkeypatch.undo()
+    with pytest.raises(FacelexError, match=r"another version .*format 2, this one reads 1.*prepare it again"):
         load_dataset(path)
 
 

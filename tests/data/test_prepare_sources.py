@@ -10,6 +10,7 @@ from PIL import Image
 
 import facelex.data.prepare as module
 from facelex.data import FaceDataset
+from facelex.data.dataset import FORMAT, read_signature
 from facelex.data.prepare import PrepareOptions, prepare
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
@@ -63,18 +64,27 @@ def test_second_prepare_reads_nothing(
     assert output.stat().st_mtime_ns == changed
 
 
-@pytest.mark.parametrize("change", ["time", "votes", "size", "force", "damage"])
-def test_any_change_is_read_again(tmp_path: Path, source: Path, votes: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["time", "votes", "size", "force", "cut", "flip", "format"])
+def test_any_change_is_read_again(
+    tmp_path: Path, source: Path, votes: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output, options = tmp_path / "faces.npz", PrepareOptions(ferplus=votes)
-    prepare(source, output, options)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("facelex.data.dataset.FORMAT", 0 if change == "format" else FORMAT)
+        prepare(source, output, options)
     if change == "time":
         os.utime(source, ns=(1, 1))
     elif change == "votes":
         os.utime(votes, ns=(1, 1))
     elif change == "size":
         options = PrepareOptions(ferplus=votes, size=64)
-    elif change == "damage":
+    elif change == "cut":
         output.write_bytes(output.read_bytes()[:900])
+    elif change == "flip":  # the pixels alone: what the file says it was made from stays readable
+        data = bytearray(output.read_bytes())
+        data[3_000:3_010] = bytes(byte ^ 255 for byte in data[3_000:3_010])
+        output.write_bytes(bytes(data))
+        assert read_signature(output)
     assert not prepare(source, output, options, force=change == "force").reused
     assert FaceDataset.load(output).pixels.shape[1] == options.size
 

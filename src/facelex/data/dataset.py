@@ -22,6 +22,7 @@ BLANK_BELOW = 5.0
 """A picture whose pixel standard deviation is below this shows nothing that a person could name."""
 
 FORMAT = 1
+"""Raise this when the cached file's arrays change, so that files of another version are not misread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +150,12 @@ class FaceDataset:
         """Read a file written by :meth:`save`.
 
         Raises:
-            FacelexError: If the file is missing, is something else or is cut short.
+            FacelexError: If the file is missing, is something else, is cut short or is of another format.
         """
         path = Path(path)
         with _open_cache(path) as file:
             try:
+                _check_format(path, file["facelex_dataset"])
                 return cls(
                     pixels=file["pixels"],
                     labels=file["labels"],
@@ -204,6 +206,14 @@ def _open_cache(path: Path) -> np.lib.npyio.NpzFile:
             "make one with: facelex data prepare SOURCE"
         )
     return file
+
+
+def _check_format(path: Path, found: NDArray[np.int64]) -> None:
+    if found.tolist() != FORMAT:
+        raise FacelexError(
+            f"The dataset {path} was written by another version of facelex (format {found}, this one reads "
+            f"{FORMAT}); prepare it again with: facelex data prepare SOURCE --output {path}"
+        )
 
 
 def _split_code(split: str) -> int:

@@ -83,8 +83,9 @@ def prepare(
         raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
     source = _csv_inside(source) or source
     signature = source_signature(source, options)
-    if not force and read_signature(output) == signature:
-        return Prepared(FaceDataset.load(output), reused=True)
+    held = None if force else _held(output, signature)
+    if held is not None:
+        return Prepared(held, reused=True)
     if source.is_dir():
         from facelex.data.folder import read_folder
 
@@ -100,6 +101,14 @@ def prepare(
         dataset, notes = _from_csv(source, options, progress)
     dataset.save(output, signature)
     return Prepared(dataset, reused=False, notes=notes)
+
+
+def _held(output: Path, signature: str) -> FaceDataset | None:
+    """Return what ``output`` holds if it was made so and can be read; a damaged file is written again."""
+    try:
+        return FaceDataset.load(output) if read_signature(output) == signature else None
+    except FacelexError:
+        return None
 
 
 def check_output(output: Path) -> None:
