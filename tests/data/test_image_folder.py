@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from facelex.data.folder import AUTO, read_folder
 from facelex.data.pictures import UnreadableImageError, read_grey
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
+from facelex.recognize.images import load_image
 
 
 def put(path: Path, image: np.ndarray | None = None, **save: object) -> Path:
@@ -223,7 +225,58 @@ def test_link_to_nowhere_counts_as_a_bad_image(tmp_path: Path) -> None:
 def test_deep_grey_is_scaled_and_not_cut(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 48 * 48).astype(np.uint16).reshape(48, 48)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
-    assert (read_grey(tmp_path / "deep.png", 48) == ramp >> 8).all()
+    assert (read_grey(tmp_path / "deep.png", 48) == np.rint(ramp / 257)).all()
+
+
+def deep_grey(path: Path) -> None:
+    Image.fromarray(np.arange(48 * 48, dtype=np.uint16).reshape(48, 48) * 28).save(path)
+
+
+def clear_palette(path: Path) -> None:
+    image = Image.fromarray(faces(1)[0]).convert("P")
+    image.save(path, transparency=7)
+
+
+def turned_colour(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    colour = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    Image.fromarray(colour).save(path, exif=exif)
+
+
+def damaged_exif(path: Path) -> None:
+    Image.fromarray(faces(1)[0]).save(path, exif=b"Exif\0\0no directory here")
+
+
+@pytest.mark.parametrize("make", [deep_grey, clear_palette, turned_colour, damaged_exif])
+def test_a_dataset_sees_the_pixels_that_recognition_sees(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "1.png")
+    seen = Image.fromarray(load_image(tmp_path / "1.png")).convert("L")
+    np.testing.assert_array_equal(read_grey(tmp_path / "1.png", 48), np.asarray(seen))
+
+
+def test_postscript_named_as_a_photo_reaches_no_interpreter(tmp_path: Path) -> None:
+    path = tmp_path / "1.jpg"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 48\n%%EndComments\nshowpage\n")
+    with pytest.raises(UnreadableImageError, match="it is in no format that can be read"):
+        read_grey(path, 48)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("gone.png", "there is no such file"), ("empty.png", "it is empty"), ("tiny.png", "it: 4x4 pixels")],
+)
+def test_the_reason_for_an_unreadable_image_does_not_repeat_its_name(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    put(tmp_path / "tiny.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(UnreadableImageError) as caught:
+        read_grey(tmp_path / name, 48)
+    assert reason in str(caught.value)
+    assert name not in str(caught.value)
 
 
 def test_transparency_is_put_on_white(tmp_path: Path) -> None:
@@ -256,5 +309,5 @@ def test_bomb_is_refused_without_being_decoded(tmp_path: Path) -> None:
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     )
-    with pytest.raises(UnreadableImageError, match="too many pixels"):
+    with pytest.raises(UnreadableImageError, match="more than 128,000,000 pixels"):
         read_grey(path, 48)

@@ -20,7 +20,7 @@ from facelex.data.splits import DEFAULT_SHARES, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 
-READERS_VERSION = 1
+READERS_VERSION = 2
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 

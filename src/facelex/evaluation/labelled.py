@@ -83,11 +83,10 @@ def _read_listed(path: Path, listed: Sequence[tuple[str, str]], size: int) -> Fa
     pixels = np.empty((len(listed), size, size), np.uint8)
     faults = []
     for row, (image, _) in enumerate(listed):
-        file = path.parent / image
         try:
-            pixels[row] = read_grey(file, size)
+            pixels[row] = read_grey(path.parent / image, size)
         except UnreadableImageError as error:
-            faults.append(f"{image} ({error if file.exists() else 'there is no such file'})")
+            faults.append(f"{image} ({error})")
     if faults:
         more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise FacelexError(
