@@ -283,6 +283,23 @@ def test_a_contact_sheet_shows_each_face_and_covers_it_if_asked(photos, fer, tmp
     assert not list(tmp_path.glob(".sheet*"))
 
 
+def test_a_redacted_tile_covers_the_neighbours_of_its_face_too(tiny_model, tmp_path):
+    noise = np.random.default_rng(9).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "pair.png")
+    beside = FixedDetector((0.1, 0.3, 0.3, 0.4), (0.47, 0.3, 0.06, 0.4))  # the second one is narrow
+    fer = Recognizer(tiny_model, detector=beside, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+    matches = Album(tmp_path / "pair.png", fer).search("proud", min_size=60)
+    assert [match.number for match in matches] == [0]
+    plain, hidden = (
+        np.asarray(draw_contact_sheet(matches, "proud", redact=style).crop((20, 96, 240, 316)), float)
+        for style in (None, "pixelate")
+    )
+    scale = TILE / 204  # the tile shows a square of 1.7 times the face's 120 pixels, from (0, 48) on
+    rows, columns = (slice(round(a * scale), round(b * scale)) for a, b in ((92 - 48, 208 - 48), (189, 203)))
+    assert plain[rows, columns].std() > 20
+    assert abs(np.corrcoef(plain[rows, columns].ravel(), hidden[rows, columns].ravel())[0, 1]) < 0.3
+
+
 def test_a_photo_that_has_gone_leaves_its_place_on_the_sheet(photos, fer):
     matches = Album(photos, fer).search("proud", top=2)
     size = draw_contact_sheet(matches, "proud").size

@@ -38,6 +38,8 @@ class Match:
     """Which of the photo's faces, 0, 1, ..."""
     face: Face
     """With the score of each word."""
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    """Boxes of all faces found in the photo, also small ones: what a redacted picture of it must cover."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the match as JSON holds it."""
@@ -250,9 +252,11 @@ class Album:
 
     def _match(self, rank: int, place: tuple[str, int], score: float, words: dict[str, float]) -> Match:
         source, number = place
-        face = self._index.face(self._by_source[source], number)
+        path = self._by_source[source]
+        face = self._index.face(path, number)
         unsure = face.probability < self.recognizer.unsure_below
-        return Match(rank, score, source, number, replace(face, words=words, unsure=bool(unsure)))
+        boxes = tuple((x, y, w, h) for x, y, w, h in self._index.photos[path].boxes.tolist())
+        return Match(rank, score, source, number, replace(face, words=words, unsure=bool(unsure)), boxes)
 
 
 def match_columns(words: Sequence[str]) -> list[str]:

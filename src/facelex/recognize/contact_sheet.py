@@ -36,7 +36,7 @@ def draw_contact_sheet(matches: Sequence[Match], title: str, *, redact: str | No
     Args:
         matches: Best first.
         title: The words searched for.
-        redact: ``"blur"`` or ``"pixelate"`` makes the faces unrecognisable.
+        redact: ``"blur"`` or ``"pixelate"`` makes the faces unrecognisable, also those beside the one found.
 
     Returns:
         An RGB picture.
@@ -115,7 +115,7 @@ def _face_tile(match: Match, redact: str | None) -> Image.Image | None:
     except FacelexError:
         return None
     if redact is not None:
-        pixels = redact_faces(pixels, [match.face.box], redact)
+        pixels = redact_faces(pixels, {match.face.box, *match.boxes}, redact)
     x, y, width, height = match.face.box
     side = CONTEXT * max(width, height)
     side = max(8.0, min(side, max(pixels.shape[:2])))
