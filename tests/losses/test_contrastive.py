@@ -129,31 +129,6 @@ def test_perfect_features_reach_the_floor_and_no_features_pass_it(lam: float) ->
         assert class_contrastive(faces, words, labels, 100.0, image_to_text_weight=lam) > floor
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("form", ["classes", "captions"])
-def test_mean_over_ranks_with_gathered_features_equals_one_device(form: str, ranks: int) -> None:
-    size = 6 * ranks
-    labels = random_labels(size)
-    results = []
-    for pieces in (1, ranks):
-        faces = unit(size, WIDTH, seed=1).requires_grad_()
-        words = unit(NUM_CLASSES, WIDTH, seed=2).requires_grad_()
-        losses = []
-        for rank in torch.arange(size).chunk(pieces):
-            gathered = pieces > 1
-            if form == "classes":
-                extra = {"all_image_features": faces, "all_labels": labels} if gathered else {}
-                losses.append(class_contrastive(faces[rank], words, labels[rank], 9.0, **extra))
-            else:
-                captions = words[labels]
-                extra = {"all_image_features": faces, "all_text_features": captions} if gathered else {}
-                losses.append(image_text_contrastive(faces[rank], captions[rank], 9.0, **extra))
-        loss = torch.stack(losses).mean()
-        results.append((loss, *torch.autograd.grad(loss, (faces, words))))
-    for together, apart in zip(*results):
-        torch.testing.assert_close(together, apart, rtol=1e-10, atol=1e-12)
-
-
 def test_gradients_agree_with_finite_differences() -> None:
     faces, words = unit(5, 3, seed=1).requires_grad_(), unit(4, 3, seed=2).requires_grad_()
     captions = unit(5, 3, seed=3).requires_grad_()
@@ -250,7 +225,3 @@ def test_other_wrong_arguments_are_named() -> None:
         class_contrastive(faces, words, labels, 1.0, image_to_text_weight=1.5)
     with pytest.raises(ValueError, match="class_contrastive"):
         image_text_contrastive(faces, words, 1.0)
-    with pytest.raises(ValueError, match="Give both"):
-        class_contrastive(faces, words, labels, 1.0, all_image_features=faces)
-    with pytest.raises(ValueError, match="Give both"):
-        image_text_contrastive(faces, faces, 1.0, all_text_features=faces)

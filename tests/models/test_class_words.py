@@ -6,18 +6,28 @@ import pytest
 import torch
 
 from facelex.errors import FacelexError
+from facelex.models.dual_encoder import DualEncoder
+from facelex.models.registry import create_image_encoder
 from facelex.models.text import class_words, create_word_vectors
 from facelex.vocabulary import Vocabulary
-from facelex.word_controls import KINDS
+from facelex.word_controls import KINDS, class_word_vectors
 
 WORDS = {"happy": ("joy", "delighted", "glad"), "sad": ("sorrow",)}
 
 
-def test_classes_with_fewer_synonyms_repeat_theirs() -> None:
+def test_zeros_fill_up_classes_with_fewer_synonyms() -> None:
     vectors = create_word_vectors("synonyms", Vocabulary.packaged(), WORDS)
     assert vectors.shape == (2, 3, 100)
-    assert torch.equal(vectors[1, 0], vectors[1, 2])
-    assert not torch.equal(vectors[0, 0], vectors[0, 1])
+    lengths = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    torch.testing.assert_close(vectors.norm(dim=-1), lengths)
+
+
+def test_the_models_class_vectors_are_the_means_that_everything_else_works_with() -> None:
+    words = {"happy": ("joy", "quiet delight", "glad"), "sad": ("deep sorrow", "grief")}
+    vectors = create_word_vectors("synonyms", Vocabulary.packaged(), words)
+    model = DualEncoder(create_image_encoder("tiny_cnn"), 2, vectors)
+    expected = torch.from_numpy(class_word_vectors(Vocabulary.packaged(), words))
+    torch.testing.assert_close(model.class_word_vectors(), expected)
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"synonyms"}))

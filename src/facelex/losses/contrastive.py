@@ -25,7 +25,7 @@ What is known about seven captions in a batch (``tests/losses/test_contrastive.p
   classes with logits <v, u_c> / tau + log n_c: a logit-adjusted or balanced softmax (Menon et al. 2021,
   https://arxiv.org/abs/2007.07314; Ren et al. 2020, https://arxiv.org/abs/2007.10740) with a cosine
   classifier and the batch's counts as prior. So the largest <v, u_c> aims at balanced accuracy; for plain
-  accuracy add the prior, log p_c, to <v, u_c> / tau, as training does.
+  accuracy add the prior, log p_c, to <v, u_c> / tau, as the loss does.
 * The word-to-face half compares the faces of a batch with one another, word by word.
 """
 
@@ -44,8 +44,6 @@ def image_text_contrastive(
     logit_scale: Tensor | float,
     *,
     image_to_text_weight: float = 0.75,
-    all_image_features: Tensor | None = None,
-    all_text_features: Tensor | None = None,
 ) -> Tensor:
     """Contrast each face with the captions of the batch, and each caption with the faces (Eq. 4.2).
 
@@ -54,9 +52,6 @@ def image_text_contrastive(
         text_features: Unit-length captions u, ``(B, E)``; row i belongs to face i.
         logit_scale: Positive scalar, ``1 / tau``.
         image_to_text_weight: The report's lambda, in [0, 1]: weight of the face-to-word direction.
-        all_image_features: Faces of all ranks, ``(N, E)``, this rank's among them, gathered with gradients.
-        all_text_features: Their captions, ``(N, E)``. With both, the mean of the ranks' losses is the loss of
-            the whole batch on one device (ranks of equal B).
 
     Returns:
         Scalar, float32 (float64 for float64 features).
@@ -71,22 +66,10 @@ def image_text_contrastive(
             f"Expected a caption for each of {len(image_features)} faces, but got {len(text_features)}. "
             "Give class features with their labels to class_contrastive."
         )
-    if (all_image_features is None) != (all_text_features is None):
-        raise ValueError(
-            "Expected all_image_features and all_text_features together, but got one. Give both."
-        )
-    all_images = image_features if all_image_features is None else all_image_features
-    all_texts = text_features if all_text_features is None else all_text_features
-    _check_features(all_images, all_texts)
-    if all_images.shape != all_texts.shape:
-        raise ValueError(
-            f"Expected as many gathered captions as faces ({len(all_images)}), got {len(all_texts)}."
-        )
-
     scale = _widened_scale(logit_scale)
     matched = scale * (widen(image_features) * widen(text_features)).sum(dim=1)  # (B,), <v_i, u_i> / tau
-    image_to_text = (scale * inner_products(image_features, all_texts)).logsumexp(dim=1) - matched
-    text_to_image = (scale * inner_products(text_features, all_images)).logsumexp(dim=1) - matched
+    image_to_text = (scale * inner_products(image_features, text_features)).logsumexp(dim=1) - matched
+    text_to_image = (scale * inner_products(text_features, image_features)).logsumexp(dim=1) - matched
     return _weighted_mean(image_to_text, text_to_image, image_to_text_weight)
 
 
@@ -97,8 +80,6 @@ def class_contrastive(
     logit_scale: Tensor | float,
     *,
     image_to_text_weight: float = 0.75,
-    all_image_features: Tensor | None = None,
-    all_labels: Tensor | None = None,
 ) -> Tensor:
     """Contrast faces with the words of their classes: `image_text_contrastive` of ``text_features[labels]``.
 
@@ -108,10 +89,6 @@ def class_contrastive(
         labels: Class ids, ``(B,)`` integers in ``[0, K)``.
         logit_scale: Positive scalar, ``1 / tau``.
         image_to_text_weight: The report's lambda, in [0, 1]: weight of the face-to-word direction.
-        all_image_features: Faces of all ranks, ``(N, E)``, this rank's among them, gathered with gradients
-            (``fabric.all_gather(image_features, sync_grads=True).flatten(0, 1)``).
-        all_labels: Their class ids, ``(N,)``. With both, the mean of the ranks' losses, which is what
-            data-parallel training minimises, is the loss of the whole batch on one device (ranks of equal B).
 
     Returns:
         Scalar, float32 (float64 for float64 features).
@@ -128,25 +105,13 @@ def class_contrastive(
     _check_weight(image_to_text_weight)
     _check_features(image_features, text_features)
     _check_labels(labels, image_features)
-    if (all_image_features is None) != (all_labels is None):
-        raise ValueError(
-            "Expected all_image_features and all_labels together, but got one of them. Give both."
-        )
-    all_images = image_features if all_image_features is None else all_image_features
-    gathered_labels = labels if all_labels is None else all_labels
-    _check_features(all_images, text_features)
-    _check_labels(gathered_labels, all_images)
-
     scale = _widened_scale(logit_scale)
     similarities = scale * inner_products(image_features, text_features)  # (B, K)
-    all_similarities = similarities
-    if all_image_features is not None:
-        all_similarities = scale * inner_products(all_image_features, text_features)  # (N, K)
-    counts = F.one_hot(gathered_labels, len(text_features)).sum(dim=0).to(similarities)  # (K,), n_c
+    counts = F.one_hot(labels, len(text_features)).sum(dim=0).to(similarities)  # (K,), n_c
     matched = similarities.gather(1, labels[:, None]).squeeze(1)  # (B,), <v_i, u_i> / tau
     # sum_k exp(<v_i, u_k> / tau) holds class c n_c times; an absent class adds log 0 = -inf, that is nothing
     image_to_text = (similarities + counts.log()).logsumexp(dim=1) - matched
-    text_to_image = all_similarities.logsumexp(dim=0)[labels] - matched
+    text_to_image = similarities.logsumexp(dim=0)[labels] - matched
     return _weighted_mean(image_to_text, text_to_image, image_to_text_weight)
 
 

@@ -42,15 +42,15 @@ class DualEncoder(nn.Module):
     Args:
         image_encoder: ``(B, C, H, W)`` to ``(B, num_features)``; has ``num_features``.
         num_classes: Number of emotion classes K.
-        word_vectors: Frozen vectors of each class's words, ``(K, W, D)``, unit length, W words per class
-            (repeat words where a class has fewer); None builds a plain classifier.
+        word_vectors: Frozen vectors of each class's words, ``(K, W, D)``, unit length, up to W words a class
+            and rows of zeros where it has fewer; None builds a plain classifier.
         mean: Pixel mean of the training images, in [0, 1].
         std: Pixel standard deviation of the training images.
         hidden_dim: Hidden width of both projections.
         text_hidden_dim: Hidden width of the text projection where it differs.
         embed_dim: Width E of the shared space.
         dropout: Dropout before the classifier and inside the projections.
-        temperature: Initial temperature of the contrastive loss.
+        temperature: Initial temperature of the contrastive loss, at least ``1 / MAX_LOGIT_SCALE``.
         center_words: Subtract the mean class vector: GloVe's emotion words share a large common part
             (mean cosine .39 raw, -.16 centred), which says nothing about which emotion is meant.
         mix_words: In training, stand for each class with a fresh random mean of its words, so that the
@@ -101,7 +101,7 @@ class DualEncoder(nn.Module):
             self.text_projection = ProjectionHead(
                 word_vectors.shape[-1], text_hidden_dim or hidden_dim, embed_dim, dropout
             )
-            center = F.normalize(word_vectors.mean(1), dim=-1).mean(0)
+            center = F.normalize(word_vectors.sum(1), dim=-1).mean(0)
             self.register_buffer("word_vectors", word_vectors.float())
             self.register_buffer("word_center", center if center_words else torch.zeros_like(center))
 
@@ -123,10 +123,18 @@ class DualEncoder(nn.Module):
     def class_word_vectors(self) -> Tensor:
         """One vector per class, ``(K, D)``: the mean of its words, randomly weighted while mixing."""
         words = self.word_vectors  # (K, W, D)
-        if not (self.mix_words and self.training):
-            return words.mean(1)
-        weights = -torch.rand(words.shape[:2], device=words.device).clamp_min(1e-6).log()  # Dirichlet(1)
+        weights = words.any(-1).float()  # (K, W): rows of zeros are no words
+        if self.mix_words and self.training:
+            weights = weights * -torch.rand_like(weights).clamp_min(1e-6).log()  # Dirichlet(1)
         return (weights.unsqueeze(-1) * words).sum(1) / weights.sum(1, keepdim=True)
+
+    @torch.no_grad()
+    def clip_logit_scale(self) -> None:
+        """Bring a learned scale back to `MAX_LOGIT_SCALE`; to be called after each step, as CLIP does.
+
+        Clipping in the forward pass alone would leave a scale above the bound without a gradient for good.
+        """
+        self.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
 
     def forward(self, images: Tensor) -> ModelOutput:
         """Encode faces.
@@ -140,5 +148,6 @@ class DualEncoder(nn.Module):
             image_features = self.image_projection(features)
         if self.text_projection is not None:
             text_features = self.encode_words(self.class_word_vectors())
-        scale = self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        return ModelOutput(self.classifier(features), features, image_features, text_features, scale)
+        return ModelOutput(
+            self.classifier(features), features, image_features, text_features, self.logit_scale.exp()
+        )

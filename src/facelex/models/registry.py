@@ -71,16 +71,30 @@ def create_image_encoder(name: str, *, in_channels: int = 1, **kwargs: Any) -> n
         raise FacelexError(
             f"Expected in_channels of 1 or more, but got {in_channels}. Use 1 for grey pictures."
         )
+    check_image_encoder(name)
     if name.startswith(TIMM_PREFIX):
         from facelex.models.timm_encoder import TimmEncoder
 
         return TimmEncoder(name.removeprefix(TIMM_PREFIX), in_channels=in_channels, **kwargs)
-    _import_encoders()
-    if name not in _BUILDERS:
-        raise unknown_name("image encoder", name, [*_BUILDERS, f"{TIMM_PREFIX}NAME"])
     builder = _BUILDERS[name]
     _check_options(name, builder, kwargs)
     return builder(in_channels=in_channels, **kwargs)
+
+
+def check_image_encoder(name: str) -> None:
+    """Raise if `create_image_encoder` does not know ``name``, without building anything.
+
+    Raises:
+        FacelexError: If the name is unknown.
+    """
+    if name.startswith(TIMM_PREFIX):
+        from facelex.models.timm_encoder import check_timm_name
+
+        check_timm_name(name.removeprefix(TIMM_PREFIX))
+        return
+    _import_encoders()
+    if name not in _BUILDERS:
+        raise unknown_name("image encoder", name, [*_BUILDERS, f"{TIMM_PREFIX}NAME"])
 
 
 def _import_encoders() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from facelex.emotions import EMOTION_WORDS
 from facelex.errors import FacelexError
@@ -27,18 +29,19 @@ def create_word_vectors(
         seed: Seed of the controls' random numbers.
 
     Returns:
-        Unit vectors ``(K, W, D)`` float32; ``W = 1`` except for ``synonyms``, where classes with fewer words
-        repeat theirs.
+        Vectors ``(K, W, D)`` float32 of unit length (``shuffled``: means of such). ``W = 1`` except for
+        ``synonyms``, where rows of zeros fill up classes with fewer words.
 
     Raises:
         FacelexError: If the kind or a word is unknown or a class has no words; all such words are named.
     """
     if kind == "synonyms":
         class_word_vectors(vocabulary, words_by_class)  # names every fault at once
-        width = max(len(words) for words in words_by_class.values())
-        rows = [[words[i % len(words)] for i in range(width)] for words in words_by_class.values()]
-        vectors = [[torch.from_numpy(vocabulary.phrase(word)) for word in row] for row in rows]
-        return torch.stack([torch.stack(row) for row in vectors]).float()
+        vectors = [
+            F.normalize(torch.stack([torch.from_numpy(vocabulary.phrase(word)) for word in words]).float())
+            for words in words_by_class.values()
+        ]
+        return pad_sequence(vectors, batch_first=True)
     vectors_2d = label_word_vectors(kind, vocabulary, words_by_class, vocabulary.dim, seed)
     return torch.from_numpy(vectors_2d).float().unsqueeze(1)
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facelex.errors import unknown_name
+from facelex.errors import FacelexError, unknown_name
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.heads import ProjectionHead
 from facelex.vocabulary import Vocabulary
@@ -85,10 +85,16 @@ def fit_text_arrays(
         ``text_bias2 (E,)``: the linear map written as a two-layer perceptron, since x = relu(x) - relu(-x).
 
     Raises:
-        FacelexError: If the kind or a word is unknown.
+        FacelexError: If the kind or a word is unknown, or a class has no face.
     """
     if kind not in ("linear", "affect"):
         raise unknown_name("fit of the text side", kind, ("linear", "affect"))
+    absent = [name for number, name in enumerate(words_by_class) if not (labels == number).any()]
+    if absent:
+        raise FacelexError(
+            f"The text side is fitted to faces of every class, but there is none of {', '.join(absent)}. "
+            "Train with faces of it, or set model.text_fit=null."
+        )
     weights, bias, center = _word_features(kind, vocabulary)
     vectors = class_word_vectors(vocabulary, words_by_class).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

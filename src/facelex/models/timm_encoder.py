@@ -41,7 +41,9 @@ class TimmEncoder(nn.Module):
         super().__init__()
         self.name = f"timm:{name}"
         self.in_channels = in_channels
-        _check_request(name, options)
+        check_timm_name(name)
+        for option in sorted(_FIXED_OPTIONS & options.keys()):
+            raise FacelexError(f"The option {option!r} of 'timm:{name}' is fixed. Leave it out.")
         self.backbone = _create_backbone(name, in_channels, options)
         self.num_features = self._trial_width(int(options.get("img_size", FACE_SIZE)))
 
@@ -74,7 +76,13 @@ class TimmEncoder(nn.Module):
         return int(features.shape[1])
 
 
-def _check_request(name: str, options: dict[str, Any]) -> None:
+def check_timm_name(name: str) -> None:
+    """Raise if timm has no such architecture, or if ``name`` asks for pretrained weights.
+
+    Raises:
+        MissingExtraError: If timm is not installed.
+        FacelexError: If the name is not usable.
+    """
     timm = require("timm", "train", "A timm backbone")
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
@@ -88,8 +96,6 @@ def _check_request(name: str, options: dict[str, Any]) -> None:
             f"{name!r} asks for the pretrained weights {tag!r}, which are not loaded here. "
             f"Write 'timm:{architecture}' for that network with random first weights."
         )
-    for option in sorted(_FIXED_OPTIONS & options.keys()):
-        raise FacelexError(f"The option {option!r} of 'timm:{name}' is fixed. Leave it out.")
 
 
 def _create_backbone(name: str, in_channels: int, options: dict[str, Any]) -> nn.Module:
