@@ -202,6 +202,7 @@ def test_a_table_without_a_finished_cell_says_so(tmp_path: Path) -> None:
     ("encoder", "method", "message"),
     [
         ("tiny_cn", "baseline", "Unknown image encoder 'tiny_cn'. Did you mean 'tiny_cnn'?"),
+        ("timm:resnt18", "baseline", "Unknown timm model 'resnt18'. Did you mean 'resnet18'?"),
         ("tiny_cnn", "basline", "Unknown method 'basline'. Did you mean 'baseline'?"),
     ],
 )
@@ -210,6 +211,12 @@ def test_unknown_names_are_found_before_training(
 ) -> None:
     with pytest.raises(FacelexError, match=message.replace("?", r"\?")):
         check_cells(list_cells([encoder], [method], [0], tmp_path), tiny_config())
+
+
+def test_a_method_that_cannot_be_trained_is_found_before_the_first_run(tmp_path: Path) -> None:
+    taught = "methods.taught=[{name: t, epochs: 1, losses: {distillation: 1}}]"
+    with pytest.raises(FacelexError, match=r"tiny_cnn-taught-s0.*no run folder is named in 'teachers'"):
+        check_cells(list_cells(["tiny_cnn"], ["baseline", "taught"], [0], tmp_path), tiny_config(taught))
 
 
 @pytest.mark.parametrize("seeds", ["0,a", "-1", "1.5", "²", ","])

@@ -6,7 +6,15 @@ import pytest
 
 from facelex.errors import FacelexError
 from facelex.models.registry import create_image_encoder
-from facelex.training.config import CONFIG_FOLDER, AugmentConfig, RunConfig, list_configs, load_config
+from facelex.training.config import (
+    CONFIG_FOLDER,
+    AugmentConfig,
+    LossConfig,
+    PhaseConfig,
+    RunConfig,
+    list_configs,
+    load_config,
+)
 
 SHIPPED = sorted(path.stem for path in CONFIG_FOLDER.rglob("*.yaml"))
 
@@ -132,7 +140,10 @@ def test_max_epochs_per_phase_cuts_every_phase() -> None:
 
 
 def test_contrast_between_faces_alone_needs_a_projection_but_no_words() -> None:
-    phases = "[{name: a, epochs: 1, losses: {supervised_contrastive: 1}}]"
+    phases = (
+        "[{name: a, epochs: 1, losses: {supervised_contrastive: 1}},"
+        " {name: b, epochs: 1, losses: {cross_entropy: 1}}]"
+    )
     config = load_config("sketch", [f"methods.multimodal={phases}"])
     assert (config.has_words, config.has_projection) == (False, True)
     assert config.phases[0].learning == ("image_encoder", "image_projection")
@@ -143,8 +154,9 @@ def test_every_field_has_a_sentence() -> None:
         for name, field in section.model_fields.items():  # type: ignore[attr-defined]
             if isinstance(field.annotation, type) and issubclass(field.annotation, RunConfig.__mro__[1]):
                 check(field.annotation)
-            elif name not in ("model", "methods"):
+            elif name not in ("model",):
                 assert field.description, f"{section.__name__}.{name}"
 
-    check(RunConfig)
+    for section in (RunConfig, PhaseConfig, LossConfig):
+        check(section)
     assert AugmentConfig.model_fields["rotation"].description

@@ -207,15 +207,39 @@ def test_frozen_encoder_keeps_weights_and_batch_statistics(
     assert any("running_mean" in name for name in first if not torch.equal(first[name], second[name]))
 
 
-def test_part_that_no_loss_reaches_does_not_decay(tmp_path: Path) -> None:
+def test_part_that_no_loss_reaches_does_not_decay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phases = (
         "[{name: align, epochs: 1, losses: {alignment: 1}}, {name: c, epochs: 1, losses: {cross_entropy: 1}}]"
     )
     config = tiny_config(f"methods.multimodal={phases}", "ema_decay=null", "optimizer.weight_decay=0.5")
     training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "r", SilentReporter())
+    after: list[dict[str, torch.Tensor]] = []
+    run_phase = training._run_phase
+
+    def noted(*arguments: object) -> object:
+        average = run_phase(*arguments)  # type: ignore[arg-type]
+        after.append({name: value.clone() for name, value in training.model.state_dict().items()})
+        return average
+
+    monkeypatch.setattr(training, "_run_phase", noted)
     training.run(None)
-    assert not training.model.text_projection.hidden.weight.requires_grad  # type: ignore[union-attr]
-    assert training.model.classifier.linear.weight.requires_grad
+    aligned, classified = after
+    changed = {name.partition(".")[0] for name in aligned if not torch.equal(aligned[name], classified[name])}
+    assert changed == {"image_encoder", "classifier"}
+
+
+def test_the_gradient_scale_goes_on_where_a_phase_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[dict[str, float]] = []
+    precision = type(Fabric(accelerator="cpu", precision="32-true").strategy.precision)
+    monkeypatch.setattr(precision, "state_dict", lambda self: {"scale": 4.0})
+    monkeypatch.setattr(precision, "load_state_dict", lambda self, state: loaded.append(state))
+    config = tiny_config(*two_phases(1, 1))
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, FACES, tmp_path / "r", reporter=StopAfter(1))
+    train_run(config, FACES, tmp_path / "r", resume=True)
+    assert loaded == [{"scale": 4.0}]
 
 
 def test_plateau_follows_the_validation_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,12 @@ import pytest
 import torch
 from tiny_training import FACES, differing, tiny_config, weights
 
+from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
+from facelex.training import text_side
+from facelex.training.config import load_config
 from facelex.training.run import train_run
-from facelex.training.text_side import refit_run
+from facelex.training.text_side import fit_text_side, refit_run
 from facelex.training.weights import load_model
 
 SHORT = ("max_epochs_per_phase=1",)
@@ -53,7 +56,53 @@ def test_a_run_that_began_before_text_fit_can_be_resumed(tmp_path):
     config = json.loads(state["config"])
     del config["model"]["text_fit"]
     torch.save(state | {"config": json.dumps(config)}, folder / "checkpoint.pt")
+    for name in ("model.safetensors", "predictions-val.npz"):
+        (folder / name).unlink()  # as if it had been killed before its end
     train_run(tiny_config(*SHORT), FACES, folder, resume=True)
+    assert (folder / "model.safetensors").exists()
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_words(tmp_path):
+    folder = train_run(tiny_config(*SHORT), FACES, tmp_path / "run").folder
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    config = json.loads(state["config"]) | {"warp": 9}
+    torch.save(state | {"config": json.dumps(config)}, folder / "checkpoint.pt")
+    (folder / "predictions-val.npz").unlink()
+    with pytest.raises(FacelexError, match=r"another version of facelex.*Unknown key 'warp'"):
+        train_run(tiny_config(*SHORT), FACES, folder, resume=True)
+
+
+def test_a_dataset_that_is_not_the_runs_is_refused_and_nothing_written(plain, tmp_path):
+    with pytest.raises(FacelexError, match="trained on another dataset"):
+        refit_run(plain, tmp_path / "out", "affect", sketch_dataset(160))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refitted_run_says_so_in_its_configuration(plain, tmp_path):
+    folder = refit_run(plain, tmp_path / "out", "affect", FACES)
+    assert load_config(folder / "config.yaml").model.text_fit == "affect"
+
+
+def test_faces_for_the_fit_are_drawn_from_all_classes_though_labels_come_in_rounds(plain, monkeypatch):
+    monkeypatch.setattr(text_side, "FIT_FACES", 40)
+    model, spec = load_model(plain)
+    faces = sketch_dataset(280)  # class ids 0 to 6 over and over: every seventh face is of one class
+    index = faces.indices("train")
+    fit_text_side(
+        model, "linear", torch.from_numpy(faces.pixels[index]).unsqueeze(1),
+        torch.from_numpy(faces.labels[index]), image_size=24, vocabulary="packaged", words=spec["words"],
+    )  # fmt: skip
+
+
+def test_a_class_without_faces_cannot_be_fitted(plain):
+    model, spec = load_model(plain)
+    index = FACES.indices("train")
+    index = index[FACES.labels[index] > 0]
+    with pytest.raises(FacelexError, match="none of angry"):
+        fit_text_side(
+            model, "linear", torch.from_numpy(FACES.pixels[index]).unsqueeze(1),
+            torch.from_numpy(FACES.labels[index]), image_size=24, vocabulary="packaged", words=spec["words"],
+        )  # fmt: skip
 
 
 def test_a_run_without_words_cannot_be_refitted(tmp_path):

@@ -62,6 +62,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise FacelexError(
             f"There is no checkpoint at {path}. Start the run without --resume, or name another run folder."
         ) from error
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise FacelexError(f"Cannot read the checkpoint {path}: {reason}.") from error
     except Exception as error:  # a damaged archive raises RuntimeError, EOFError, UnpicklingError, ...
         raise FacelexError(
             f"{path} is not a complete facelex checkpoint (cut short or damaged). "

@@ -25,9 +25,9 @@ from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import CONFIG, SPEC, WEIGHTS, load_run_folder
 from facelex.evaluation.scores import json_values
 from facelex.files import write_text
-from facelex.models.registry import TIMM_PREFIX, list_image_encoders
+from facelex.models.registry import check_image_encoder
 from facelex.training.checkpoint import CHECKPOINT
-from facelex.training.config import RunConfig, load_config
+from facelex.training.config import RunConfig, load_config, validate_config
 from facelex.training.progress import Reporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
@@ -153,10 +153,10 @@ def cell_config(base: RunConfig, cell: Cell) -> RunConfig:
     """The configuration of one cell, checked like any other."""
     if cell.method not in base.methods:
         raise unknown_name("method", cell.method, base.methods)
-    if not cell.encoder.startswith(TIMM_PREFIX) and cell.encoder not in list_image_encoders():
-        raise unknown_name("image encoder", cell.encoder, list_image_encoders())
-    model = base.model.model_copy(update={"image_encoder": cell.encoder})
-    return base.model_copy(update={"seed": cell.seed, "method": cell.method, "model": model})
+    check_image_encoder(cell.encoder)
+    settings = base.model_dump()
+    settings["model"]["image_encoder"] = cell.encoder
+    return validate_config(settings | {"seed": cell.seed, "method": cell.method}, f"cell {cell.folder.name}")
 
 
 def compare_cells(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from facelex.errors import FacelexError, did_you_mean, unknown_name
 from facelex.losses.objective import LOSS_PARTS
-from facelex.models.dual_encoder import PARTS
+from facelex.models.dual_encoder import MAX_LOGIT_SCALE, PARTS
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
 
@@ -40,7 +40,7 @@ class ModelConfig(Section):
     """Width of the shared space."""
     dropout: float = Field(default=0.25, ge=0, lt=1)
     """Dropout before the classifier and in the projections."""
-    temperature: float = Field(default=0.07, gt=0)
+    temperature: float = Field(default=0.07, ge=1 / MAX_LOGIT_SCALE)
     """Initial temperature of the contrastive loss; learned when a phase trains ``logit_scale``."""
     center_words: bool = True
     """Subtract the mean of the class vectors from every word vector."""
@@ -262,6 +262,11 @@ class RunConfig(Section):
             raise ValueError(str(unknown_name("method", self.method, self.methods)))
         if not self.phases:
             raise ValueError(f"method {self.method!r} has no phases")
+        if not any("classifier" in phase.learning for phase in self.phases):
+            raise ValueError(
+                f"no phase of method {self.method!r} trains the classifier, which gives the labels; "
+                "add a phase with cross_entropy or distillation"
+            )
         if any(phase.losses.distillation for phase in self.phases) and not self.teachers:
             raise ValueError("distillation has a weight, but no run folder is named in 'teachers'")
         if self.augment.mixes and any(phase.losses.supervised_contrastive for phase in self.phases):
@@ -269,11 +274,12 @@ class RunConfig(Section):
                 "supervised_contrastive compares images of one label, which mixed images do not have; "
                 "set augment.mixup=0 and augment.cutmix=0, or supervised_contrastive=0"
             )
-        if self.optimizer.sam_rho and self.precision == "16-mixed":
-            raise ValueError(
-                "optimizer.sam_rho does not go with the gradient scaling of precision=16-mixed; "
-                "set precision to bf16-mixed or 32-true"
-            )
+        for key in ("sam_rho", "clip_grad_norm"):
+            if getattr(self.optimizer, key) and self.precision == "16-mixed":
+                raise ValueError(
+                    f"optimizer.{key} does not go with the gradient scaling of precision=16-mixed; "
+                    "set precision to bf16-mixed or 32-true"
+                )
         if self.model.mix_words and self.model.text_encoder != "synonyms":
             raise ValueError("model.mix_words needs model.text_encoder=synonyms")
         if self.model.text_fit and self.model.text_encoder not in ("synonyms", "glove"):
@@ -336,7 +342,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
             _apply(raw, override)
         except FacelexError as error:
             faults.append(str(error))
-    return _validate(raw, faults, str(path.name))
+    return validate_config(raw, path.name, faults)
 
 
 def _unshared(node: Any) -> Any:
@@ -390,7 +396,18 @@ def _mapping_key(node: dict[Any, Any], part: str) -> Any:
     return part
 
 
-def _validate(raw: dict[str, Any], faults: list[str], where: str) -> RunConfig:
+def validate_config(raw: dict[str, Any], where: str, faults: Sequence[str] = ()) -> RunConfig:
+    """Make a configuration of plain values.
+
+    Args:
+        raw: Keys and values as in YAML.
+        where: What to name in the message.
+        faults: Found already, to be reported together with what is found here.
+
+    Raises:
+        FacelexError: Listing everything that is wrong.
+    """
+    faults = list(faults)
     try:
         config = RunConfig.model_validate(raw)
     except ValidationError as error:

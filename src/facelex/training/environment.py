@@ -55,6 +55,9 @@ def _commit() -> str | None:
     folder = Path(__file__).parent
     try:
         git = ["git", "-C", str(folder)]
+        tracked = [*git, "ls-files", "--error-unmatch", __file__]
+        if subprocess.run(tracked, capture_output=True, timeout=10).returncode:  # in another's repository
+            return None
         commit = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10
         )

@@ -24,6 +24,7 @@ from facelex.evaluation.run_folder import RunFolder, load_run_folder
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.text_fit import trained_text_arrays
 from facelex.training.augment import resize_images
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 from facelex.training.weights import load_model
@@ -242,19 +243,10 @@ def _word_arrays(model: DualEncoder, answers: _Answers) -> dict[str, NDArray[np.
 
     A face's features are the normalised sum of its own and its mirror image's, as the recogniser forms them.
     """
-    assert model.text_projection is not None
     assert answers.features is not None
-    projection = model.text_projection
     summed = answers.features.astype(np.float64).sum(0)
     features = summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
-    arrays = {
-        "text_center": model.word_center,
-        "text_weight1": projection.hidden.weight,
-        "text_bias1": projection.hidden.bias,
-        "text_weight2": projection.out.weight,
-        "text_bias2": projection.out.bias,
-    }
-    return {name: value.detach().numpy().astype(np.float32) for name, value in arrays.items()} | {  # type: ignore[operator]
+    return trained_text_arrays(model) | {
         "feature_mean": features.mean(0).astype(np.float32),
         "feature_cov": np.cov(features, rowvar=False, bias=True).astype(np.float32),
     }

@@ -215,8 +215,9 @@ def _gather_output(fabric: Fabric, output: ModelOutput) -> ModelOutput:
     Each of the W ranks then computes the same loss over the global batch. Going back through the gathering,
     the gradient of each example adds up over ranks, W times too much, and DDP divides by W. What does not
     pass the gathering (words, temperature) has the same gradient on every rank, which averaging leaves. So
-    the result equals one device with the same global batch, as far as layers treat examples one by one:
-    batch normalisation takes each rank's own share, and ``mix_words`` draws other mixtures on each.
+    the result equals one device with the same global batch, as far as layers treat examples one by one and
+    draw nothing: batch normalisation takes each rank's own share, and dropout and ``mix_words`` draw their
+    own on each.
     """
     if fabric.world_size == 1:
         return output

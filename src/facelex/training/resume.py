@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.run_folder import CONFIG, WEIGHTS, load_run_folder, predictions_file
 from facelex.training.checkpoint import CHECKPOINT, load_checkpoint
-from facelex.training.config import RunConfig, load_config
+from facelex.training.config import RunConfig, load_config, validate_config
 
 UNIMPORTANT = ("description", "data", "trackers", "methods", "max_epochs_per_phase")
 """Settings that may change within a run: of methods only the phases that are run count, and the data are
@@ -61,7 +62,9 @@ def find_checkpoint(
             )
         return None
     state = load_checkpoint(folder / CHECKPOINT)
-    before = RunConfig.model_validate_json(state["config"])  # fills in what came since
+    before = validate_config(  # fills in what came since
+        json.loads(state["config"]), f"{folder / CHECKPOINT}, perhaps of another version of facelex,"
+    )
     _check_same_run(before, state["fingerprint"], config, dataset, folder)
     return state
 

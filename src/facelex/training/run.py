@@ -192,13 +192,15 @@ class _Training:
         self._freeze_all_but(phase.learning)
         optimizer = create_optimizer(self.model, config.optimizer, config.optimizer.lr * phase.lr_factor)
         scheduler = self._schedule(optimizer, number)
+        optimizer.register_step_post_hook(lambda *_: self.model.clip_logit_scale())
         average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         first_epoch = 0
+        if state and state.get("precision"):  # the gradient scale, one for all phases
+            fabric.strategy.precision.load_state_dict(state["precision"])
         if state and state["epoch"] > 0:
             first_epoch = state["epoch"]
             optimizer.load_state_dict(state["optimizer"])
             scheduler.load_state_dict(state["scheduler"])
-            fabric.strategy.precision.load_state_dict(state.get("precision", {}))
             if average:
                 average.model.load_state_dict(state["average"])
                 average.steps = state["average_steps"]

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
+from facelex.evaluation.run_folder import CONFIG, load_run_folder
+from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.text import load_vocabulary
 from facelex.models.text_fit import create_text_arrays, replace_text_projection, trained_text_arrays
@@ -39,17 +42,23 @@ def fit_text_side(
     Args:
         model: The trained network; changed in place.
         kind: ``linear``, ``affect``, or ``blend``: ``affect`` added to the model's own.
-        pixels: Training faces ``(N, 1, H, W)`` uint8; every n-th is used when there are many.
+        pixels: Training faces ``(N, 1, H, W)`` uint8; at most `FIT_FACES`, drawn at random.
         labels: Their class ids, ``(N,)``.
         image_size: Side of the images in pixels, as in prediction.
         vocabulary: ``packaged`` or the path of a GloVe text file.
         words: Words of each class, in label order.
     """
-    step = max(1, -(-len(labels) // FIT_FACES))
-    chosen = labels[::step].cpu().numpy()
-    features = _face_features(model, pixels[::step], image_size)
-    source = load_vocabulary(vocabulary)
-    arrays = create_text_arrays(kind, trained_text_arrays(model), features, chosen, source, words)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:FIT_FACES]
+    chosen = order.sort().values.to(labels.device)
+    features = _face_features(model, pixels[chosen], image_size)
+    arrays = create_text_arrays(
+        kind,
+        trained_text_arrays(model),
+        features,
+        labels[chosen].cpu().numpy(),
+        load_vocabulary(vocabulary),
+        words,
+    )
     replace_text_projection(model, arrays)
 
 
@@ -63,15 +72,22 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
         dataset: The run's own.
 
     Raises:
-        FacelexError: If the run has no words, or the output exists.
+        FacelexError: If the run has no words, the dataset is another than the run's, or the output exists.
     """
     model, spec = load_model(run_dir)
     if not spec["has_words"]:
         raise FacelexError(f"{run_dir} was trained without words, so it has no text side to fit.")
     if output.exists():
         raise FacelexError(f"{output} exists already. Name a new folder.")
+    run = load_run_folder(run_dir)
+    if list(dataset.class_names) != spec["classes"] or run.fingerprint not in ("", dataset.fingerprint):
+        raise FacelexError(
+            f"{run_dir} was trained on another dataset (fingerprint {run.fingerprint[:12]}, this one has "
+            f"{dataset.fingerprint[:12]}). Give the run's own with --data."
+        )
     index = dataset.indices("train")
-    index = index[~dataset.blank()[index]]
+    if run.config["drop_blank"]:
+        index = index[~dataset.blank()[index]]
     fit_text_side(
         model,
         kind,
@@ -81,8 +97,14 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
         vocabulary=spec["vocabulary"],
         words=spec["words"],
     )
-    shutil.copytree(run_dir, output, ignore=shutil.ignore_patterns(CHECKPOINT))
-    save_weights(output, model, {**spec, "text_fit": kind, "text_hidden_dim": text_hidden_dim(model)})
+    config = dict(run.config)
+    config["model"] = config["model"] | {"text_fit": kind}
+    beside = output.with_name(f"{output.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(run_dir, beside, ignore=shutil.ignore_patterns(CHECKPOINT))
+    save_weights(beside, model, {**spec, "text_fit": kind, "text_hidden_dim": text_hidden_dim(model)})
+    write_text(beside / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    beside.rename(output)
     return output
 
 
