@@ -6,19 +6,22 @@ import csv
 import itertools
 import json
 import re
+import types
 
 import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
-from drawn_video import FACE, HEIGHT, SIDE, WIDTH, BrightSquares, still, write_video
+from drawn_video import FACE, HEIGHT, SIDE, WIDTH, BrightSquares, draw, still, write_video
 from PIL import Image
 from tiny_recognition import TinyVocabulary
 
 from facelex.cli.main import main
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
+from facelex.recognize import annotated_video
 from facelex.recognize import faces as faces_module
+from facelex.recognize.annotated_video import AnnotatedVideo
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.results import Face
 from facelex.recognize.timeline import MOST_BINS, Timeline
@@ -183,7 +186,10 @@ def _likeness(one: np.ndarray, other: np.ndarray) -> float:
     return abs(float(np.corrcoef(one.mean(axis=2).ravel(), other.mean(axis=2).ravel())[0, 1]))
 
 
-def test_redaction_covers_a_face_before_the_detector_finds_it(tmp_path, tiny_model):
+@pytest.mark.parametrize("budget", [annotated_video.HELD_BYTES, 1])
+def test_redaction_covers_a_face_before_the_detector_finds_it(tmp_path, tiny_model, monkeypatch, budget):
+    monkeypatch.setattr(annotated_video, "HELD_BYTES", budget)  # as if the frames were large
+
     class Late(BrightSquares):
         """Misses the first three frames and three in the middle."""
 
@@ -197,6 +203,37 @@ def test_redaction_covers_a_face_before_the_detector_finds_it(tmp_path, tiny_mod
     for frame in frames_of(tmp_path / "b.mp4"):
         seen = frame[34 : 30 + SIDE - 4, 54 : 50 + SIDE - 4].astype(float)
         assert _likeness(seen, FACE[4:-4, 4:-4]) < 0.5
+
+
+def being_written(path, redact: str | None) -> AnnotatedVideo:
+    """An annotated video of ten frames a second."""
+    reader = types.SimpleNamespace(rate=10.0, live=True, audio=None)
+    return AnnotatedVideo(path, reader, every=0.0, redact=redact)  # type: ignore[arg-type]
+
+
+def test_frames_held_for_redaction_are_compressed_where_they_are_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(annotated_video, "HELD_BYTES", 100_000)
+    video = being_written(tmp_path / "a.mp4", "blur")
+    frame = draw([(50, 30)])
+    for i in range(5):
+        video.add(i / 10, frame, {}, {})
+    sizes = [held.nbytes if isinstance(held, np.ndarray) else len(held) for _, held in video._held]
+    assert len(sizes) == 5  # none of them is half a second old
+    assert sum(sizes) < 100_000 < 5 * frame.nbytes
+    video.close()
+    assert all(np.abs(shown.astype(int) - frame).mean() < 4 for shown in frames_of(tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize("redact", [None, "blur"])
+def test_time_stamps_that_stand_still_hold_no_endless_number_of_frames(tmp_path, monkeypatch, redact):
+    monkeypatch.setattr(annotated_video, "HELD_BYTES", 50_000)
+    monkeypatch.setattr(annotated_video, "HELD_FRAMES", 8)
+    video = being_written(tmp_path / "a.mp4", redact)
+    for _ in range(30):
+        video.add(0.0, draw([]), None, {})
+    assert 1 <= len(video._held) <= 8
+    video.close()
+    assert len(frames_of(tmp_path / "a.mp4")) == 30
 
 
 @pytest.mark.skipif(not hasattr(VideoStream, "set_display_rotation"), reason="PyAV writes it from 18 on")

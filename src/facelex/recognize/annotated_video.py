@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from facelex.errors import FacelexError, require
 from facelex.recognize.drawing import annotate
@@ -30,7 +32,11 @@ SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
 COVER_SECONDS = 0.5
 """A redacted face stays covered so long before it is found and after it is lost."""
 HELD_BYTES = 256 * 2**20
-"""Frames held until the next analysed one is known take no more memory than this."""
+"""Frames held as they are take no more memory than this; beyond, redaction holds them compressed."""
+HELD_FRAMES = 500
+"""Frames held for redaction: half a second at 1000 a second. Only time stamps that stand still reach it."""
+JPEG_QUALITY = 95
+"""Of compressed frames, with full colour: above that of the video they are written to."""
 
 
 @dataclass
@@ -72,7 +78,7 @@ class AnnotatedVideo:
         self._reader = reader
         self._hold = 1.5 * max(every, 1 / reader.rate)
         self._ahead = COVER_SECONDS if redact else 0.0
-        self._held: deque[tuple[float, NDArray[np.uint8]]] = deque()
+        self._held: deque[tuple[float, NDArray[np.uint8] | bytes]] = deque()
         self._seen: deque[_Seen] = deque()
         self._container: Any = None
         self._last_pts = -1
@@ -94,13 +100,13 @@ class AnnotatedVideo:
         """
         if self._container is None:
             self._begin(pixels.shape[1], pixels.shape[0])
-        self._held.append((time, pixels))
+        self._held.append((time, self._kept(pixels)))
         if boxes is not None:
             self._seen.append(_Seen(time, dict(boxes), dict(faces)))
-        most = max(1, HELD_BYTES // pixels.nbytes)
+        most = max(1, HELD_BYTES // pixels.nbytes) if self.redact is None else HELD_FRAMES
         known = self._seen[-1].time if self._seen else -1.0
         while self._held and (self._held[0][0] + self._ahead <= known or len(self._held) > most):
-            self._write(*self._held.popleft())
+            self._write_first()
         self._copy_sound()
 
     def close(self) -> None:
@@ -110,7 +116,7 @@ class AnnotatedVideo:
             FacelexError: If it cannot be written.
         """
         while self._held:
-            self._write(*self._held.popleft())
+            self._write_first()
         self._copy_sound()
         if self._container is None:
             return
@@ -147,6 +153,20 @@ class AnnotatedVideo:
         self._sound_stream = (
             None if self.sound is None else self._container.add_stream_from_template(self._reader.audio)
         )
+
+    def _kept(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | bytes:
+        """Return a frame as it is held: compressed if it has to wait though memory is short."""
+        held = sum(frame.nbytes for _, frame in self._held if isinstance(frame, np.ndarray))
+        if self.redact is None or held + pixels.nbytes <= HELD_BYTES:
+            return pixels
+        stream = BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        return stream.getvalue()
+
+    def _write_first(self) -> None:
+        """Write the frame held longest."""
+        time, frame = self._held.popleft()
+        self._write(time, frame if isinstance(frame, np.ndarray) else np.asarray(Image.open(BytesIO(frame))))
 
     def _write(self, time: float, pixels: NDArray[np.uint8]) -> None:
         while len(self._seen) > 2 and self._seen[1].time < time - max(self._hold, COVER_SECONDS):
