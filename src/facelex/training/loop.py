@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from facelex.losses.objective import Objective, Targets
-from facelex.losses.similarity import inner_products
 from facelex.models.dual_encoder import ModelOutput
 from facelex.training.augment import augment_images
 from facelex.training.averaging import WeightAverage
 from facelex.training.config import AugmentConfig
 from facelex.training.fabric import Fabric
 from facelex.training.mixing import draw_mix, mix_images, partners
+from facelex.training.prediction import answer_logits
 from facelex.training.sam import SharpnessAware
 
 StepCallback = Callable[[int], None]
@@ -200,13 +200,6 @@ def _forward_backward(
         loss, parts = objective.mixed(output, targets, _gather_targets(fabric, batch.partners), batch.share)
     fabric.backward(loss)
     return {"loss": loss.detach(), "accuracy": accuracy, **parts}
-
-
-def answer_logits(output: ModelOutput, *, by_words: bool) -> Tensor:
-    """Classifier scores ``(B, K)``, or scaled similarities to the class words."""
-    if not by_words or output.image_features is None or output.text_features is None:
-        return output.logits
-    return output.logit_scale * inner_products(output.image_features, output.text_features)
 
 
 def _gather_output(fabric: Fabric, output: ModelOutput) -> ModelOutput:

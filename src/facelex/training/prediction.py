@@ -1,4 +1,4 @@
-"""One pass of prediction, over pictures that live on the device."""
+"""What a network answers, to pictures that live on the device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facelex.losses.similarity import inner_products
+from facelex.models.dual_encoder import DualEncoder, ModelOutput
 from facelex.training.augment import resize_images
+
+
+def answer_logits(output: ModelOutput, *, by_words: bool) -> Tensor:
+    """Classifier scores ``(B, K)``, or scaled similarities to the class words."""
+    if not by_words or output.image_features is None or output.text_features is None:
+        return output.logits
+    return output.logit_scale * inner_products(output.image_features, output.text_features)
+
+
+def predict_logits(model: DualEncoder, pixels: Tensor, image_size: int, *, by_words: bool = False) -> Tensor:
+    """Classifier scores of ``(N, 1, H, W)`` uint8, or scaled similarities to the class words."""
+    return answer_logits(model(resize_images(pixels, image_size)), by_words=by_words)
 
 
 @torch.inference_mode()

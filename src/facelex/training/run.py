@@ -36,14 +36,14 @@ from facelex.training.environment import describe_environment, peak_resident_mb
 from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
 from facelex.training.optimizers import create_optimizer, create_schedule
-from facelex.training.prediction import predict_probs
+from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import find_checkpoint, is_finished
 from facelex.training.sam import SharpnessAware
 from facelex.training.teachers import Teachers, cached_teacher_probs
 from facelex.training.text_side import fit_text_side, text_hidden_dim
 from facelex.training.trackers import create_trackers
-from facelex.training.weights import create_model, predict_logits, save_weights
+from facelex.training.weights import create_model, save_weights
 
 logger = logging.getLogger(__name__)
 

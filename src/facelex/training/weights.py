@@ -20,9 +20,7 @@ from facelex.evaluation.run_folder import SPEC, WEIGHTS
 from facelex.files import replace_file, write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
-from facelex.training.augment import resize_images
 from facelex.training.checkpoint import CHECKPOINT
-from facelex.training.loop import answer_logits
 from facelex.training.prediction import predict_probs
 
 
@@ -50,11 +48,6 @@ def create_model(spec: Mapping[str, Any], word_vectors: Tensor | None = None) ->
         mix_words=spec["mix_words"],
         project=spec.get("has_projection", spec["has_words"]),
     )
-
-
-def predict_logits(model: DualEncoder, pixels: Tensor, image_size: int, *, by_words: bool = False) -> Tensor:
-    """Classifier scores of ``(N, 1, H, W)`` uint8, or scaled similarities to the class words."""
-    return answer_logits(model(resize_images(pixels, image_size)), by_words=by_words)
 
 
 def save_weights(folder: Path, model: DualEncoder, spec: Mapping[str, Any]) -> None:
