@@ -37,7 +37,7 @@ from facelex.evaluation.open_vocabulary import (
 from facelex.models.text_fit import TEXT_FITS, create_text_arrays, trained_text_arrays
 from facelex.recognize.model import load_model as load_onnx
 from facelex.recognize.words import TextProjection, normalize
-from facelex.training.augment import resize_images
+from facelex.training.augment import images_from_pixels
 from facelex.training.weights import load_model
 from facelex.vocabulary import Vocabulary
 from facelex.word_affect import AFFECT_WORDS
@@ -308,7 +308,7 @@ def _encode(pixels: NDArray[np.uint8], size: int, run) -> Floats:  # type: ignor
     parts = []
     for start in range(0, len(pixels), 256):
         batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 256])).unsqueeze(1)
-        images = np.ascontiguousarray(resize_images(batch, size).numpy())
+        images = np.ascontiguousarray(images_from_pixels(batch, size).numpy())
         parts.append(normalize(run(images) + run(np.ascontiguousarray(images[..., ::-1]))))
     return np.concatenate(parts)
 

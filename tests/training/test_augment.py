@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelex.training.augment import alternating_reflection, augment_images, resize_images
+from facelex.training.augment import alternating_reflection, augment_images, images_from_pixels
 from facelex.training.config import AugmentConfig
 
 NOTHING = {
@@ -170,8 +170,8 @@ def test_brightness_and_contrast_are_one_linear_change_a_picture() -> None:
 
 def test_plain_resizing_keeps_the_mean_and_the_untouched_size() -> None:
     images = noise(4)
-    assert torch.equal(resize_images(images, SIZE), images.float() / 255)
-    halved = resize_images(images, SIZE // 2)
+    assert torch.equal(images_from_pixels(images, SIZE), images.float() / 255)
+    halved = images_from_pixels(images, SIZE // 2)
     assert halved.shape == (4, 1, SIZE // 2, SIZE // 2)
     torch.testing.assert_close(halved.mean((2, 3)), images.float().mean((2, 3)) / 255, atol=0.02, rtol=0)
 
@@ -179,7 +179,7 @@ def test_plain_resizing_keeps_the_mean_and_the_untouched_size() -> None:
 def test_mirror_and_resize_commute() -> None:
     images = noise(4)
     torch.testing.assert_close(
-        resize_images(images.flip(3), 20), resize_images(images, 20).flip(3), atol=1e-6, rtol=0
+        images_from_pixels(images.flip(3), 20), images_from_pixels(images, 20).flip(3), atol=1e-6, rtol=0
     )
 
 

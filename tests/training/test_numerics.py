@@ -26,7 +26,7 @@ from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.resnet import BasicBlock, Bottleneck
 from facelex.models.small_maps import Conv3x3
-from facelex.training.augment import resize_images
+from facelex.training.augment import images_from_pixels
 from facelex.training.config import OptimizerConfig
 from facelex.training.fabric import Fabric
 from facelex.training.optimizers import create_optimizer
@@ -69,7 +69,7 @@ def faces(encoder: str) -> tuple[Tensor, Tensor]:
     """Sixteen drawn faces, at 32 pixels so that plain stacks reach maps of 2x2."""
     drawn = sketch_dataset(16)
     pixels = torch.from_numpy(drawn.pixels).unsqueeze(1)
-    return resize_images(pixels, 24 if "resnet" in encoder else 32), torch.from_numpy(drawn.labels)
+    return images_from_pixels(pixels, 24 if "resnet" in encoder else 32), torch.from_numpy(drawn.labels)
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

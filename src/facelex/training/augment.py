@@ -18,7 +18,7 @@ from facelex.training.config import AugmentConfig
 
 
 def augment_images(
-    images: Tensor,
+    pixels: Tensor,
     size: int,
     config: AugmentConfig,
     generator: torch.Generator,
@@ -27,7 +27,7 @@ def augment_images(
     """Change a batch at random.
 
     Args:
-        images: ``(B, 1, H, W)`` uint8.
+        pixels: ``(B, 1, H, W)`` uint8.
         size: Side of the output in pixels; images are resampled to it by the same affine map.
         config: How strong each change may be.
         generator: Source of all randomness, on the images' device.
@@ -36,20 +36,20 @@ def augment_images(
     Returns:
         ``(B, 1, size, size)`` float32 in [0, 1], channels-last.
     """
-    count, channels = images.shape[:2]
-    pixels = images.float().div_(255)
+    count, channels = pixels.shape[:2]
+    images = pixels.float().div_(255)
     grid = F.affine_grid(
         _affine_maps(count, config, generator, mirrored), [count, channels, size, size], False
     )
-    pixels = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     if config.brightness or config.contrast:
         gain = 1 + config.contrast * _uniform(count, generator)
         shift = config.brightness * _uniform(count, generator)
-        pixels = (pixels - 0.5) * _per_image(gain) + 0.5 + _per_image(shift)
-    pixels = pixels.clamp_(0, 1)
+        images = (images - 0.5) * _per_image(gain) + 0.5 + _per_image(shift)
+    images = images.clamp_(0, 1)
     if config.erasing:
-        pixels = _erase(pixels, config, generator)
-    return pixels.contiguous(memory_format=torch.channels_last)
+        images = _erase(images, config, generator)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def alternating_reflection(count: int, seed: int, epoch: int) -> Tensor:
@@ -70,16 +70,16 @@ def alternating_reflection(count: int, seed: int, epoch: int) -> Tensor:
     return first if epoch % 2 == 0 else ~first
 
 
-def resize_images(images: Tensor, size: int) -> Tensor:
+def images_from_pixels(pixels: Tensor, size: int) -> Tensor:
     """Turn ``(B, 1, H, W)`` uint8 into float32 in [0, 1] at the given side, channels-last, unaugmented."""
-    return resize_pixels(images.float().div_(255), size).contiguous(memory_format=torch.channels_last)
+    return resize_images(pixels.float().div_(255), size).contiguous(memory_format=torch.channels_last)
 
 
-def resize_pixels(pixels: Tensor, size: int) -> Tensor:
+def resize_images(images: Tensor, size: int) -> Tensor:
     """Bring ``(B, 1, H, W)`` float in [0, 1] to the given side; one that has it already stays as it is."""
-    if pixels.shape[-2:] == (size, size):
-        return pixels
-    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True).clamp_(0, 1)
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True).clamp_(0, 1)
 
 
 def _affine_maps(
@@ -102,10 +102,10 @@ def _affine_maps(
     return torch.stack([top, bottom], dim=1)
 
 
-def _erase(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def _erase(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Overwrite a random rectangle of some images with noise."""
-    count, _, height, width = pixels.shape
-    device = pixels.device
+    count, _, height, width = images.shape
+    device = images.device
     low, high = config.erasing_area
     chosen = torch.rand(count, generator=generator, device=device) < config.erasing
     area = low + (high - low) * torch.rand(count, generator=generator, device=device)
@@ -117,8 +117,8 @@ def _erase(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) ->
     rows = (torch.arange(height, device=device) + 0.5 - center_y[:, None]).abs() < half_height[:, None]
     columns = (torch.arange(width, device=device) + 0.5 - center_x[:, None]).abs() < half_width[:, None]
     hole = (rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]).unsqueeze(1)
-    noise = torch.rand(pixels.shape, generator=generator, device=device)
-    return torch.where(hole, noise, pixels)
+    noise = torch.rand(images.shape, generator=generator, device=device)
+    return torch.where(hole, noise, images)
 
 
 def _uniform(count: int, generator: torch.Generator) -> Tensor:

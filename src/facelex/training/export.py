@@ -25,7 +25,7 @@ from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.text_fit import trained_text_arrays
-from facelex.training.augment import resize_images
+from facelex.training.augment import images_from_pixels
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 from facelex.training.weights import load_model
 from facelex.vocabulary.glove import vector_name
@@ -174,7 +174,7 @@ def _own_dataset(run: RunFolder, data: str | Path | None) -> FaceDataset:
 
 def _images(dataset: FaceDataset, index: NDArray[np.int64], size: int) -> NDArray[np.float32]:
     pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1)
-    return np.ascontiguousarray(resize_images(pixels, size).numpy())
+    return np.ascontiguousarray(images_from_pixels(pixels, size).numpy())
 
 
 def _calibration_images(dataset: FaceDataset, size: int) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from facelex.losses.similarity import inner_products
 from facelex.models.dual_encoder import DualEncoder, ModelOutput
-from facelex.training.augment import resize_images
+from facelex.training.augment import images_from_pixels
 
 
 def answer_logits(output: ModelOutput, *, by_words: bool) -> Tensor:
@@ -20,7 +20,7 @@ def answer_logits(output: ModelOutput, *, by_words: bool) -> Tensor:
 
 def predict_logits(model: DualEncoder, pixels: Tensor, image_size: int, *, by_words: bool = False) -> Tensor:
     """Classifier scores of ``(N, 1, H, W)`` uint8, or scaled similarities to the class words."""
-    return answer_logits(model(resize_images(pixels, image_size)), by_words=by_words)
+    return answer_logits(model(images_from_pixels(pixels, image_size)), by_words=by_words)
 
 
 @torch.inference_mode()
@@ -39,5 +39,5 @@ def predict_probs(model: nn.Module, pixels: Tensor, *, image_size: int, batch_si
     model.eval()
     rows = []
     for batch in pixels.split(batch_size):
-        rows.append(F.softmax(model(resize_images(batch, image_size)).logits, dim=1))
+        rows.append(F.softmax(model(images_from_pixels(batch, image_size)).logits, dim=1))
     return torch.cat(rows)

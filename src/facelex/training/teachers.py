@@ -14,7 +14,7 @@ from torch import Tensor
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.models.dual_encoder import DualEncoder
-from facelex.training.augment import resize_pixels
+from facelex.training.augment import resize_images
 from facelex.training.fabric import Fabric
 from facelex.training.weights import load_model, predict_run
 
@@ -79,7 +79,7 @@ class Teachers:
         total: Tensor | None = None
         with self.fabric.autocast():
             for model, size in self.models:
-                probs = F.softmax(model(resize_pixels(images, size)).logits.float(), dim=1)
+                probs = F.softmax(model(resize_images(images, size)).logits.float(), dim=1)
                 total = probs if total is None else total + probs
         assert total is not None
         return total / len(self.models)

@@ -19,7 +19,7 @@ from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.text import load_vocabulary
 from facelex.models.text_fit import create_text_arrays, replace_text_projection, trained_text_arrays
-from facelex.training.augment import resize_images
+from facelex.training.augment import images_from_pixels
 from facelex.training.checkpoint import CHECKPOINT
 from facelex.training.weights import load_model, save_weights
 
@@ -120,7 +120,7 @@ def _face_features(model: DualEncoder, pixels: Tensor, image_size: int) -> NDArr
     model.eval()
     parts = []
     for batch in pixels.split(256):
-        images = resize_images(batch, image_size)
+        images = images_from_pixels(batch, image_size)
         both = model(images).image_features + model(images.flip(3)).image_features
         parts.append(F.normalize(both, dim=-1).cpu())
     return torch.cat(parts).numpy()
