@@ -15,8 +15,9 @@ from facelex.errors import FacelexError
 from facelex.evaluation.comparison import compare_predictions
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.report import compare_runs, unique_names
-from facelex.evaluation.run_folder import RunFolder, load_run_folder
-from facelex.evaluation.scores import merge_scores, percent_interval, score_predictions
+from facelex.evaluation.run_folder import RunFolder, load_run_folder, merge_scores
+from facelex.evaluation.score_tables import percent_interval
+from facelex.evaluation.scores import score_predictions
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -182,6 +183,38 @@ def test_the_extra_is_named_without_matplotlib(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["report", str(make_run())]) == 2
     assert "pip install 'facelex[report]'" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"views": {}},
+        {"views": []},
+        {"views": {"single": None}},
+        {"views": {"double": {}}},
+        {"views": {"single": {"official": {}, "deduplicated": {}}}, "classes": None},
+    ],
+)
+def test_scores_of_another_shape_are_refused_before_anything_is_drawn(
+    make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str], entry: dict[str, object]
+) -> None:
+    run = make_run()
+    (run / "scores.json").write_text(json.dumps({"test": {"model": "x", "split": "test"} | entry}))
+    assert main(["report", str(run)]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"The scores of the split 'test' in {run / 'scores.json'} are damaged" in error
+    assert not (run / "report").exists()
+
+
+@pytest.mark.parametrize("parameters", [None, "many"])
+def test_an_environment_that_does_not_count_the_weights_is_still_shown(
+    make_run: Callable[..., Path], parameters: object
+) -> None:
+    run = make_run()
+    (run / "metrics.csv").write_text("phase,epoch,lr\nx,1,0.1\n")
+    (run / "environment.json").write_text(json.dumps({"parameters": parameters, "device": "cpu"}))
+    assert main(["report", str(run)]) == 0
+    assert "cpu" in page_of(run / "report")
 
 
 def test_curves_are_read_by_phase_with_gaps_as_nan(make_run: Callable[..., Path]) -> None:

@@ -91,7 +91,7 @@ def _show(scores: dict, format: str, notes: list[str]) -> None:
 
     from rich.console import Console
 
-    from facelex.evaluation.scores import render_scores
+    from facelex.evaluation.score_tables import render_scores
 
     if format == "json":
         print(json.dumps(scores, indent=1))

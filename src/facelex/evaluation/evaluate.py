@@ -16,8 +16,8 @@ from facelex.evaluation.ensemble import check_same_classes, mean_predictions, me
 from facelex.evaluation.labelled import load_labelled
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import SCORES
-from facelex.evaluation.scores import merge_scores, score_predictions
+from facelex.evaluation.run_folder import SCORES, merge_scores
+from facelex.evaluation.scores import score_predictions
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
 from facelex.evaluation.onnx_model import predict_onnx
-from facelex.evaluation.run_folder import SPEC, RunFolder, is_run_folder, load_run_folder
-from facelex.evaluation.scores import read_scores
+from facelex.evaluation.run_folder import (
+    RESTORE,
+    SPEC,
+    RunFolder,
+    is_run_folder,
+    load_run_folder,
+    read_json_object,
+)
 from facelex.recognize.model import load_model
 
 SHIPPED = "shipped"
@@ -85,13 +92,14 @@ def _onnx_file(model: str | Path) -> str | None:
 
 
 def _open_run(run: RunFolder, source: str) -> Network:
-    spec = read_scores(run.path / SPEC)
-    classes = spec.get("classes")
-    if not run.finished or not classes:
+    spec = read_json_object(run.path / SPEC, RESTORE)
+    if not run.finished or not spec.get("classes"):
         raise FacelexError(
             f"{run.path} has no final weights yet (model.safetensors and model.json). Finish the run with "
             "'facelex train --resume', then evaluate it; 'facelex report' shows how far it has come."
         )
+
+    classes, image_size = _classes_and_size(spec, run.path / SPEC)
 
     def load() -> Answer:
         require("torch", "train", "Evaluating a run folder")
@@ -102,8 +110,18 @@ def _open_run(run: RunFolder, source: str) -> Network:
     return Network(
         name=run.name,
         source=source,
-        classes=tuple(classes),
-        image_size=int(spec.get("image_size", 48)),
+        classes=classes,
+        image_size=image_size,
         load=load,
         run=run,
     )
+
+
+def _classes_and_size(spec: Mapping[str, Any], path: Path) -> tuple[tuple[str, ...], int]:
+    classes, size = spec["classes"], spec.get("image_size", 48)
+    names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not names or not isinstance(size, int) or size < 1:
+        raise FacelexError(
+            f"{path} is damaged: expected a list of class names and a size in pixels. {RESTORE}"
+        )
+    return tuple(classes), size

@@ -19,15 +19,9 @@ from facelex.evaluation import figures
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
 from facelex.evaluation.metrics import confused_pairs
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, predictions_file
-from facelex.evaluation.scores import (
-    SETS,
-    interval_of,
-    number,
-    percent,
-    percent_interval,
-    summary_rows,
-)
+from facelex.evaluation.run_folder import SCORES, RunFolder, load_run_folder, predictions_file
+from facelex.evaluation.score_tables import number, percent, percent_interval, render_scores, summary_rows
+from facelex.evaluation.scores import SETS, interval_of
 from facelex.evaluation.views import VIEW_LABELS, VIEWS
 from facelex.files import replace_file, write_text
 
@@ -123,6 +117,8 @@ def write_report(paths: Sequence[str | Path], output: str | Path | None = None) 
         raise FacelexError(
             f"Nothing to report yet in {', '.join(empty)}: no epoch has ended and no split was evaluated."
         )
+    for run in runs:
+        _check_scores(run)
     folder = Path(output) if output is not None else _default_folder(runs)
     draw = _Drawer(folder)
     names = unique_names(runs)
@@ -157,6 +153,20 @@ def unique_names(runs: Sequence[RunFolder]) -> list[str]:
 
 def _splits(run: RunFolder) -> list[str]:
     return [split for split in SPLIT_ORDER if "views" in run.scores.get(split, {})]
+
+
+def _check_scores(run: RunFolder) -> None:
+    """Refuse scores that lack what a page shows, before anything is drawn."""
+    for split in _splits(run):
+        try:
+            render_scores(run.scores[split])
+            for view in run.scores[split]["views"].values():
+                np.diff(view["official"]["reliability"]["edges"])
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise FacelexError(
+                f"The scores of the split {split!r} in {run.path / SCORES} are damaged or not those of this "
+                "version. Remove the file; 'facelex evaluate' writes it again."
+            ) from error
 
 
 def overview_rows(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -286,12 +296,13 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
     model = run.config.get("model")
     model = model if isinstance(model, dict) else {}
     dataset = run.environment.get("dataset")
+    parameters = run.environment.get("parameters")
     facts = [
         ("method", run.config.get("method")),
         ("network", model.get("image_encoder")),
         ("words", model.get("text_encoder") if run.config.get("method") != "baseline" else None),
         ("seed", run.config.get("seed")),
-        ("weights", f"{run.environment['parameters']:,}" if "parameters" in run.environment else None),
+        ("weights", f"{parameters:,}" if isinstance(parameters, int) else None),
         ("training", _duration(run.seconds) if run.seconds > 0 else None),
         ("device", run.environment.get("device")),
         ("data", dataset.get("source") if isinstance(dataset, dict) else run.data),

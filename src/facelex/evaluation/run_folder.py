@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from facelex.errors import FacelexError, require
-from facelex.evaluation.scores import read_scores
+from facelex.files import write_text
 
 METRICS, CONFIG, ENVIRONMENT, SCORES, WEIGHTS, SPEC = (
     "metrics.csv",
@@ -29,6 +31,9 @@ STANDARD_COLUMNS: tuple[str, ...] = (
 
 REPAIR = "Restore it, or delete it and name the dataset with --data where it is asked for."
 """What to do about a damaged ``config.yaml``, which no score needs but for the dataset's name."""
+
+RESTORE = "Restore it from a copy: it says what the run was trained on and what its weights need."
+"""What to do about a damaged ``environment.json`` or ``model.json``."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +137,57 @@ def load_run_folder(path: str | Path) -> RunFolder:
     return RunFolder(
         path=path,
         config=_read_config(path / CONFIG),
-        environment=read_scores(path / ENVIRONMENT),
+        environment=read_json_object(path / ENVIRONMENT, RESTORE),
         phases=tuple(read_phases(path / METRICS)),
         scores=read_scores(path / SCORES),
         finished=(path / WEIGHTS).exists(),
     )
+
+
+def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object, an empty dictionary where there is no file.
+
+    Args:
+        path: The file.
+        remedy: What to do if it is damaged, as a sentence.
+
+    Raises:
+        FacelexError: If the file is no JSON object.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FacelexError(
+            f"Expected {path} to hold JSON, but it cannot be read: {error}. {remedy}"
+        ) from error
+    if not isinstance(found, dict):
+        raise FacelexError(f"Expected {path} to hold a JSON object, but got {type(found).__name__}. {remedy}")
+    return found
+
+
+def read_scores(path: str | Path) -> dict[str, Any]:
+    """Read ``scores.json`` of a run, an empty dictionary where there is none.
+
+    Raises:
+        FacelexError: If the file holds no JSON object of one object a split.
+    """
+    remedy = "Remove it; 'facelex evaluate' writes it again."
+    scores = read_json_object(Path(path), remedy)
+    for split, entry in scores.items():
+        if not isinstance(entry, dict):
+            raise FacelexError(
+                f"Expected {path} to hold the scores of each split, but got {json.dumps(entry)[:40]} for "
+                f"{split!r}. {remedy}"
+            )
+    return scores
+
+
+def merge_scores(path: str | Path, name: str, scores: Mapping[str, Any]) -> Path:
+    """Put ``scores`` under ``name`` (a split) into ``scores.json``, keeping what else it holds."""
+    merged = read_scores(path) | {name: dict(scores)}
+    return write_text(Path(path), json.dumps(merged, indent=1) + "\n")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
