@@ -19,6 +19,7 @@ from facelex.recognize import faces as faces_module
 from facelex.recognize import recognizer as recognizer_module
 from facelex.recognize.album import Album
 from facelex.recognize.contact_sheet import TILE, draw_contact_sheet, save_contact_sheet
+from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.recognizer import Recognizer
 
 
@@ -173,6 +174,38 @@ def test_another_model_or_detector_reads_the_photos_anew(photos, fer, detector, 
     assert detector.seen == 10
     Album(photos, other, index, rebuild=True).update()
     assert detector.seen == 15
+
+
+def test_a_detectors_other_model_file_or_limit_reads_the_photos_anew(photos, fer, detector, tmp_path):
+    index = tmp_path / "album.index"
+    detector.model_digest, detector.threshold = "one", 0.4
+    Album(photos, fer, index).update()
+    assert Album(photos, fer, index).update().unchanged == 5
+    detector.model_digest = "other"
+    assert Album(photos, fer, index).update().added == 5
+    detector.threshold = 0.6
+    assert Album(photos, fer, index).update().added == 5
+
+
+def test_other_framing_reads_the_photos_anew(photos, detector, tmp_path):
+    def album(name: str, framing: dict) -> Album:
+        model = write_model(tmp_path / name, metadata={"framing": framing})
+        other = Recognizer(model, detector=detector, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+        return Album(photos, other, tmp_path / "album.index")
+
+    album("a.onnx", {}).update()
+    assert album("b.onnx", {"side": DEFAULT_FRAMING["side"]}).update().unchanged == 5
+    assert album("c.onnx", {"side": 3.5}).update().added == 5
+
+
+def test_a_detector_needs_no_name(photos, tiny_model, tmp_path):
+    class Nameless:
+        def detect(self, image):
+            return FixedDetector((0.1, 0.2, 0.3, 0.4)).detect(image)
+
+    fer = Recognizer(tiny_model, detector=Nameless(), threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+    assert len(Album(photos, fer, tmp_path / "album.index").search("proud")) == 5
+    assert Album(photos, fer, tmp_path / "album.index").update().unchanged == 5
 
 
 def test_broken_photos_are_told_each_time_but_read_once(photos, fer, detector, tmp_path):

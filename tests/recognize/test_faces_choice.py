@@ -43,6 +43,14 @@ def test_a_detector_without_its_package_says_which_extra_brings_it(monkeypatch, 
         create_detector(name, model)
 
 
+def test_a_detectors_model_file_is_known_by_its_digest(tmp_path):
+    packaged = files("facelex").joinpath("weights/centerface.onnx").read_bytes()
+    assert create_detector().model_digest == hashlib.sha256(packaged).hexdigest()
+    copy = tmp_path / "other.onnx"
+    copy.write_bytes(packaged)
+    assert create_detector("centerface", copy).model_digest == hashlib.sha256(packaged).hexdigest()
+
+
 def test_yunet_asks_for_its_model_file():
     with pytest.raises(FacelexError, match="Expected a model file with the detector 'yunet', but got none"):
         create_detector("yunet")
@@ -125,11 +133,13 @@ def test_yunet_answers_are_read_in_picture_pixels(monkeypatch, tmp_path):
     model.write_bytes(b"")
     image = np.empty((1920, 2560, 3), np.uint8)
     image[:] = (1, 2, 3)
-    faces = create_detector("yunet", model).detect(image)
+    detector = create_detector("yunet", model)
+    faces = detector.detect(image)
     assert sizes == [(1280, 960)]
     assert [face.score for face in faces] == pytest.approx([0.9, 0.8])
     assert faces[0].box == pytest.approx((20, 40, 60, 80))
     assert faces[0].landmarks[0] == pytest.approx([200, 202])
+    assert detector.model_digest == hashlib.sha256(b"").hexdigest()
 
 
 @pytest.mark.parametrize("content", ["no model", "another network"])

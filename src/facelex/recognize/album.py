@@ -13,15 +13,19 @@ import numpy as np
 
 from facelex.errors import FacelexError
 from facelex.recognize.album_index import AlbumIndex, file_status
+from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.results import Face
 from facelex.recognize.sources import find_images, is_url
 from facelex.recognize.words import parse_words
 
 if TYPE_CHECKING:
+    from facelex.recognize.detection import Detector
     from facelex.recognize.recognizer import Recognizer
 
 SAVE_EVERY = 2000
 """Photos read between two savings of the index: what a crash can cost."""
+DETECTOR_SETTINGS = ("name", "model_digest", "pixels", "threshold", "overlap")
+"""Attributes of a detector that change what it finds; one of a user's own may lack any of them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Album:
             paths: A folder, a glob, a photo, or several of them.
             recognizer: What finds and reads the faces; its model must know words.
             index: File that keeps what was found for the next time; it is made if there is none. One made
-                with another model or detector is built anew.
+                with another model, framing, detector, detector file or limit of the detector is built anew.
             recursive: Look into the folders' folders too.
             detect: False if the photos are face crops already.
             rebuild: Read every photo anew, whatever the index says.
@@ -126,7 +130,8 @@ class Album:
     def _new_index(self) -> AlbumIndex:
         settings = {
             "flip": self.recognizer.flip,
-            "detector": self.recognizer.detector.name,
+            "framing": {**DEFAULT_FRAMING, **(self.recognizer.info.get("framing") or {})},
+            "detector": _detector_settings(self.recognizer.detector),
             "detect": self._detect,
         }
         # a fixed pattern: a model is known again by the features it gives it
@@ -257,6 +262,13 @@ class Album:
         unsure = face.probability < self.recognizer.unsure_below
         boxes = tuple((x, y, w, h) for x, y, w, h in self._index.photos[path].boxes.tolist())
         return Match(rank, score, source, number, replace(face, words=words, unsure=bool(unsure)), boxes)
+
+
+def _detector_settings(detector: Detector) -> dict[str, str | float]:
+    """Return what a detector's answers depend on, as far as it says: its name, model file and limits."""
+    known = {name: getattr(detector, name, None) for name in DETECTOR_SETTINGS}
+    plain = {name: value for name, value in known.items() if isinstance(value, (str, int, float))}
+    return {"name": type(detector).__name__, **plain}
 
 
 def match_columns(words: Sequence[str]) -> list[str]:

@@ -7,7 +7,9 @@ size, offset and five landmarks are read at the peak.
 
 from __future__ import annotations
 
+import hashlib
 import math
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -53,7 +55,17 @@ class CenterFace:
         self.pixels = pixels
         self.threshold = threshold
         self.overlap = overlap
+        self._model = model
         self.session = _load_session(model)
+
+    @cached_property
+    def model_digest(self) -> str:
+        """SHA-256 of the model file, in hexadecimal.
+
+        Raises:
+            FacelexError: If the file has gone meanwhile.
+        """
+        return hashlib.sha256(_read_model(self._model)).hexdigest()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces in an HWC RGB uint8 picture, surest first."""
@@ -162,17 +174,20 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap: f
     return np.array(kept, np.int64)
 
 
+def _read_model(model: Path | None) -> bytes:
+    if model is None:
+        return files("facelex").joinpath("weights/centerface.onnx").read_bytes()
+    try:
+        return Path(model).read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise FacelexError(f"Expected a CenterFace model at {str(model)!r}, but: {reason}.") from error
+
+
 def _load_session(model: Path | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    if model is None:
-        content = files("facelex").joinpath("weights/centerface.onnx").read_bytes()
-    else:
-        try:
-            content = Path(model).read_bytes()
-        except OSError as error:
-            reason = error.strerror or error
-            raise FacelexError(f"Expected a CenterFace model at {str(model)!r}, but: {reason}.") from error
+    content = _read_model(model)
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no public base class for its errors

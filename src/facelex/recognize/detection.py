@@ -29,7 +29,10 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces; made by `create_detector`."""
+    """Finds faces; made by `create_detector`.
+
+    One with a model file also has ``model_digest``, by which an album's index notices another file.
+    """
 
     name: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from pathlib import Path
@@ -85,6 +86,9 @@ class YuNet:
                 "Use face_detection_yunet_2023mar.onnx of OpenCV's model zoo, or another detector."
             ) from error
         self.pixels = pixels
+        self.threshold = threshold
+        self.model_digest = hashlib.sha256(Path(model).read_bytes()).hexdigest()
+        """SHA-256 of the model file, in hexadecimal."""
         self._lock = threading.Lock()  # OpenCV's object holds the picture size between two calls
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
