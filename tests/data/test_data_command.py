@@ -98,6 +98,24 @@ def test_info_prints_json_and_a_table(capsys: pytest.CaptureFixture[str]) -> Non
     assert "surprise" in table
 
 
+def test_names_that_look_like_markup_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    labels, splits = np.arange(4) % 2, np.zeros(4, np.uint8)
+    FaceDataset.create(faces(4), labels, splits, ("[red]", "[/x]"), "images of [b]mine").save("faces.npz")
+    assert main(["data", "info", "faces.npz"]) == 0
+    table = capsys.readouterr().out
+    for name in ("[red]", "[/x]", "images of [b]mine"):
+        assert name in table
+
+
+def test_a_source_named_like_markup_is_named_beside_its_progress_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for Rich
+    write(Path("[red]faces.csv"), official_csv())
+    assert main(["data", "prepare", "[red]faces.csv"]) == 0
+    assert "Reading [red]faces.csv" in capsys.readouterr().err
+
+
 def test_info_without_a_dataset_says_what_to_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "info"]) == 2
     assert "There is no dataset at data/fer2013.npz; make it with" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import numpy as np
 from evaluation_fakes import make_predictions
 from rich.console import Console
 
+from facelex.emotions import EMOTIONS
 from facelex.evaluation.score_tables import percent_interval, render_scores
 from facelex.evaluation.scores import score_predictions
 
@@ -38,3 +39,14 @@ def test_an_undefined_interval_is_a_dash() -> None:
     assert (
         percent_interval({"value": 0.5, "low": 0.25, "high": 0.75, "level": 0.95}) == "50.00 [25.00, 75.00]"
     )
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
+    classes = ("[red]", "[/x]", *EMOTIONS[2:])
+    scores = score_predictions(make_predictions(100, classes=classes, model="vgg[aug]"))
+    scores["members"] = [{"name": "[b]one", "views": scores["views"]}]
+    text = shown(scores)
+    assert "vgg[aug] on test" in text
+    for name in ("[red]", "[/x]"):
+        assert text.count(name) >= 3  # by class, and as a row and a column of the confusion matrix
+    assert "[b]one" in text

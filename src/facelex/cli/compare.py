@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,7 +78,8 @@ def compare(
     console = Console(width=None if sys.stdout.isatty() else 120)
     if dataset is not None:
         reporter = RichReporter(console)
-        train_cells(cells, base, dataset, reporter=reporter, announce=console.print)
+        announce = partial(console.print, markup=False)
+        train_cells(cells, base, dataset, reporter=reporter, announce=announce)
     comparisons = compare_cells(cells, split, flip=flip, data=data)
     write_comparison(comparisons, split, output)
     if format == "markdown":

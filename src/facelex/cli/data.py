@@ -159,9 +159,10 @@ def sketch(
 
 
 def _print_info(found: DatasetInfo) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=found.source, title_justify="left")
+    table = Table(title=escape(found.source), title_justify="left")
     table.add_column("class")
     for split in found.counts:
         table.add_column(split, justify="right")
@@ -169,7 +170,7 @@ def _print_info(found: DatasetInfo) -> None:
     columns = list(found.counts.values())
     for name in found.classes:
         row = [column[name] for column in columns]
-        table.add_row(name, *(f"{count:,}" for count in (*row, sum(row))))
+        table.add_row(escape(name), *(f"{count:,}" for count in (*row, sum(row))))
     table.add_section()
     totals = [sum(column.values()) for column in columns]
     table.add_row("all", *(f"{count:,}" for count in (*totals, sum(totals))))
@@ -211,7 +212,8 @@ def _progress_bar(title: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)

@@ -67,8 +67,8 @@ def render_scores(scores: Mapping[str, Any]) -> RenderableType:
 
 def _summary_table(scores: Mapping[str, Any], view: str) -> Table:
     title = f"{scores['model'] or 'model'} on {scores['split']}, {VIEW_LABELS[view]} (%)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("[95 % bootstrap interval]")
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(escape("[95 % bootstrap interval]"))
     columns = [summary_rows(scores["views"][view][name]) for name in SETS]
     for name in SETS:
         table.add_column(name, justify="right")
@@ -123,7 +123,7 @@ def _class_table(entry: Mapping[str, Any], view: str) -> Table:
         table.add_column(name, justify="right")
     for name, row in entry["per_class"].items():
         table.add_row(
-            name,
+            escape(name),
             percent(row["precision"], 1),
             percent(row["recall"], 1),
             percent(row["f1"], 1),
@@ -137,7 +137,9 @@ def _confusion_table(entry: Mapping[str, Any], classes: list[str]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in classes:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for i, (name, counts) in enumerate(zip(classes, entry["confusion"])):
-        table.add_row(name, *(Text(str(c), style="bold" if i == j else "") for j, c in enumerate(counts)))
+        table.add_row(
+            escape(name), *(Text(str(c), style="bold" if i == j else "") for j, c in enumerate(counts))
+        )
     return table
