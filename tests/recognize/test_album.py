@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from facelex.errors import FacelexError
 from facelex.recognize import faces as faces_module
 from facelex.recognize import recognizer as recognizer_module
 from facelex.recognize.album import Album
+from facelex.recognize.album_index import FORMAT, KIND
 from facelex.recognize.contact_sheet import TILE, draw_contact_sheet, save_contact_sheet
 from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.recognizer import Recognizer
@@ -255,6 +257,52 @@ def test_a_damaged_index_is_named(photos, fer, tmp_path):
         np.savez(stream, **arrays)
     with pytest.raises(FacelexError, match="is damaged"):
         Album(photos, fer, index)
+
+
+def write_head(path: Path, head: object) -> Path:
+    with path.open("wb") as stream:
+        np.savez(stream, head=np.frombuffer(json.dumps(head).encode(), np.uint8))
+    return path
+
+
+def test_a_folder_or_a_file_one_may_not_read_is_never_to_be_deleted(photos, fer, tmp_path, monkeypatch):
+    with pytest.raises(FacelexError, match="is a folder") as folder:
+        Album(photos, fer, tmp_path)
+    index = tmp_path / "album.index"
+    Album(photos, fer, index).update()
+
+    def refuse(self, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(FacelexError, match=r"Could not read the index '.*': Permission denied") as locked:
+        Album(photos, fer, index)
+    assert "elete" not in f"{folder.value} {locked.value}"
+
+
+def test_what_may_be_someone_elses_file_is_not_simply_to_be_deleted(photos, fer, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    for file in (
+        notes,
+        write_head(tmp_path / "a.npz", {"kind": "other"}),
+        write_head(tmp_path / "b.npz", []),
+    ):
+        with pytest.raises(FacelexError, match="Name another file, or delete this one if you know"):
+            Album(photos, fer, file)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"kind": KIND}, "is damaged. Delete it"),
+        ({"kind": KIND, "format": FORMAT}, "is damaged. Delete it"),
+        ({"kind": KIND, "format": FORMAT + 1}, "written by another version of facelex. Delete it"),
+    ],
+)
+def test_an_index_of_another_version_or_without_its_parts_is_named(photos, fer, tmp_path, head, message):
+    with pytest.raises(FacelexError, match=message):
+        Album(photos, fer, write_head(tmp_path / "album.index", head))
 
 
 def test_an_index_may_be_empty(photos, fer, tmp_path):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,25 +136,16 @@ class AlbumIndex:
         """Read an index.
 
         Raises:
-            FacelexError: If the file is no index, or damaged.
+            FacelexError: If there is a folder, or a file that may not be read, is no index, or damaged.
         """
+        with _opened(path) as stream:
+            head, arrays = _read(path, stream)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            head = json.loads(arrays["head"].tobytes())
-            if head["kind"] != KIND:
-                raise ValueError("another kind of file")
-        except Exception as error:  # a zip of arrays that anyone may have damaged
-            raise FacelexError(
-                f"Expected an index of an album, but {str(path)!r} is none or is damaged. Delete it, or name "
-                "another file."
-            ) from error
-        if head["format"] != FORMAT:
-            raise FacelexError(
-                f"The index {str(path)!r} was written by another version of facelex. Delete it, and it is "
-                "made anew."
-            )
-        try:
+            if head["format"] != FORMAT:
+                raise FacelexError(
+                    f"The index {str(path)!r} was written by another version of facelex. Delete it, and it "
+                    "is made anew."
+                )
             return cls._from_arrays(path, head, arrays)
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise FacelexError(
@@ -183,6 +174,34 @@ class AlbumIndex:
     def _widths(self) -> dict[str, int]:
         """Columns of each array that has a row a face; 0 for a plain column."""
         return {"boxes": 4, "scores": 0, "features": self.probe.shape[1], "probabilities": len(self.classes)}
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.is_dir():
+        raise FacelexError(f"Expected a file for the index, but {str(path)!r} is a folder. Name a file.")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise FacelexError(
+            f"Could not read the index {str(path)!r}: {error.strerror or error}. Check its permissions, or "
+            "name another file."
+        ) from error
+
+
+def _read(path: Path, stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what an index says of itself, and its arrays."""
+    try:
+        with np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        head = json.loads(arrays["head"].tobytes())
+        if head["kind"] != KIND:
+            raise ValueError("another kind of file")
+    except Exception as error:  # a zip of arrays that anyone may have damaged, or someone's notes
+        raise FacelexError(
+            f"Expected an index of an album, but {str(path)!r} is none or is damaged. Name another file, or "
+            "delete this one if you know that it was an index."
+        ) from error
+    return head, arrays
 
 
 def file_status(path: str) -> tuple[int, int]:
