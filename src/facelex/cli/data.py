@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from facelex.data.load import DEFAULT_PATH, SKETCH_COUNT, load_dataset
+
 if TYPE_CHECKING:
     from facelex.data.fer2013 import Progress
     from facelex.data.info import DatasetInfo
 
 app = App(name="data", help="Prepare, inspect and download datasets.")
-
-DEFAULT_OUTPUT = Path("data/fer2013.npz")
 
 
 @app.command
@@ -28,7 +28,7 @@ def prepare(
     /,
     *,
     ferplus: Path | None = None,
-    output: Annotated[Path, Parameter(alias="-o")] = DEFAULT_OUTPUT,
+    output: Annotated[Path, Parameter(alias="-o")] = DEFAULT_PATH,
     size: int = 48,
     classes: str | None = None,
     split: str = "0.8,0.1,0.1",
@@ -83,7 +83,7 @@ def prepare(
 
 @app.command
 def info(
-    file: Path = DEFAULT_OUTPUT,
+    file: Path = DEFAULT_PATH,
     /,
     *,
     sheet: Path | None = None,
@@ -101,7 +101,6 @@ def info(
         A table to read, or JSON.
     """
     from facelex.data.info import check_sheet, describe, save_contact_sheet
-    from facelex.data.load import load_dataset
 
     check_sheet(sheet)
     dataset = load_dataset(file)
@@ -127,7 +126,7 @@ def download() -> None:
 def sketch(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("data/sketch.npz"),
-    count: int = 4000,
+    count: int = SKETCH_COUNT,
     seed: int = 0,
     sheet: Path | None = None,
 ) -> None:
