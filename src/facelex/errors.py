@@ -17,7 +17,7 @@ class FacelexError(Exception):
 
 
 class MissingExtraError(FacelexError):
-    """A verb or function needs an optional package that is not installed."""
+    """A verb or function needs an optional package that is not installed or cannot be loaded."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -38,7 +38,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> FacelexError:
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import an optional ``module``, or say which extra brings it.
+    """Import an optional ``module``, or say which extra brings it, or why it cannot be loaded.
 
     Args:
         module: Dotted module name, for example ``"matplotlib.pyplot"``.
@@ -52,7 +52,12 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and error.name in (package, None):
+            raise MissingExtraError(
+                f"{purpose} needs the package {package!r}, which is not installed. "
+                f"Install it with: pip install 'facelex[{extra}]'"
+            ) from error
         raise MissingExtraError(
-            f"{purpose} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'facelex[{extra}]'"
+            f"{purpose} needs the package {package!r}, which is installed but cannot be loaded: {error}. "
+            f"Install what it misses, or all of it again: pip install --force-reinstall 'facelex[{extra}]'"
         ) from error

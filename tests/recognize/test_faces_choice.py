@@ -43,6 +43,22 @@ def test_a_detector_without_its_package_says_which_extra_brings_it(monkeypatch, 
         create_detector(name, model)
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("raise ImportError('libX11.so.6: no such library')", "libX11.so.6"),
+        ("import gone_elsewhere", "gone_e"),
+    ],
+)
+def test_a_package_that_is_installed_but_broken_is_not_called_missing(monkeypatch, tmp_path, fault, reason):
+    (tmp_path / "dlib.py").write_text(fault)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "dlib", raising=False)
+    with pytest.raises(MissingExtraError, match=rf"'dlib'.*cannot be loaded: .*{reason}.*\[dlib\]") as caught:
+        create_detector("dlib")
+    assert "not installed" not in str(caught.value)
+
+
 def test_a_detectors_model_file_is_known_by_its_digest(tmp_path):
     packaged = files("facelex").joinpath("weights/centerface.onnx").read_bytes()
     assert create_detector().model_digest == hashlib.sha256(packaged).hexdigest()
