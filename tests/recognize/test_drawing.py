@@ -175,6 +175,19 @@ def test_pictures_of_one_name_get_files_of_their_own_and_inputs_stay(tmp_path):
     assert Image.open(tmp_path / "a-faces-2.png").size == (480, 480)
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "表", "😀"])
+def test_a_long_name_is_cut_to_what_a_file_system_takes(tmp_path, letter):
+    image = np.zeros((60, 60, 3), np.uint8)
+    folder = AnnotatedFolder(tmp_path, [])
+    source = letter * (250 // len(letter.encode())) + ".png"  # a name that can be a file's
+    first, second = (folder.save(ImageResult(source, 60, 60, image=image)) for _ in range(2))
+    assert first.name.endswith("-faces.png")
+    assert second.name.endswith("-faces-2.png")
+    assert set(first.stem.removesuffix("-faces")) == {letter}
+    assert len(first.stem.encode()) > 150
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first.name, second.name])
+
+
 def test_a_link_to_an_input_is_not_written_through(tmp_path):
     original = tmp_path / "original.png"
     original.write_bytes(b"an input")

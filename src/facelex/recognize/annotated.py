@@ -16,6 +16,8 @@ from facelex.recognize.results import ImageResult
 from facelex.recognize.sources import is_url
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+STEM_BYTES = 200
+"""Of the 255 that a name may have in UTF-8; the rest is for ``-faces-12.png`` and a half-written file."""
 
 
 class AnnotatedFolder:
@@ -59,7 +61,7 @@ class AnnotatedFolder:
     def _free_path(self, source: str) -> Path:
         name = Path(unquote(urlsplit(source).path) if is_url(source) else source)
         suffix = ".jpg" if name.suffix.lower() in JPEG_SUFFIXES else ".png"
-        stem = (name.stem or "picture")[:120]
+        stem = _cut(name.stem or "picture")
         count = 1
         while True:
             number = "" if count == 1 else f"-{count}"
@@ -69,6 +71,14 @@ class AnnotatedFolder:
                 self._taken.add(key)
                 return path
             count += 1
+
+
+def _cut(stem: str) -> str:
+    """Shorten a name to `STEM_BYTES`, between two letters."""
+    stem = stem[:STEM_BYTES]
+    while len(stem.encode("utf-8", "surrogatepass")) > STEM_BYTES:  # it need not be valid Unicode
+        stem = stem[:-1]
+    return stem
 
 
 def _encode(picture: Image.Image, path: Path, suffix: str) -> None:
