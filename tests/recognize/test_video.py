@@ -24,7 +24,7 @@ from facelex.recognize import faces as faces_module
 from facelex.recognize.annotated_video import AnnotatedVideo
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.results import Face
-from facelex.recognize.timeline import MOST_BINS, Timeline
+from facelex.recognize.timeline import MOST_BINS, Timeline, _clock
 from facelex.recognize.video import predict_video, read_video, to_frame
 
 
@@ -361,6 +361,17 @@ def test_a_face_out_of_sight_leaves_a_gap_in_the_timeline():
     assert [(times[0], times[-1]) for times, _ in pieces] == [
         pytest.approx((0.0, 0.6)), pytest.approx((5.0, 5.4)),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (59.5, "59.5 s"), (60, "1:00"), (119.4, "1:59"), (119.7, "2:00"), (3599.6, "1:00:00"),
+        (3725, "1:02:05"),
+    ],
+)  # fmt: skip
+def test_times_below_the_timeline_never_show_sixty_seconds(seconds, text):
+    assert _clock(seconds) == text
 
 
 @pytest.fixture

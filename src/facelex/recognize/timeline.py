@@ -219,8 +219,8 @@ def _prepare(axis: Any) -> None:
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0.0, seconds), 60)
     if seconds < 60:
-        return f"{rest:g} s"
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:02.0f}" if hours else f"{minutes}:{rest:02.0f}"
+        return f"{max(0.0, seconds):g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
