@@ -19,10 +19,12 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 
 def documented_commands() -> list[tuple[str, str]]:
-    """``(document, command)`` of each line of a console or bash block that starts with ``facelex``."""
+    """``(document, command)`` of each line of a console, bash or plain block that starts with ``facelex``."""
     found = []
     for document in DOCUMENTS:
-        for block in re.findall(r"^```(?:console|bash|sh)\n(.*?)^```", document.read_text(), re.M | re.S):
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```", document.read_text(), re.M | re.S):
+            if language not in ("console", "bash", "sh", ""):
+                continue
             for line in re.sub(r"\\\n\s*", " ", block).splitlines():
                 command = re.match(r"(?:\$ )?(facelex .+)", line)
                 if command:
@@ -39,6 +41,20 @@ def test_documented_command_is_understood(document: str, command: str) -> None:
         create_app().parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         pytest.fail(f"{document}: {command}\n{error}")
+
+
+def documented_programs() -> list[tuple[str, str]]:
+    """``(program, option)`` of each ``python tools/...`` and ``python benchmarks/...`` in the documents."""
+    texts = "\n".join(document.read_text() for document in DOCUMENTS)
+    found = re.findall(r"python ((?:tools|benchmarks)/\w+\.py)([^`\n|]*)", re.sub(r"\\\n\s*", " ", texts))
+    return sorted({(program, option) for program, rest in found for option in re.findall(r"--[a-z-]+", rest)})
+
+
+@pytest.mark.parametrize(("program", "option"), documented_programs())
+def test_documented_option_of_a_program_is_one_of_its_own(program: str, option: str) -> None:
+    sources = [ROOT / program, *(ROOT / "benchmarks").rglob("*.py")]
+    own = sources if program.startswith("benchmarks/") else sources[:1]
+    assert any(f'"{option}"' in source.read_text() for source in own)
 
 
 def test_the_readme_shows_commands() -> None:

@@ -178,6 +178,13 @@ def test_the_extra_an_error_names_brings_the_module(module: str, extra: str) -> 
     assert brought_by & distributions_of(extra)
 
 
+def test_every_extra_is_described() -> None:
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert [
+        name for name in PROJECT["optional-dependencies"] if name != "dev" and f"`{name}`" not in page
+    ] == []
+
+
 def test_extras_named_in_texts_exist() -> None:
     texts = [path for path in committed_files() if path.suffix in (".py", ".md", ".toml")]
     groups = [group for path in texts for group in re.findall(r"facelex\[([a-z, ]+)\]", path.read_text())]
