@@ -37,12 +37,22 @@ def test_missing_vote_column_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [(",1,3,2,", ",1,x,2,"), (",1,3,2,", ",1,-3,2,"), (",1,3,2,", ",1,300,2,"), (",1,3,2,", ",1,3,"),
-     ("Training,fer", "Practice,fer")],
+     ("Training,fer", "Practice,fer"), (",1,3,2,", f",1,{'9' * 5000},2,")],
 )  # fmt: skip
 def test_wrong_vote_row_is_named(tmp_path: Path, old: str, new: str) -> None:
     lines = ferplus_csv().splitlines()
     lines[4] = lines[4].replace(old, new)
     with pytest.raises(FacelexError, match=r"row 4: expected a Usage of .* and ten whole numbers"):
+        read_votes(write(tmp_path / "votes.csv", "\n".join(lines)), SPLITS)
+
+
+@pytest.mark.parametrize(("line", "place"), [(0, "line 1"), (4, "line 5")])
+def test_votes_that_cannot_be_parted_into_fields_are_refused_with_the_line(
+    tmp_path: Path, line: int, place: str
+) -> None:
+    lines = ferplus_csv().splitlines()
+    lines[line] = "x" * 140_000  # longer than the csv module takes
+    with pytest.raises(FacelexError, match=rf"votes.csv, {place}: field larger than .*fer2013new.csv"):
         read_votes(write(tmp_path / "votes.csv", "\n".join(lines)), SPLITS)
 
 

@@ -230,11 +230,13 @@ def test_curves_are_read_by_phase_with_gaps_as_nan(make_run: Callable[..., Path]
     [
         ("epoch,lr\n1,0.1\n", "column phase in"),
         ("phase,epoch\nalign,one\n", "number in column 'epoch' of .* row 2, but got 'one'"),
+        ("phase,epoch\n" + "x" * 140_000, "CSV file in UTF-8, but it is not: field larger than .* Restore"),
+        ("phase,epoch\n\xff", "CSV file in UTF-8, but it is not: 'utf-8' codec .* Restore"),
     ],
 )
 def test_a_damaged_table_is_named(make_run: Callable[..., Path], text: str, sentence: str) -> None:
     run = make_run()
-    (run / "metrics.csv").write_text(text)
+    (run / "metrics.csv").write_text(text, encoding="latin-1")
     with pytest.raises(FacelexError, match=sentence):
         load_run_folder(run)
 

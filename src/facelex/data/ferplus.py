@@ -32,29 +32,7 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         FacelexError: If a column is missing, a vote is not a number, or the rows are not those of ``splits``.
     """
-    votes: list[list[int]] = []
-    usages: list[int] = []
-    with open_csv(path, ("fer2013new.csv",)) as stream:
-        rows = csv.reader(stream.lines())
-        header = [name.strip() for name in next(rows, [])]
-        missing = [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in header]
-        if missing:
-            raise FacelexError(
-                f"{path} has no column {', '.join(map(repr, missing))}; expected FER+'s fer2013new.csv with "
-                f"Usage, {', '.join(FERPLUS_COLUMNS)}."
-            )
-        columns = [header.index(name) for name in FERPLUS_COLUMNS]
-        usage_column = header.index("Usage")
-        for number, row in enumerate((row for row in rows if row), start=1):
-            usage = row[usage_column].strip() if len(row) == len(header) else ""
-            cells = [row[column].strip() for column in columns] if usage in USAGES else []
-            if not cells or not all(cell.isascii() and cell.isdigit() and int(cell) <= 255 for cell in cells):
-                raise FacelexError(
-                    f"{path}, row {number}: expected a Usage of {', '.join(USAGES)} and ten whole numbers "
-                    f"of votes, but got {','.join(row)[:80]!r}."
-                )
-            votes.append([int(cell) for cell in cells])
-            usages.append(USAGES[usage])
+    votes, usages = _read_rows(path)
     if len(votes) != len(splits):
         raise FacelexError(
             f"{path} has {len(votes):,} rows of votes, but the FER2013 file has {len(splits):,} pictures; "
@@ -69,6 +47,48 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
             "the two files are not in the same order."
         )
     return np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS))
+
+
+def _read_rows(path: Path) -> tuple[list[list[int]], list[int]]:
+    """Return the ten votes and the split code of each row."""
+    votes, usages = [], []
+    with open_csv(path, ("fer2013new.csv",)) as stream:
+        rows = csv.reader(stream.lines())
+        try:
+            header = [name.strip() for name in next(rows, [])]
+            columns = _columns(path, header)
+            for number, row in enumerate((row for row in rows if row), start=1):
+                usage, *cells = (
+                    [row[column].strip() for column in columns] if len(row) == len(header) else [""]
+                )
+                if usage not in USAGES or not all(map(_is_vote, cells)):
+                    raise FacelexError(
+                        f"{path}, row {number}: expected a Usage of {', '.join(USAGES)} and ten whole "
+                        f"numbers of votes, but got {','.join(row)[:80]!r}."
+                    )
+                votes.append([int(cell) for cell in cells])
+                usages.append(USAGES[usage])
+        except csv.Error as error:
+            raise FacelexError(
+                f"{path}, line {rows.line_num}: {error}; expected FER+'s fer2013new.csv, one picture a line."
+            ) from error
+    return votes, usages
+
+
+def _columns(path: Path, header: Sequence[str]) -> list[int]:
+    """Return the places of Usage and of the ten columns of votes."""
+    names = ("Usage", *FERPLUS_COLUMNS)
+    missing = [name for name in names if name not in header]
+    if missing:
+        raise FacelexError(
+            f"{path} has no column {', '.join(map(repr, missing))}; expected FER+'s fer2013new.csv with "
+            f"{', '.join(names)}."
+        )
+    return [header.index(name) for name in names]
+
+
+def _is_vote(cell: str) -> bool:
+    return cell.isascii() and cell.isdigit() and len(cell) <= 3 and int(cell) <= 255
 
 
 def ferplus_classes(classes: Sequence[str]) -> NDArray[np.int64]:

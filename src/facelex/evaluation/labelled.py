@@ -56,7 +56,7 @@ def _read_csv(path: Path, size: int) -> FaceDataset:
             image_column = _column(path, header, _IMAGE_COLUMNS, "image files")
             label_column = _column(path, header, _LABEL_COLUMNS, "class names")
             rows = [row for row in csv.reader(file) if row]
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")

@@ -209,14 +209,20 @@ def read_phases(path: Path) -> list[Phase]:
     """Read ``metrics.csv`` phase by phase; none where there is no file yet.
 
     Raises:
-        FacelexError: If the table has no ``phase`` or ``epoch`` column or holds what is no number.
+        FacelexError: If the file is no CSV, has no ``phase`` or ``epoch`` column or holds what is no number.
     """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names = list(reader.fieldnames or [])
-        rows = list(reader)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or [])
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FacelexError(
+            f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}. Restore or remove it: only "
+            "the curves are drawn from it."
+        ) from error
     missing = [name for name in ("phase", "epoch") if name not in names]
     if names and missing:
         raise FacelexError(
