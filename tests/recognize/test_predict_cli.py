@@ -158,7 +158,7 @@ def test_redact_hides_the_faces_in_what_is_written(run, tmp_path, save_picture):
     assert "--annotate" in err
 
 
-@pytest.mark.parametrize("name", ["in/a.png", "new.jpg", "in", "none/faces.csv"])
+@pytest.mark.parametrize("name", ["in/a.png", "new.jpg", "new.mp4", "in", "none/faces.csv"])
 def test_an_output_that_would_harm_or_cannot_be_is_refused(run, photos, tmp_path, name):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     code, _, err = run(photos, "-o", tmp_path / name)
@@ -241,8 +241,8 @@ def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):
         sys.modules, "facelex.cli.predict_video", types.SimpleNamespace(predict_video=predict_video)
     )
     assert run("film.MP4", "--format", "csv", "--words", "bored")[0] == 0
-    assert run("webcam:0")[0] == 0
-    assert asked == [("film.MP4", "Recognizer", "bored", "csv"), ("webcam:0", "Recognizer", None, "table")]
+    assert run("Webcam:0")[0] == 0
+    assert asked == [("film.MP4", "Recognizer", "bored", "csv"), ("Webcam:0", "Recognizer", None, "table")]
 
 
 def test_a_progress_bar_is_shown_to_a_person_only(run, photos, monkeypatch, photo, save_picture):

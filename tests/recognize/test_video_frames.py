@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 from drawn_video import HEIGHT, SIDE, WIDTH, still, write_video
 
 from facelex.errors import FacelexError
-from facelex.recognize.frames import FrameReader, _Newest, camera_input, camera_number, is_camera
+from facelex.recognize.frames import FrameReader, _Newest, camera_input, camera_number
+from facelex.recognize.sources import is_camera, is_video
 
 
 def moving(time: float) -> list[tuple[int, int]]:
@@ -163,7 +164,11 @@ def test_a_playlist_cannot_lead_to_the_network(tmp_path):
 
 def test_cameras_are_named_by_number():
     assert is_camera("webcam:0")
+    assert is_camera("Webcam:0")
     assert not is_camera("film.mp4")
+    assert [name for name in ("WEBCAM:0", "a/film.MP4", "a.mkv", "mp4", "a.jpg") if is_video(name)] == [
+        "WEBCAM:0", "a/film.MP4", "a.mkv",
+    ]  # fmt: skip
     assert camera_number("webcam:2") == 2
     for wrong in ("webcam:", "webcam:front", "webcam:-1", "webcam:1.5", "webcam:²"):
         with pytest.raises(FacelexError, match="Expected a camera as webcam:0"):

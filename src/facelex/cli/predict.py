@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from facelex.errors import FacelexError
+from facelex.recognize.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, is_url, is_video
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated import AnnotatedFolder
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
 
 Format = Literal["table", "json", "jsonl", "csv", "parquet"]
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts"}
-)
 PROGRESS_FROM = 5
 """Pictures from which a progress bar is worth its lines."""
 
@@ -131,11 +129,12 @@ def predict(
         name = next(iter(film)).removeprefix("max_")
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     sources = _find(inputs, recursive=recursive)
-    _check_output(output, sources)
-    recognizer = create()
     from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import open_writer
+    from facelex.recognize.writers import check_output, open_writer
 
+    if output is not None:
+        check_output(output, sources)
+    recognizer = create()
     if isinstance(sys.stdout, TextIOWrapper):  # file names need not be valid Unicode, nor the screen UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
@@ -152,11 +151,6 @@ def predict(
             elif folder is not None:
                 folder.save(result)
     return 1 if failed else 0
-
-
-def is_video(item: str) -> bool:
-    """Return whether an input is a video file by its suffix, or a webcam."""
-    return item.startswith("webcam:") or Path(item).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **options: Any) -> int:
@@ -202,8 +196,6 @@ def _format_of(output: Path | None) -> Format:
         ".pq": "parquet",
     }
     if suffix not in named:
-        from facelex.recognize.sources import IMAGE_SUFFIXES
-
         if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES:
             return "table"  # refused with advice once the input is known
         raise FacelexError(
@@ -214,31 +206,11 @@ def _format_of(output: Path | None) -> Format:
 
 
 def _find(inputs: Iterable[str], *, recursive: bool) -> list[str]:
-    from facelex.recognize.sources import find_images, is_url
-
     sources = find_images(inputs, recursive=recursive)
     if not any(is_url(source) or os.path.lexists(source) for source in sources):
         named = ", ".join(map(repr, sources[:3])) + (", ..." if len(sources) > 3 else "")
         raise FacelexError(f"No such file: {named}. Check the path.")
     return sources
-
-
-def _check_output(output: Path | None, sources: list[str]) -> None:
-    """Refuse an output that would replace an input or be taken for a picture."""
-    if output is None:
-        return
-    from facelex.recognize.sources import IMAGE_SUFFIXES
-
-    given = {os.path.realpath(source) for source in sources}
-    if os.path.realpath(output) in given or output.suffix.lower() in IMAGE_SUFFIXES:
-        raise FacelexError(
-            f"Expected a file for the results such as faces.csv, but got the picture {str(output)!r}. "
-            "For annotated pictures use --annotate DIR."
-        )
-    if output.is_dir():
-        raise FacelexError(
-            f"Expected a file for the results such as faces.csv, but {str(output)!r} is a folder."
-        )
 
 
 def _with_progress(results: Iterator[ImageResult], total: int, *, quiet: bool) -> Iterator[ImageResult]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from facelex.errors import FacelexError
+from facelex.recognize.sources import is_camera
 
 if TYPE_CHECKING:
     from facelex.recognize.recognizer import Recognizer
@@ -34,11 +34,12 @@ def predict_video(
 ) -> int:
     """Analyse one video, show its progress and write its table; returns the exit code."""
     from facelex.recognize import video
-    from facelex.recognize.frames import is_camera
+    from facelex.recognize.writers import check_output
 
     if not is_camera(source) and not Path(source).exists():
         raise FacelexError(f"No such file: {source!r}. Check the path.")
-    _check_output(source, output, format)
+    if output is not None:
+        check_output(output, [source])
     crossed = format != "table" and output is None and sys.stdout.isatty()  # rows would cross the bar
     with _rows(format, output, recognizer, words) as write, _shown(write, bar=not crossed) as progress:
         result = video.predict_video(
@@ -56,27 +57,6 @@ def predict_video(
         print(f"facelex: stopped at {result.seconds:.1f} s; what was done is kept.", file=sys.stderr)
         return INTERRUPTED
     return 0 if result.error is None else 1
-
-
-def _check_output(source: str, output: Path | None, format: str) -> None:
-    if output is None:
-        return
-    if os.path.realpath(output) == os.path.realpath(source):
-        raise FacelexError(
-            f"Expected a file for the results such as faces.csv, but got the video {source!r}."
-        )
-    from facelex.cli.predict import is_video
-    from facelex.recognize.sources import IMAGE_SUFFIXES
-
-    if is_video(str(output)) or output.suffix.lower() in IMAGE_SUFFIXES:
-        raise FacelexError(
-            f"Expected a file for the results such as faces.csv, but got {str(output)!r}. For the annotated "
-            "video use --annotate DIR, for a picture over time --timeline FILE."
-        )
-    if output.is_dir():
-        raise FacelexError(
-            f"Expected a file for the results such as faces.csv, but {str(output)!r} is a folder."
-        )
 
 
 @contextmanager

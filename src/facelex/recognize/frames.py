@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, did_you_mean, require
 from facelex.recognize.images import MAX_PIXELS, MIN_SIDE
+from facelex.recognize.sources import is_camera
 
 WAITING = 512
 """Packets held back while it is not known whether their frames are needed; about 20 seconds of film."""
@@ -45,11 +46,6 @@ class Frame:
         width = round(self.picture.width * self.stretch)
         pixels = self.picture.to_ndarray(format="rgb24", width=width, height=self.picture.height)
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-def is_camera(source: str | os.PathLike[str]) -> bool:
-    """Return whether a source names a camera: ``webcam:0``."""
-    return isinstance(source, str) and source.lower().startswith("webcam:")
 
 
 class FrameReader:

@@ -1,4 +1,4 @@
-"""Where pictures come from: folders, globs and addresses, and what results call them."""
+"""Where pictures come from: folders, globs and addresses, what is a video, and what results call them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ IMAGE_SUFFIXES = frozenset({
     ".pcx", ".sgi",
 })  # fmt: skip
 """Suffixes taken from a folder; a file named on its own may be called anything."""
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts"}
+)
+"""Suffixes by which the command line knows a video; `read_video` opens a file of any name."""
 
 
 def source_name(source: Any, index: int = 0) -> str:
@@ -36,6 +40,16 @@ def source_name(source: Any, index: int = 0) -> str:
 def is_url(source: object) -> bool:
     """Return whether a source is an ``http://`` or ``https://`` address."""
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def is_camera(source: object) -> bool:
+    """Return whether a source names a camera: ``webcam:0``."""
+    return isinstance(source, str) and source.lower().startswith("webcam:")
+
+
+def is_video(source: str | os.PathLike[str]) -> bool:
+    """Return whether a source is a camera, or a video file by its suffix."""
+    return is_camera(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> list[str]:

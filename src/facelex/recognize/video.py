@@ -17,6 +17,7 @@ from facelex.errors import FacelexError, require
 from facelex.files import check_suffix
 from facelex.recognize.frames import Frame, FrameReader
 from facelex.recognize.results import Face, ImageResult, table_columns
+from facelex.recognize.sources import is_camera
 from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
 from facelex.recognize.tracks import Box, Smoother, Tracker
 from facelex.recognize.words import parse_words
@@ -362,7 +363,7 @@ def _annotated_path(annotate: Path, source: str) -> Path:
 
     if annotate.suffix.lower() in SUFFIXES and not annotate.is_dir():
         return annotate
-    stem = source.replace(":", "-") if source.startswith("webcam:") else Path(source).stem
+    stem = source.replace(":", "-") if is_camera(source) else Path(source).stem
     return annotate / f"{stem}-faces.mp4"
 
 

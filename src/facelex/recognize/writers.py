@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -12,6 +13,7 @@ from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, require, unknown_name
 from facelex.recognize.results import Face, table_columns
+from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 ROWS_PER_GROUP = 10_000
@@ -178,6 +180,29 @@ class TableWriter:
             self._console.width = 10**5  # rich measures within the console's width
             self._console.width = self._console.measure(self._table).maximum + 1
         self._console.print(self._table)
+
+
+def check_output(output: Path, inputs: Iterable[str]) -> None:
+    """Refuse a file for the results that would replace an input, or be taken for a picture or a video.
+
+    Args:
+        output: The file to be written.
+        inputs: What is read: paths, addresses, a camera.
+
+    Raises:
+        FacelexError: If it is one of these, or a folder.
+    """
+    kind = "video" if is_video(output) else "picture"
+    given = {os.path.realpath(item) for item in inputs}
+    if kind == "video" or output.suffix.lower() in IMAGE_SUFFIXES or os.path.realpath(output) in given:
+        raise FacelexError(
+            f"Expected a file for the results such as faces.csv, but got the {kind} {str(output)!r}. For "
+            "annotated pictures or videos use --annotate DIR, for a video's emotions over time --timeline FILE."
+        )
+    if output.is_dir():
+        raise FacelexError(
+            f"Expected a file for the results such as faces.csv, but {str(output)!r} is a folder."
+        )
 
 
 @contextmanager
