@@ -47,7 +47,7 @@ def fit_temperature(
 
     One scalar cannot change which class is highest in a single view, so accuracy stays as it is (Guo et al.
     2017, section 4.2). With one view the likelihood is convex in ``1 / temperature``, so the search finds the
-    minimum; with two views a coarse grid first brackets it.
+    minimum; with several views it need not be, so a coarse grid first brackets the least of 25 points.
 
     Args:
         logits: As in ``temperature_nll``, of the validation split.

@@ -108,7 +108,7 @@ def save_png(figure: Figure, file: IO[bytes]) -> None:
 
 
 def svg_uri(figure: Figure) -> str:
-    """Return a figure as a ``data:`` address of an SVG, letters as outlines."""
+    """Return a figure as a ``data:`` address of an SVG, letters as text in the reader's own fonts."""
     text = io.BytesIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(text.getvalue()).decode("ascii")
