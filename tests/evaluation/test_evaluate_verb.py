@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -203,6 +205,46 @@ def test_a_damaged_configuration_is_one_clear_sentence(
     said = error_of(capsys, "evaluate", run)
     assert f"{run / 'config.yaml'} is damaged: it " in said
     assert "^" not in said
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_run_folder_that_cannot_be_written_is_scored_and_said_not_to_be_kept(
+    make_run: Maker, monkeypatch: pytest.MonkeyPatch, capsys: Captured, code: int
+) -> None:
+    run = make_run()
+    before = sorted(run.iterdir())
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert main(["evaluate", str(run), "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["views"]["single"]["official"]["accuracy"]["value"] == 1.0
+    assert err.count("Not kept in the run folder: ") == 3
+    for name in ("predictions-val.npz", "predictions-test.npz", "scores.json"):
+        assert str(run / name) in err
+    assert "Written" not in err
+    assert sorted(run.iterdir()) == before
+
+
+def test_scores_are_shown_before_a_place_of_ones_own_refuses_them(
+    make_run: Maker, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "file").write_text("")
+    argv = ["evaluate", str(make_run()), "--format", "json", "-o", str(tmp_path / "file" / "scores.json")]
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["views"]["single"]["official"]["accuracy"]["value"] == 1.0
+    assert "Could not write" in err
+
+
+def test_a_negative_seed_is_refused_before_anything_is_asked(
+    make_run: Maker, capsys: Captured, torch_side: list[Path]
+) -> None:
+    run = make_run()
+    assert "Expected a seed of 0 or more, but got -1" in error_of(capsys, "evaluate", run, "--seed=-1")
+    assert torch_side == []
 
 
 def test_an_empty_split_is_refused(onnx_file: Path, tmp_path: Path, capsys: Captured) -> None:

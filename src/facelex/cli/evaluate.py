@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from facelex.evaluation.evaluate import Evaluation
 
 app = App(name="evaluate", help="Score a run, a model or an ensemble on a split, with confidence intervals.")
 
@@ -53,7 +57,7 @@ def evaluate(
     output
         Also write the scores as JSON, or, when the name ends in .npz, the predictions.
     seed
-        Seed of the bootstrap.
+        Seed of the bootstrap, 0 or more.
     """
     from facelex.evaluation.evaluate import evaluate as run
     from facelex.evaluation.labelled import parse_mapping
@@ -61,10 +65,10 @@ def evaluate(
     if output is not None:
         _check_output(output)
     result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop)
-    written = list(result.written)
+    _show(result.scores, format)
+    _tell(*result.notes, *(f"Written: {path}" for path in result.written))
     if output is not None:
-        written.append(_write(output, result.scores, result.predictions.save))
-    _show(result.scores, format, [*result.notes, *(f"Written: {path}" for path in written)])
+        _tell(f"Written: {_write(output, result)}")
 
 
 def _check_output(output: Path) -> None:
@@ -76,19 +80,15 @@ def _check_output(output: Path) -> None:
         )
 
 
-def _write(output: Path, scores: dict, save: object) -> Path:
-    import json
-
+def _write(output: Path, result: Evaluation) -> Path:
     from facelex.files import write_text
 
     if output.suffix.lower() == ".npz":
-        return save(output)  # type: ignore[operator, no-any-return]
-    return write_text(output, json.dumps(scores, indent=1) + "\n")
+        return result.predictions.save(output)
+    return write_text(output, json.dumps(result.scores, indent=1) + "\n")
 
 
-def _show(scores: dict, format: str, notes: list[str]) -> None:
-    import json
-
+def _show(scores: dict[str, Any], format: str) -> None:
     from rich.console import Console
 
     from facelex.evaluation.score_tables import render_scores
@@ -97,5 +97,10 @@ def _show(scores: dict, format: str, notes: list[str]) -> None:
         print(json.dumps(scores, indent=1))
     else:
         Console(highlight=False).print(render_scores(scores))
+
+
+def _tell(*notes: str) -> None:
+    from rich.console import Console
+
     for note in notes:
         Console(stderr=True, highlight=False).print(note, markup=False, soft_wrap=True)

@@ -26,11 +26,13 @@ class Answers:
         predictions: With every look that is known, also those not asked for.
         stored: The file of the run folder that holds them, None where there is none.
         reused: Whether that file held all that was asked for already.
+        unkept: Why they could not be written there, empty where they could or need not be.
     """
 
     predictions: Predictions
     stored: Path | None = None
     reused: bool = False
+    unkept: str = ""
 
 
 def answer_split(
@@ -47,7 +49,7 @@ def answer_split(
 
     What a run answers about its own dataset is kept in ``predictions-SPLIT.npz`` and not computed again as
     long as weights (by digest), dataset (by fingerprint) and window are those it was computed with; looks
-    that are missing there are added to it.
+    that are missing there are added to it. A folder that cannot be written is no hindrance.
 
     Args:
         network: Who answers.
@@ -92,9 +94,12 @@ def answer_split(
         crop_probs=looks.get("crop_probs"),
         weights=digest,
     )
-    if path is not None and missing:
-        preds.save(path)
-    return Answers(preds, path, reused=not missing)
+    if path is None or not missing:
+        return Answers(preds, path, reused=path is not None)
+    try:
+        return Answers(preds, preds.save(path))
+    except FacelexError as error:
+        return Answers(preds, unkept=str(error))
 
 
 def _look(network: Network, pixels: NDArray[np.uint8], looks: Collection[str]) -> dict[str, np.ndarray]:

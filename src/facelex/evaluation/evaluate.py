@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from facelex.evaluation.ensemble import check_same_classes, mean_predictions, me
 from facelex.evaluation.labelled import load_labelled
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import SCORES, merge_scores
+from facelex.evaluation.run_folder import SCORES, RunFolder, merge_scores
 from facelex.evaluation.scores import score_predictions
 
 
@@ -54,7 +55,8 @@ def evaluate(
 
     A run folder keeps what was found about its own dataset: ``predictions-SPLIT.npz``, which is used again as
     long as the weights are the same, and, unless it is scored together with others, an entry in
-    ``scores.json`` with every view that is known. Scores on other data or under a mapping are returned only.
+    ``scores.json`` with every view that is known. Scores on other data or under a mapping are returned only,
+    and so are those that the folder cannot take, with a note.
 
     Args:
         models: A run folder, an ``.onnx`` file or ``shipped``; or several, whose probabilities are averaged.
@@ -64,57 +66,89 @@ def evaluate(
         flip: Look at the mirror image as well and score the mean.
         mapping: Class names of the data and the model's class for each, or ``ignore``.
         other_data: Allow a run folder to be scored on another dataset than it was trained on.
-        seed: Seed of the bootstrap.
+        seed: Seed of the bootstrap, 0 or more.
         ten_crop: Look at ten windows as well and score their mean.
 
     Raises:
         FacelexError: If a model or the data cannot be used, the data are not a run's and ``other_data`` is
-            not set, or the networks do not answer with the same classes.
+            not set, the networks do not answer with the same classes, or the seed is negative.
     """
+    if seed < 0:
+        raise FacelexError(f"Expected a seed of 0 or more, but got {seed}.")
     networks = _open_networks([models] if isinstance(models, str | Path) else models)
     dataset = _load_dataset(networks, data)
-    foreign = [n for n in networks if n.run is not None and not _is_own(n, dataset)]
+    foreign = [n for n in networks if n.run is not None and not _is_own(n.run, dataset)]
     if foreign and not other_data:
-        run = foreign[0].run
-        assert run is not None
-        raise FacelexError(
-            f"{run.path} is a run folder from another dataset: it was trained on {run.fingerprint[:12]}, "
-            f"but {data or dataset.source} is {dataset.fingerprint[:12]}. Give its own dataset with --data, "
-            "or add --other-data to score it on this one all the same."
-        )
-
-    def ask(part: str, ten_crop: bool) -> list[Answers]:
-        return [
-            answer_split(
-                network,
-                dataset,
-                part,
-                flip=flip,
-                ten_crop=ten_crop,
-                mapping=mapping,
-                keep=network not in foreign,
-            )
-            for network in networks
-        ]
-
-    answers, held_out = ask(split, ten_crop), []
+        raise _from_another_dataset(foreign[0], dataset, data)
+    ask = partial(_ask, networks, dataset, foreign=foreign, mapping=mapping, flip=flip)
+    answers, held_out = ask(split, ten_crop=ten_crop), []
     temperature = networks[0].temperature if len(networks) == 1 else None
     if temperature is None and not foreign and split != "val" and len(dataset.indices("val")):
-        held_out = ask("val", False)
-        held = _together([a.predictions for a in held_out]).without(flip=not flip, ten_crop=True)
-        temperature = fit_temperature(held.log_views(held.views[-1]), held.labels)
-    known = _together([a.predictions for a in answers])
+        held_out = ask("val", ten_crop=False)
+        temperature = _calibrate(held_out, flip)
+    known = _together(answers)
     scores = score_predictions(known, temperature=temperature, seed=seed)
-    written = [a.stored for a in (*held_out, *answers) if a.stored is not None and not a.reused]
-    if len(networks) == 1 and networks[0].run is not None and not foreign and not mapping:
-        written.append(merge_scores(networks[0].run.path / SCORES, split, scores))
+    run = None if len(networks) > 1 or foreign or mapping else networks[0].run
+    written, unkept = _keep([*held_out, *answers], run, split, scores)
     preds = known.without(flip=not flip, ten_crop=not ten_crop)
     scores["views"] = {view: scores["views"][view] for view in preds.views}
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
         members = tuple(a.predictions.without(flip=not flip, ten_crop=not ten_crop) for a in answers)
         scores["members"] = member_scores(members, seed)
-    return Evaluation(preds, scores, tuple(written), _notes(networks, answers, foreign, mapping), members)
+    return Evaluation(
+        preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
+    )
+
+
+def _ask(
+    networks: Sequence[Network],
+    dataset: FaceDataset,
+    split: str,
+    *,
+    foreign: Sequence[Network],
+    mapping: Mapping[str, str] | None,
+    flip: bool,
+    ten_crop: bool,
+) -> list[Answers]:
+    """Ask each network about a split; folders of ``foreign`` networks are neither read nor written."""
+    return [
+        answer_split(
+            network,
+            dataset,
+            split,
+            flip=flip,
+            ten_crop=ten_crop,
+            mapping=mapping,
+            keep=network not in foreign,
+        )
+        for network in networks
+    ]
+
+
+def _calibrate(held_out: Sequence[Answers], flip: bool) -> float:
+    """Fit a temperature to answers about the validation split, with the mirror image where ``flip`` is."""
+    held = _together(held_out).without(flip=not flip, ten_crop=True)
+    return fit_temperature(held.log_views(held.views[-1]), held.labels)
+
+
+def _keep(
+    answers: Sequence[Answers], run: RunFolder | None, split: str, scores: Mapping[str, Any]
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Put scores into the folder of ``run``.
+
+    Returns:
+        The files written, those of the answers among them, and a note on each that could not be: what was
+        found out is shown all the same.
+    """
+    written = [a.stored for a in answers if a.stored is not None and not a.reused]
+    faults = [a.unkept for a in answers if a.unkept]
+    if run is not None:
+        try:
+            written.append(merge_scores(run.path / SCORES, split, scores))
+        except FacelexError as error:
+            faults.append(str(error))
+    return tuple(written), tuple(f"Not kept in the run folder: {fault}" for fault in faults)
 
 
 def _open_networks(models: Sequence[str | Path]) -> list[Network]:
@@ -147,12 +181,22 @@ def _load_dataset(networks: Sequence[Network], data: str | Path | None) -> FaceD
     return load_labelled(place, max(network.image_size for network in networks))
 
 
-def _is_own(network: Network, dataset: FaceDataset) -> bool:
-    assert network.run is not None
-    return network.run.fingerprint in ("", dataset.fingerprint)
+def _is_own(run: RunFolder, dataset: FaceDataset) -> bool:
+    return run.fingerprint in ("", dataset.fingerprint)
 
 
-def _together(members: Sequence[Predictions]) -> Predictions:
+def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Path | None) -> FacelexError:
+    run = network.run
+    assert run is not None
+    return FacelexError(
+        f"{run.path} is a run folder from another dataset: it was trained on {run.fingerprint[:12]}, but "
+        f"{data or dataset.source} is {dataset.fingerprint[:12]}. Give its own dataset with --data, or add "
+        "--other-data to score it on this one all the same."
+    )
+
+
+def _together(answers: Sequence[Answers]) -> Predictions:
+    members = [answer.predictions for answer in answers]
     return members[0] if len(members) == 1 else mean_predictions(members)
 
 
