@@ -182,7 +182,9 @@ def test_bad_arguments_are_one_sentence_each(
     capsys: Captured,
 ) -> None:
     data = ("--data", faces[1])
-    assert "there is no such file or folder" in error_of(capsys, "evaluate", tmp_path / "runs")
+    missing = error_of(capsys, "evaluate", tmp_path / "runs")
+    assert "hf:owner/name or the word 'shipped'" in missing
+    assert "there is no such file or folder" in missing
     (tmp_path / "empty").mkdir()
     assert "holds neither metrics.csv nor config.yaml" in error_of(capsys, "evaluate", tmp_path / "empty")
     (tmp_path / "notes.txt").write_text("x")

@@ -37,13 +37,13 @@ def evaluate(
     Parameters
     ----------
     models
-        A run folder, an .onnx file, or the word "shipped"; or several of them.
+        A run folder, an .onnx file, hf:owner/name, or the word "shipped"; or several of them.
     split
         Which part of the data. Decide on val; read test for a finished model.
     data
-        What to score on: a file of "facelex data prepare", a folder of face crops by class, FER2013's CSV,
-        or a CSV with the columns image and label. By default the (first) run's own dataset, or
-        data/fer2013.npz.
+        What to score on: a file of "facelex data prepare", fer2013 (data/fer2013.npz), sketch or
+        sketch:COUNT, a folder of face crops by class, FER2013's CSV, or a CSV with the columns image and
+        label. By default the (first) run's own dataset, or fer2013.
     format
         A table for people or JSON for programs.
     flip

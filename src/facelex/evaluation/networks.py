@@ -86,7 +86,8 @@ def _onnx_file(model: str | Path) -> str | None:
     if not name.startswith("hf:") and (path.suffix.lower() != ".onnx" or not path.is_file()):
         what = "it is none of them" if path.exists() else "there is no such file or folder"
         raise FacelexError(
-            f"Expected a run folder, an .onnx file or the word {SHIPPED!r}, but got {name}: {what}."
+            f"Expected a run folder, an .onnx file, hf:owner/name or the word {SHIPPED!r}, but got {name}: "
+            f"{what}."
         )
     return name
 
