@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -145,6 +147,28 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
         writer.write(RESULTS[0])
     assert json.loads(path.read_text())[0]["source"] == "one.jpg"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_file_is_readable_by_whom_the_umask_allows(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with open_writer("json", tmp_path / "faces.json", classes=EMOTIONS) as writer:
+            writer.write(RESULTS[0])
+    finally:
+        os.umask(before)
+    assert (tmp_path / "faces.json").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_full_disk_is_told_in_one_sentence(tmp_path):
+    def fill() -> None:
+        with open_writer("json", tmp_path / "faces.json", classes=EMOTIONS):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FacelexError, match="The disk is full"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_names_that_are_not_unicode_are_written(tmp_path):

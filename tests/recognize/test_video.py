@@ -236,6 +236,20 @@ def test_time_stamps_that_stand_still_hold_no_endless_number_of_frames(tmp_path,
     assert len(frames_of(tmp_path / "a.mp4")) == 30
 
 
+def test_two_videos_of_one_name_may_be_written_at_once_and_one_given_up(tmp_path):
+    (tmp_path / ".a.part.mp4").write_bytes(b"someone else's")
+    video = being_written(tmp_path / "new" / "a.mp4", None)
+    video.add(0.0, draw([]), {}, {})
+    video.abandon()
+    assert [path.name for path in tmp_path.iterdir()] == [".a.part.mp4"]
+    video = being_written(tmp_path / "a.mp4", None)
+    video.add(0.0, draw([]), {}, {})
+    video.close()
+    video.abandon()  # too late to take it back
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.part.mp4", "a.mp4"]
+    assert (tmp_path / ".a.part.mp4").read_bytes() == b"someone else's"
+
+
 @pytest.mark.skipif(not hasattr(VideoStream, "set_display_rotation"), reason="PyAV writes it from 18 on")
 def test_a_turned_video_is_written_upright(tmp_path, finder):
     path = write_video(tmp_path / "a.mp4", still((5, 5)), seconds=0.5, rotation=90)
@@ -400,6 +414,21 @@ def test_the_command_writes_rows_video_and_timeline(run, film, tmp_path):
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 15
     assert (out / "film-faces.mp4").exists()
     assert (tmp_path / "t.png").exists()
+
+
+def test_a_summary_goes_to_a_file(run, film, tmp_path):
+    target = tmp_path / "faces.txt"
+    assert run(film, "--every", "0.5", "-o", target)[:2] == (0, "")
+    assert "6 frames analysed over 2.5 s, 2 faces" in target.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.txt", "film.mp4"]
+
+
+@pytest.mark.parametrize("name", ["faces.txt", "faces.csv"])
+def test_an_output_without_its_folder_is_refused_before_the_film_is_read(run, film, squares, tmp_path, name):
+    code, out, err = run(film, "-o", tmp_path / "none" / name)
+    assert (code, out, squares.frames) == (2, "", 0)
+    assert "Could not write" in err
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_command_reports_a_cut_video_with_exit_code_1(run, tmp_path):

@@ -41,16 +41,23 @@ def predict_video(
     if output is not None:
         check_output(output, [source])
     crossed = format != "table" and output is None and sys.stdout.isatty()  # rows would cross the bar
-    with _rows(format, output, recognizer, words) as write, _shown(write, bar=not crossed) as progress:
-        result = video.predict_video(
-            source, recognizer, words=words, annotate=annotate, redact=redact, progress=progress, **options
-        )
+    with _rows(format, output, recognizer, words) as write, _summary_stream(format, output) as summary:
+        with _shown(write, bar=not crossed) as progress:
+            result = video.predict_video(
+                source,
+                recognizer,
+                words=words,
+                annotate=annotate,
+                redact=redact,
+                progress=progress,
+                **options,
+            )
         if result.error is not None and write is not None:
             from facelex.recognize.results import ImageResult
 
             write(ImageResult(source, error=result.error))
-    if format == "table":
-        _summary(result, output)
+        if summary is not None:
+            _print_summary(result, summary)
     if result.error is not None:
         print(f"facelex: {source}: {result.error}", file=sys.stderr)
     if result.interrupted:
@@ -126,22 +133,22 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _summary(result: VideoResult, output: Path | None) -> None:
-    """Show each face over the whole video: on the screen, or in a file."""
-    if output is None:
-        _print_summary(result, sys.stdout)
-        return
-    part = output.with_name(f".{output.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-            _print_summary(result, stream)
-        part.replace(output)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FacelexError(f"Could not write {str(output)!r}: {error.strerror}.") from error
+@contextmanager
+def _summary_stream(format: str, output: Path | None) -> Iterator[IO[str] | None]:
+    """Open where the summary goes, before the video is read; None where rows are asked for."""
+    if format != "table":
+        yield None
+    elif output is None:
+        yield sys.stdout
+    else:
+        from facelex.recognize.writers import open_stream
+
+        with open_stream(output) as stream:
+            yield stream
 
 
 def _print_summary(result: VideoResult, stream: IO[str]) -> None:
+    """Show each face over the whole video."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape

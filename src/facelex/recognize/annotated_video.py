@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelex.errors import FacelexError, require
+from facelex.files import replacing
 from facelex.recognize.drawing import annotate
 from facelex.recognize.frames import FrameReader
 from facelex.recognize.redaction import redact_faces
@@ -37,6 +38,10 @@ HELD_FRAMES = 500
 """Frames held for redaction: half a second at 1000 a second. Only time stamps that stand still reach it."""
 JPEG_QUALITY = 95
 """Of compressed frames, with full colour: above that of the video they are written to."""
+
+
+class _AbandonedError(Exception):
+    """Makes `replacing` leave the place as it was."""
 
 
 @dataclass
@@ -74,7 +79,7 @@ class AnnotatedVideo:
         self.sound: list[Any] | None = [] if redact is None and _copies_sound(reader) else None
         """Packets of sound to copy, filled by the reader; None if there is no sound to copy."""
         self._av = require("av", "video", "Video")
-        self._part = path.with_name(f".{path.stem}.part{path.suffix}")
+        self._place = ExitStack()  # closed, it moves the file there
         self._reader = reader
         self._hold = 1.5 * max(every, 1 / reader.rate)
         self._ahead = COVER_SECONDS if redact else 0.0
@@ -123,7 +128,7 @@ class AnnotatedVideo:
         try:
             self._mux(self._stream.encode(None))
             self._container.close()
-            self._part.replace(self.path)
+            self._place.close()
         except (self._av.FFmpegError, OSError) as error:
             self.abandon()
             raise _not_written(self.path, error) from error
@@ -131,16 +136,16 @@ class AnnotatedVideo:
     def abandon(self) -> None:
         """Leave nothing behind."""
         if self._container is not None:
-            with suppress(
-                self._av.FFmpegError, OSError
-            ):  # the disk is full, say: what matters is that it goes
+            # the disk is full, say: what matters is that it goes
+            with suppress(self._av.FFmpegError, OSError):
                 self._container.close()
-            self._part.unlink(missing_ok=True)
+        with suppress(_AbandonedError), self._place:
+            raise _AbandonedError
 
     def _begin(self, width: int, height: int) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = self._av.open(str(self._part), "w", options={"movflags": "faststart"})
+            part = self._place.enter_context(replacing(self.path))
+            self._container = self._av.open(str(part), "w", options={"movflags": "faststart"})
             codec = next(name for name in CODECS if name in self._av.codecs_available)
             rate = Fraction(self._reader.rate).limit_denominator(1001)
             self._stream = self._container.add_stream(codec, rate=rate, options=CODECS[codec])

@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, require, unknown_name
+from facelex.files import replacing
 from facelex.recognize.results import Face, table_columns
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
 
@@ -197,7 +197,7 @@ def check_output(output: Path, inputs: Iterable[str]) -> None:
     if kind == "video" or output.suffix.lower() in IMAGE_SUFFIXES or os.path.realpath(output) in given:
         raise FacelexError(
             f"Expected a file for the results such as faces.csv, but got the {kind} {str(output)!r}. For "
-            "annotated pictures or videos use --annotate DIR, for a video's emotions over time --timeline FILE."
+            "annotated pictures or videos use --annotate DIR, for emotions over time --timeline FILE."
         )
     if output.is_dir():
         raise FacelexError(
@@ -238,7 +238,7 @@ def open_writer(
             yield writer
         return
     with (
-        _replacing(target, binary=kind == "parquet") as stream,
+        open_stream(target, binary=kind == "parquet") as stream,
         _closing(_create(kind, stream, columns, words)) as writer,
     ):
         yield writer
@@ -270,28 +270,18 @@ def _closing(writer: Writer) -> Iterator[Writer]:
 
 
 @contextmanager
-def _replacing(target: Path, *, binary: bool) -> Iterator[IO[Any]]:
-    """Open a file beside ``target`` that takes its place at the end."""
-    try:
-        stream: IO[Any] = NamedTemporaryFile(  # noqa: SIM115 - closed below, before it is moved
-            "wb" if binary else "w",
-            encoding=None if binary else "utf-8",
-            errors=None if binary else "backslashreplace",  # file names need not be valid Unicode
-            newline=None if binary else "",
-            dir=target.parent,
-            prefix=f".{target.name}.",
-            delete=False,
-        )
-    except OSError as error:
+def open_stream(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a file beside ``target``, in a folder that exists, that takes its place at the end.
+
+    Raises:
+        FacelexError: If it cannot be written.
+    """
+    if not target.parent.is_dir():
         raise FacelexError(
-            f"Could not write {str(target)!r}: {error.strerror}. Choose another place."
-        ) from error
-    part = Path(stream.name)
-    try:
-        with stream:
-            yield stream
-        part.chmod(0o644)
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+            f"Could not write {str(target)!r}: there is no folder {str(target.parent)!r}. Make it, or choose "
+            "another place."
+        )
+    # file names, which the text holds, need not be valid Unicode
+    text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with replacing(target) as part, part.open("wb") if binary else part.open("w", **text) as stream:
+        yield stream
