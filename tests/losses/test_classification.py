@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelex.losses.classification import cross_entropy, distillation
+from facelex.losses.classification import cross_entropy, distillation, mirror_consistency
 
 SIZE, NUM_CLASSES = 11, 7
 
@@ -167,3 +167,39 @@ def test_wrong_arguments_are_named() -> None:
         distillation(scores(), shares()[:, :6])
     with pytest.raises(ValueError, match="temperature above 0, but got 0"):
         distillation(scores(), shares(), temperature=0)
+
+
+def test_mirror_consistency_equals_the_mean_of_both_divergences() -> None:
+    p, q = scores(0).softmax(dim=1), scores(4).softmax(dim=1)
+    expected = 0.0
+    for row, other in zip(p.tolist(), q.tolist()):
+        expected += sum(a * math.log(a / b) + b * math.log(b / a) for a, b in zip(row, other)) / 2
+    assert mirror_consistency(scores(0), scores(4)).item() == pytest.approx(expected / SIZE, rel=1e-10)
+
+
+def test_mirror_consistency_is_zero_where_views_agree_and_symmetric() -> None:
+    assert mirror_consistency(scores(), scores()).item() == 0
+    assert mirror_consistency(scores(), scores() + 3).item() == pytest.approx(0, abs=1e-12)
+    assert mirror_consistency(scores(0), scores(4)).item() == pytest.approx(
+        mirror_consistency(scores(4), scores(0)).item()
+    )
+
+
+def test_mirror_consistency_has_gradients_to_both_views_as_finite_differences_have() -> None:
+    views = scores(0)[:3].requires_grad_(), scores(4)[:3].requires_grad_()
+    assert torch.autograd.gradcheck(mirror_consistency, views)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mirror_consistency_of_narrow_scores_is_computed_in_float32(dtype: torch.dtype) -> None:
+    narrow = scores(0).to(dtype), scores(4).to(dtype)
+    loss = mirror_consistency(*narrow)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(
+        mirror_consistency(*(view.double() for view in narrow)).item(), rel=1e-5
+    )
+
+
+def test_mirror_consistency_of_other_shapes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mirror_logits of the logits' shape \(11, 7\), but got \(11, 6\)"):
+        mirror_consistency(scores(), scores()[:, :6])

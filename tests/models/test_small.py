@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facelex.errors import FacelexError
 from facelex.models import small
+from facelex.models.blocks import SqueezeExcitation, blurred_max_pool
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
 
@@ -66,3 +68,45 @@ def test_width_multiplies_channels_which_stay_multiples_of_eight(width: float) -
 def test_width_of_nothing_is_refused() -> None:
     with pytest.raises(FacelexError, match="width above 0, but got 0"):
         create_image_encoder("slim_s", width=0)
+
+
+def test_blurred_pooling_is_a_dense_maximum_and_a_binomial_filter_at_every_second_pixel() -> None:
+    maps = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    dense = F.max_pool2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), 2, stride=1)  # 9x9
+    line = torch.tensor([1.0, 2.0, 1.0]) / 4
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    torch.testing.assert_close(blurred_max_pool()(maps), F.conv2d(dense, kernel, stride=2, groups=3))
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 6, 24])
+def test_blurred_pooling_halves_and_rounds_up(size: int) -> None:
+    assert blurred_max_pool()(torch.zeros(1, 1, size, size)).shape[2:] == (-(-size // 2),) * 2
+
+
+def test_a_shift_by_one_pixel_changes_less_after_blurred_pooling() -> None:
+    maps = torch.randn(4, 8, 24, 24, generator=torch.Generator().manual_seed(0))
+
+    def change(pool: nn.Module) -> float:
+        here, shifted = pool(maps), pool(maps.roll(1, dims=3))
+        return float((here - shifted)[..., 2:-2, 2:-2].norm() / here[..., 2:-2, 2:-2].norm())
+
+    assert change(blurred_max_pool()) < 0.75 * change(nn.MaxPool2d(2))
+
+
+def test_squeeze_excitation_scales_whole_channels_between_nothing_and_one() -> None:
+    torch.manual_seed(0)
+    maps = torch.rand(2, 16, 5, 5) + 0.1
+    shares = SqueezeExcitation(16)(maps) / maps
+    torch.testing.assert_close(shares, shares[:, :, :1, :1].expand_as(shares))
+    assert 0 < shares.min() <= shares.max() < 1
+    assert shares[0, :, 0, 0].std() > 0
+
+
+@pytest.mark.parametrize("size", [24, 48])
+def test_options_of_the_slim_family_change_layers_and_not_the_width(size: int) -> None:
+    plain = create_image_encoder("slim_s")
+    optional = create_image_encoder("slim_s", squeeze_excitation=True, blur_pool=True)
+    kinds = [type(layer) for layer in optional.layers]  # type: ignore[union-attr]
+    assert kinds.count(SqueezeExcitation) == 5
+    assert nn.MaxPool2d not in kinds
+    assert optional(torch.zeros(2, 1, size, size)).shape == (2, plain.num_features)

@@ -14,8 +14,11 @@ from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, t
 from torch import Tensor
 
 from facelex.errors import FacelexError
+from facelex.losses.classification import mirror_consistency
+from facelex.losses.objective import Objective, Targets
 from facelex.training import loop, run
 from facelex.training.config import load_config
+from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.run import _Training, train_run
@@ -185,3 +188,42 @@ def test_infinite_gradient_of_the_last_step_stops_the_run(tmp_path: Path) -> Non
     )  # fmt: skip
     with pytest.raises(FacelexError, match="not a number any more"):
         train_run(config, FACES, tmp_path / "r", accelerator="cpu")
+
+
+def test_images_and_mirror_images_go_through_the_network_together(tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu")
+    training = _Training(fabric, tiny_config("ema_decay=null"), FACES, tmp_path / "r", SilentReporter())
+    training.module.eval()  # neither batch statistics nor dropout
+    images = torch.rand(6, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    batch = loop._Batch(images, Targets(torch.arange(6)), None, 1.0)
+    weights = {"cross_entropy": 1.0, "alignment": 0.5}
+    plain = loop._forward_backward(fabric, training.module, Objective(weights), batch)
+    both = loop._forward_backward(
+        fabric, training.module, Objective(weights | {"mirror_consistency": 2.0}), batch
+    )
+    logits, mirrored = (training.model(view).logits for view in (images, images.flip(3)))
+    agreement = mirror_consistency(logits, mirrored)
+    assert agreement > 0
+    torch.testing.assert_close(both["mirror_consistency"], agreement)
+    torch.testing.assert_close(both["loss"], plain["loss"] + 2 * agreement)
+    for name in ("cross_entropy", "alignment", "accuracy"):
+        torch.testing.assert_close(both[name], plain[name])
+
+
+def test_options_of_the_encoder_reach_the_network_and_its_file(tmp_path: Path) -> None:
+    options = "model.encoder_options={width: 0.1, squeeze_excitation: true, blur_pool: true}"
+    config = tiny_config("model.image_encoder=slim_s", options, "max_epochs_per_phase=1", "method=baseline")
+    folder = train_run(config, FACES, tmp_path / "run", accelerator="cpu").folder
+    model, spec = load_model(folder)
+    assert spec["encoder_options"] == {"width": 0.1, "squeeze_excitation": True, "blur_pool": True}
+    assert model.image_encoder.num_features == 24
+    file = export_run(folder, tmp_path / "model.onnx")  # compares its answers with PyTorch's
+    assert file.stat().st_size > 0
+
+
+def test_an_option_that_the_encoder_does_not_have_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(FacelexError, match="'tiny_cnn' has no option 'widht'"):
+        train_run(tiny_config("model.encoder_options.widht=2"), FACES, tmp_path / "run", accelerator="cpu")
+    assert not (tmp_path / "run").exists()

@@ -63,6 +63,7 @@ METHODS = {
         "augment={rotation: 0, translation: 0, resize: 0, alternate_reflection: true, mixup: 0.5, cutmix: 1}",
         "optimizer.sam_rho=0.1", "methods.all.0.losses.supervised_contrastive=0",
     ),
+    "agreement with the mirror image": ("methods.all.1.losses.mirror_consistency=1",),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Classification: cross-entropy on class ids or vote shares, and on a teacher's probabilities."""
+"""Classification: cross-entropy on class ids, vote shares or a teacher's probabilities; agreeing views."""
 
 from __future__ import annotations
 
@@ -83,6 +83,32 @@ def distillation(logits: Tensor, teacher_probs: Tensor, *, temperature: float = 
         targets = targets.pow(1 / temperature)
         targets = targets / targets.sum(dim=1, keepdim=True)
     return F.cross_entropy(scores / temperature, targets) * temperature**2
+
+
+def mirror_consistency(logits: Tensor, mirror_logits: Tensor) -> Tensor:
+    """Mean symmetric Kullback-Leibler divergence of what an image and its mirror image are taken for.
+
+    ``(KL(p || q) + KL(q || p)) / 2``, the form of R-Drop (Liang et al. 2021, https://arxiv.org/abs/2106.14448)
+    with reflection in place of dropout. A face and its mirror image show the same emotion.
+
+    Args:
+        logits: ``(B, K)``.
+        mirror_logits: Of the mirror images, ``(B, K)``.
+
+    Returns:
+        Scalar, float32 (float64 for float64 logits), zero or more.
+
+    Raises:
+        ValueError: If shapes differ.
+    """
+    _check_logits(logits)
+    if mirror_logits.shape != logits.shape:
+        raise ValueError(
+            f"Expected mirror_logits of the logits' shape {tuple(logits.shape)}, but got "
+            f"{tuple(mirror_logits.shape)}."
+        )
+    log_p, log_q = widen(logits).log_softmax(dim=1), widen(mirror_logits).log_softmax(dim=1)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1).mean() / 2
 
 
 def _check_logits(logits: Tensor) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from facelex.losses.classification import cross_entropy, distillation
+from facelex.losses.classification import cross_entropy, distillation, mirror_consistency
 from facelex.losses.contrastive import class_contrastive
 from facelex.losses.supervised_contrastive import supervised_contrastive
 from facelex.models.dual_encoder import ModelOutput
@@ -17,6 +17,7 @@ LOSS_PARTS: dict[str, tuple[str, ...]] = {
     "alignment": ("image_encoder", "image_projection", "text_projection", "logit_scale"),
     "supervised_contrastive": ("image_encoder", "image_projection"),
     "distillation": ("image_encoder", "classifier"),
+    "mirror_consistency": ("image_encoder", "classifier"),
 }
 """Which parts of the network each loss reaches."""
 
@@ -37,7 +38,7 @@ class Objective:
 
     Args:
         weights: Loss name to weight: ``cross_entropy``, ``alignment``, ``supervised_contrastive``,
-            ``distillation``; a weight of zero is not computed.
+            ``distillation``, ``mirror_consistency``; a weight of zero is not computed.
         label_smoothing: Share of the label spread over all classes.
         image_to_text_weight: The report's lambda, weight of the face-to-word direction.
         contrast_temperature: Temperature of the contrast between faces.
@@ -63,6 +64,11 @@ class Objective:
     def by_words(self) -> bool:
         """Whether the only answer that this objective trains is the nearest class word."""
         return "alignment" in self.weights and not self.weights.keys() & {"cross_entropy", "distillation"}
+
+    @property
+    def needs_mirror(self) -> bool:
+        """Whether the output needs ``mirror_logits``."""
+        return "mirror_consistency" in self.weights
 
     def __call__(
         self,
@@ -108,6 +114,9 @@ class Objective:
             losses["distillation"] = distillation(
                 output.logits, teacher_probs, temperature=self.distillation_temperature
             )
+        if "mirror_consistency" in self.weights:
+            assert output.mirror_logits is not None
+            losses["mirror_consistency"] = mirror_consistency(output.logits, output.mirror_logits)
         assert losses, "an objective needs a loss with a weight above zero"
         total = sum(
             (self.weights[name] * loss for name, loss in losses.items()), start=output.logits.new_zeros(())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from facelex.errors import FacelexError
@@ -19,6 +20,38 @@ def conv_bn_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     ]
+
+
+class SqueezeExcitation(nn.Module):
+    """Weigh each channel of a map by what the whole map shows (Hu et al. 2018, https://arxiv.org/abs/1709.01507).
+
+    The channels' means go through a bottleneck of an eighth of the channels, at least 8, and a sigmoid.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(8, channels // 8)
+        self.squeeze = nn.Conv2d(channels, hidden, kernel_size=1)
+        self.excite = nn.Conv2d(hidden, channels, kernel_size=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Scale the channels of ``(B, C, H, W)``."""
+        means = maps.mean(dim=(2, 3), keepdim=True)
+        return maps * torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+
+
+def blurred_max_pool() -> nn.Sequential:
+    """Halve a map so that a shift of the picture changes little (Zhang 2019, https://arxiv.org/abs/1904.11486).
+
+    The paper's MaxBlurPool: the maximum of each 2x2 window at every position, then every second pixel of the
+    map blurred with [1, 2, 1]/4 both ways, which is two averages of two. Odd sizes are rounded up.
+    """
+    return nn.Sequential(
+        nn.ReplicationPad2d(1),
+        nn.MaxPool2d(kernel_size=2, stride=1),
+        nn.AvgPool2d(kernel_size=2, stride=1),
+        nn.AvgPool2d(kernel_size=2, stride=2, ceil_mode=True),
+    )
 
 
 def init_weights(encoder: nn.Module) -> None:

@@ -34,6 +34,8 @@ class ModelOutput(NamedTuple):
     """Unit-length class words in the shared space, ``(K, E)`` float32, in label order."""
     logit_scale: Tensor
     """``1 / temperature``, positive scalar."""
+    mirror_logits: Tensor | None = None
+    """Classifier scores of the mirror images, ``(B, K)`` float32, where a loss asks for them."""
 
 
 class DualEncoder(nn.Module):

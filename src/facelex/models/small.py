@@ -10,6 +10,9 @@ face of 48x48 pixels; ``tests/models/test_small.py`` counts both columns.
 | slim_m | 0.5   |   577,520 |           21,565,440 |      128 |
 | slim_l | 1     | 2,307,040 |           85,598,208 |      256 |
 
+Two options, off in all that is shipped: ``squeeze_excitation`` weighs channels by what the whole map shows,
+and ``blur_pool`` blurs before it halves (`facelex.models.blocks`).
+
 For comparison: ``vgg11`` has 9,222,080 weights and needs 341,065,728.
 """
 
@@ -26,21 +29,27 @@ TINY_LAYERS: tuple[int | str, ...] = (8, POOL, 16, POOL, 32)
 
 
 @register_image_encoder
-def slim_s(*, in_channels: int = 1, width: float = 0.28) -> VGG:
+def slim_s(
+    *, in_channels: int = 1, width: float = 0.28, squeeze_excitation: bool = False, blur_pool: bool = False
+) -> VGG:
     """Smallest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return _slim(width, in_channels)
+    return _slim(width, in_channels, squeeze_excitation, blur_pool)
 
 
 @register_image_encoder
-def slim_m(*, in_channels: int = 1, width: float = 0.5) -> VGG:
+def slim_m(
+    *, in_channels: int = 1, width: float = 0.5, squeeze_excitation: bool = False, blur_pool: bool = False
+) -> VGG:
     """Middle of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return _slim(width, in_channels)
+    return _slim(width, in_channels, squeeze_excitation, blur_pool)
 
 
 @register_image_encoder
-def slim_l(*, in_channels: int = 1, width: float = 1.0) -> VGG:
+def slim_l(
+    *, in_channels: int = 1, width: float = 1.0, squeeze_excitation: bool = False, blur_pool: bool = False
+) -> VGG:
     """Largest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return _slim(width, in_channels)
+    return _slim(width, in_channels, squeeze_excitation, blur_pool)
 
 
 @register_image_encoder
@@ -49,11 +58,11 @@ def tiny_cnn(*, in_channels: int = 1) -> VGG:
     return VGG(TINY_LAYERS, in_channels=in_channels)
 
 
-def _slim(width: float, in_channels: int) -> VGG:
+def _slim(width: float, in_channels: int, squeeze_excitation: bool, blur_pool: bool) -> VGG:
     if width <= 0:
         raise FacelexError(f"Expected a width above 0, but got {width}. 1 means the widths of slim_l.")
     layers = [layer if isinstance(layer, str) else _scaled(layer, width) for layer in SLIM_LAYERS]
-    return VGG(layers, in_channels=in_channels)
+    return VGG(layers, in_channels=in_channels, squeeze_excitation=squeeze_excitation, blur_pool=blur_pool)
 
 
 def _scaled(channels: int, width: float) -> int:

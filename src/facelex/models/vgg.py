@@ -19,7 +19,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from facelex.models.blocks import check_images, conv_bn_relu, init_weights
+from facelex.models.blocks import (
+    SqueezeExcitation,
+    blurred_max_pool,
+    check_images,
+    conv_bn_relu,
+    init_weights,
+)
 from facelex.models.registry import register_image_encoder
 
 POOL = "M"
@@ -38,15 +44,33 @@ class VGG(nn.Module):
         num_features: Width F of what comes out, that of the last convolution.
     """
 
-    def __init__(self, layers: Sequence[int | str], *, in_channels: int = 1) -> None:
-        """Build the stack that ``layers`` lists: widths, and ``"M"`` for a pooling."""
+    def __init__(
+        self,
+        layers: Sequence[int | str],
+        *,
+        in_channels: int = 1,
+        squeeze_excitation: bool = False,
+        blur_pool: bool = False,
+    ) -> None:
+        """Build the stack that ``layers`` lists.
+
+        Args:
+            layers: Widths of convolutions, and ``"M"`` for a pooling.
+            in_channels: Channels of the pictures.
+            squeeze_excitation: Weigh the channels before each pooling and at the end.
+            blur_pool: Blur the maps before every second pixel is taken.
+        """
         super().__init__()
         stack: list[nn.Module] = []
         width = in_channels
-        for layer in layers:
+        for layer, following in zip(layers, [*layers[1:], POOL], strict=True):
             if isinstance(layer, int):
                 stack += conv_bn_relu(width, layer)
                 width = layer
+                if squeeze_excitation and following == POOL:
+                    stack.append(SqueezeExcitation(width))
+            elif blur_pool:
+                stack.append(blurred_max_pool())
             else:
                 stack.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True))
         self.in_channels = in_channels

@@ -28,6 +28,9 @@ class ModelConfig(Section):
 
     image_encoder: str = "vgg11"
     """Registry name of the face network, or ``timm:NAME``."""
+    encoder_options: dict[str, bool | int | float | str] = {}
+    """Options of that network: ``width``, ``squeeze_excitation``, ``blur_pool`` of the slim family; of a timm
+    network what ``timm.create_model`` takes."""
     text_encoder: Literal["glove", "synonyms", "random", "orthogonal", "shuffled", "one_hot"] = "synonyms"
     """What stands for a class: GloVe of its name, of several words, or a meaningless control."""
     vocabulary: str = "packaged"
@@ -147,6 +150,8 @@ class LossConfig(Section):
     """Contrast between faces of the same and of other labels (Khosla et al. 2020)."""
     distillation: float = Field(default=0.0, ge=0)
     """Cross-entropy against the mean probabilities of ``teachers``."""
+    mirror_consistency: float = Field(default=0.0, ge=0)
+    """Divergence of the probabilities of an image and its mirror image; doubles the cost of a step."""
 
     @model_validator(mode="after")
     def _some_loss(self) -> LossConfig:

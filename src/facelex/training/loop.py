@@ -187,7 +187,7 @@ def _forward_backward(
     fabric: Fabric, model: nn.Module, objective: Objective, batch: _Batch
 ) -> dict[str, Tensor]:
     """Add the gradients of a batch; return loss, accuracy and the losses by name, detached scalars."""
-    output: ModelOutput = model(batch.images)
+    output = _with_mirror(model, batch.images) if objective.needs_mirror else model(batch.images)
     with torch.no_grad():
         answers = answer_logits(output, by_words=objective.by_words)
         mostly = batch.targets if batch.partners is None or batch.share >= 0.5 else batch.partners
@@ -202,6 +202,19 @@ def _forward_backward(
     return {"loss": loss.detach(), "accuracy": accuracy, **parts}
 
 
+def _with_mirror(model: nn.Module, images: Tensor) -> ModelOutput:
+    """Show the images and their mirror images in one pass: data-parallel training wants a single one."""
+    count = len(images)
+    output: ModelOutput = model(torch.cat([images, images.flip(3)]))
+    features = output.image_features
+    return output._replace(
+        logits=output.logits[:count],
+        backbone_features=output.backbone_features[:count],
+        image_features=None if features is None else features[:count],
+        mirror_logits=output.logits[count:],
+    )
+
+
 def _gather_output(fabric: Fabric, output: ModelOutput) -> ModelOutput:
     """Collect the global batch on every rank, gradients included, so that contrast sees all negatives.
 
@@ -214,10 +227,11 @@ def _gather_output(fabric: Fabric, output: ModelOutput) -> ModelOutput:
     """
     if fabric.world_size == 1:
         return output
-    features = output.image_features
+    features, mirror = output.image_features, output.mirror_logits
     return output._replace(
         logits=_all_rows(fabric, output.logits, True),
         image_features=None if features is None else _all_rows(fabric, features, True),
+        mirror_logits=None if mirror is None else _all_rows(fabric, mirror, True),
     )
 
 

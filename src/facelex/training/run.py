@@ -402,6 +402,7 @@ def _describe_model(
     return {
         "format": 1,
         "image_encoder": config.model.image_encoder,
+        "encoder_options": dict(config.model.encoder_options),
         "classes": list(dataset.class_names),
         "image_size": config.image_size,
         "mean": round(mean, 4),

@@ -34,7 +34,7 @@ def create_model(spec: Mapping[str, Any], word_vectors: Tensor | None = None) ->
     if spec["has_words"] and word_vectors is None:
         word_vectors = torch.zeros(tuple(spec["word_vectors_shape"]))
     return DualEncoder(
-        create_image_encoder(spec["image_encoder"]),
+        create_image_encoder(spec["image_encoder"], **spec.get("encoder_options", {})),
         len(spec["classes"]),
         word_vectors if spec["has_words"] else None,
         mean=spec["mean"],
