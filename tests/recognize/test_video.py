@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import re
+import sys
 import types
 
 import av
@@ -429,6 +431,18 @@ def test_an_output_without_its_folder_is_refused_before_the_film_is_read(run, fi
     assert (code, out, squares.frames) == (2, "", 0)
     assert "Could not write" in err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_screen_that_lacks_a_letter_shows_the_rows_of_a_video_all_the_same(
+    film, wordless_model, squares, monkeypatch
+):
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None: squares)
+    named = film.rename(film.with_name("Fähre.mp4"))
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["predict", str(named), "--format", "csv", "--model", str(wordless_model)]) == 0
+    screen.flush()
+    assert b"F\\xe4hre.mp4" in screen.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_command_reports_a_cut_video_with_exit_code_1(run, tmp_path):

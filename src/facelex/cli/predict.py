@@ -101,6 +101,7 @@ def predict(
     seconds
         Videos: stop after so many seconds.
     """
+    take_any_name()
     if not inputs:
         raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
     if redact and annotate is None:
@@ -135,8 +136,6 @@ def predict(
     if output is not None:
         check_output(output, sources)
     recognizer = create()
-    if isinstance(sys.stdout, TextIOWrapper):  # file names need not be valid Unicode, nor the screen UTF-8
-        sys.stdout.reconfigure(errors="backslashreplace")
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
     target = sys.stdout if output is None else output
     failed = 0
@@ -162,6 +161,12 @@ def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **
     from facelex.cli.predict_video import predict_video
 
     return predict_video(inputs[0], create(), **options)
+
+
+def take_any_name() -> None:
+    """Let the screen show letters it lacks as ``\\xe4``: file names may hold any, also invalid Unicode."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def create_recognizer(

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -91,6 +90,9 @@ def search(
     vocabulary
         GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     """
+    from facelex.cli.predict import create_recognizer, take_any_name
+
+    take_any_name()
     if not album:
         raise FacelexError(
             f"Expected an album to search for {words!r}, but got none. Name a folder of photos."
@@ -99,7 +101,6 @@ def search(
         raise FacelexError("Expected --sheet FILE with --redact, which concerns the picture written there.")
     if rebuild and index is None:
         raise FacelexError("Expected --index FILE with --rebuild: without one, all photos are read anyway.")
-    from facelex.cli.predict import create_recognizer
     from facelex.recognize.album import Album
 
     recognizer = create_recognizer(
@@ -151,8 +152,6 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 
 def _print(format: str, matches: Sequence[Match], words: str, changes: AlbumChanges) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):  # file names need not be valid Unicode
-        sys.stdout.reconfigure(errors="backslashreplace")
     if format == "json":
         failed = [{"source": source, "error": error} for source, error in changes.failed.items()]
         records = [match.to_dict() for match in matches] + failed
