@@ -426,6 +426,13 @@ def test_a_sheet_that_could_not_be_written_is_refused_before_photos_are_read(run
     assert "Name it best.png instead" in " ".join(err.split())
 
 
+@pytest.mark.parametrize("top", [0, -1])
+def test_no_face_asked_for_is_refused_before_photos_are_read(run, photos, detector, top):
+    code, out, err = run("delighted", photos, "--top", top)
+    assert (code, out, detector.seen) == (2, "", 0)
+    assert f"--top to be 1 or more, but got {top}" in " ".join(err.split())
+
+
 def test_the_command_reports_broken_photos_with_exit_code_1(run, photos):
     (photos / "bad.png").write_bytes(b"\x89PNG nothing")
     code, out, err = run("delighted", photos, "--format", "json")

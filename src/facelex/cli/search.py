@@ -97,6 +97,8 @@ def search(
         raise FacelexError(
             f"Expected an album to search for {words!r}, but got none. Name a folder of photos."
         )
+    if top < 1:
+        raise FacelexError(f"Expected --top to be 1 or more, but got {top}.")
     if redact and sheet is None:
         raise FacelexError("Expected --sheet FILE with --redact, which concerns the picture written there.")
     if rebuild and index is None:
