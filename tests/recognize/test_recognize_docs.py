@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_recognition import FixedDetector, write_model
+from tiny_recognition import FixedDetector, write_shipped_model
 
 from facelex.cli.main import main
 from facelex.recognize import faces, model
@@ -19,7 +19,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "recognize.md").read_text()
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A folder with the pictures the examples name; the tiny model stands for the shipped one."""
-    shipped = write_model(tmp_path / "model.onnx", word_dim=100)
+    shipped = write_shipped_model(tmp_path / "model.onnx")
     monkeypatch.setattr(model, "DEFAULT_MODEL", shipped)
     monkeypatch.setattr(
         faces, "create_detector", lambda name="auto", model=None: FixedDetector((0.1, 0.2, 0.3, 0.4))

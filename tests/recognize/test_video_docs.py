@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from drawn_video import BrightSquares, still, write_video
 from PIL import Image
-from tiny_recognition import FixedDetector, write_model
+from tiny_recognition import FixedDetector, write_shipped_model
 
 from facelex.cli.main import main
 from facelex.recognize import faces, model
@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """A folder with the film and the photos of the examples; the tiny model stands for the shipped one."""
     for package in ("matplotlib", "pandas"):
         pytest.importorskip(package)
-    monkeypatch.setattr(model, "DEFAULT_MODEL", write_model(tmp_path / "model.onnx", word_dim=100))
+    monkeypatch.setattr(model, "DEFAULT_MODEL", write_shipped_model(tmp_path / "model.onnx"))
     write_video(tmp_path / "film.mp4", still((30, 30)), seconds=1.0, sound=True)
     for seed in range(3):
         pixels = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8)

@@ -81,6 +81,11 @@ def write_model(
     return path
 
 
+def write_shipped_model(path: Path) -> Path:
+    """Write a model that stands for the shipped one: it was trained with the packaged word vectors."""
+    return write_model(path, word_dim=100, metadata={"vocabulary": "glove.6B.100d"})
+
+
 class TinyVocabulary:
     """Every lower-case word has a random but fixed vector; words with a digit are unknown."""
 
