@@ -109,7 +109,9 @@ def test_unknown_encoder_is_named_with_the_nearest_known_one() -> None:
 
 def test_unknown_option_is_named_with_the_nearest_known_one() -> None:
     with pytest.raises(
-        FacelexError, match=r"'slim_m' has no option 'widht'\. Did you mean 'width'\? Known: width\."
+        FacelexError,
+        match=r"'slim_m' has no option 'widht'\. Did you mean 'width'\? "
+        r"Known: blur_pool, squeeze_excitation, width\.",
     ):
         create_image_encoder("slim_m", widht=2)
     with pytest.raises(
