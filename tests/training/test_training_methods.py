@@ -146,6 +146,10 @@ def test_teacher_of_other_classes_is_refused_before_anything_is_written(
         (("optimizer.sam_rho=0.05", "precision=16-mixed"), "sam_rho does not go with the gradient scaling"),
         (("optimizer.clip_grad_norm=1", "precision=16-mixed"), "clip_grad_norm does not go with"),
         (("methods.multimodal.1.train=[image_encoder]",), "trains the classifier, which gives the labels"),
+        (
+            ("methods.multimodal=[{name: m, epochs: 1, losses: {mirror_consistency: 1}}]",),
+            "trains the classifier, which gives the labels",
+        ),
         (("model.temperature=0.001",), "greater than or equal to 0.01"),
         (("augment.alternate_reflection=true", "augment.reflection=0"), "set reflection to 0.5"),
         (("augment.mixup=-1",), "augment.mixup"),

@@ -267,7 +267,10 @@ class RunConfig(Section):
             raise ValueError(str(unknown_name("method", self.method, self.methods)))
         if not self.phases:
             raise ValueError(f"method {self.method!r} has no phases")
-        if not any("classifier" in phase.learning for phase in self.phases):
+        if not any(
+            "classifier" in phase.learning and (phase.losses.cross_entropy or phase.losses.distillation)
+            for phase in self.phases
+        ):
             raise ValueError(
                 f"no phase of method {self.method!r} trains the classifier, which gives the labels; "
                 "add a phase with cross_entropy or distillation"
