@@ -51,6 +51,9 @@ def compare(
         format: How to print the table.
     """
     require("torch", "train", "Comparing")
+    from facelex.training.memory import keep_memory
+
+    keep_memory()
     import torch
     from rich.console import Console
 

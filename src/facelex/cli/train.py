@@ -43,6 +43,9 @@ def train(
         quiet: Print only the last line.
     """
     require("torch", "train", "Training")
+    from facelex.training.memory import keep_memory
+
+    keep_memory()
     import torch
     from rich.console import Console
 
