@@ -33,4 +33,5 @@ def keep_memory() -> bool:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by PyTorch at its first allocation
     mallopt = ctypes.CDLL(None).mallopt
     parameters = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST}
-    return all([mallopt(name, value) == 1 for name, value in parameters.items()])
+    accepted = [mallopt(name, value) == 1 for name, value in parameters.items()]
+    return all(accepted)
