@@ -5,7 +5,7 @@
     python benchmarks/training.py memory --batches 32,128           # peak memory, each in a fresh process
     python benchmarks/training.py start --data sketch:700           # command to first step
 
-`steps` times in turns, within one process tree: (a) the usual script: one PIL image at a time through
+`steps` times in turns, each side in its own process: (a) the usual script: one PIL image at a time through
 torchvision transforms and DataLoader workers, float32, channels first, eager; (b) facelex: the split resident
 as uint8, whole batches augmented by one grid_sample, bf16, channels-last, fused optimiser. A busy machine
 slows both, so ratios mean more than rates. Faces are drawn: no dataset is needed, and what they show costs
@@ -46,6 +46,7 @@ def steps(options: argparse.Namespace) -> list[dict[str, Any]]:
                 options.device,
                 options.precision,
                 options.compile,
+                options.keep_memory,
             )
         )
         rows.append(row)
@@ -182,6 +183,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--rounds", "--batches", type=int, default=5, help="timings of each part")
     one.add_argument("--workers", type=int, default=2, help="DataLoader workers of the conventional side")
     one.add_argument("--compile", action="store_true", help="facelex's network through torch.compile")
+    one.add_argument("--keep-memory", action=argparse.BooleanOptionalAction, default=True,
+                     help="as `facelex train` does, facelex's side keeps what it frees")  # fmt: skip
     two = command("limits", limits)
     two.add_argument("--encoders", type=_names, default=_names(f"{BACKBONES},slim_m,slim_s"))
     two.add_argument("--image-sizes", type=_numbers, default=[32, 40, 48])

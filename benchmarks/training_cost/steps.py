@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -17,12 +21,12 @@ from torchvision import transforms
 from facelex.data.sketch import sketch_dataset
 from facelex.training.augment import augment_images
 from facelex.training.config import AugmentConfig
+from facelex.training.memory import KEPT, keep_memory
 from training_cost.machine import DTYPES, matrix_product, seconds
 from training_cost.networks import conventional_step, count_operations, create_model, our_step
 
 AUGMENT = AugmentConfig(rotation=10, translation=0.08, resize=0.1, crop=0, reflection=0.5)
 PARTS = ("data", "model", "both")
-SIDES = ("conventional", "facelex")
 PREFETCHED = 2
 """Batches that each DataLoader worker keeps ready (PyTorch's default)."""
 
@@ -41,6 +45,7 @@ class Setting:
     device: str = "cpu"
     precision: str = "bf16-mixed"
     compiled: bool = False
+    kept_memory: bool = True
     matrix_side: int = 4096
 
     @property
@@ -124,8 +129,66 @@ def our_data(pixels: Tensor, labels: Tensor, setting: Setting) -> Iterator[Batch
                 yield augment_images(pixels[index], setting.image_size, AUGMENT, generator), labels[index]
 
 
+class ConventionalSide:
+    """The usual script: float32, contiguous, PyTorch's default optimiser, data from workers."""
+
+    def __init__(self, setting: Setting):
+        self.setting, self.compile_seconds = setting, None
+        self.data = ConventionalData(*_faces(setting), setting)
+        self.step = conventional_step(create_model(setting.encoder, setting.device, ours=False))
+        self.fixed = next(self.data)
+        # counting does the first step, which also warms up
+        self.operations = count_operations(lambda: self.step(*self.fixed), setting.batch)
+        self.step(*self.fixed)
+
+    def time(self, part: str) -> float:
+        """Seconds a batch of one of ``PARTS``."""
+        if part == "data":
+            found = self.data.time_alone()
+            self.data.rest(drawn=self.data.ahead)
+        elif part == "model":
+            found = seconds(lambda: self.step(*self.fixed), self.setting.device, self.setting.repeats)
+        else:
+            found = seconds(lambda: self.step(*next(self.data)), self.setting.device, self.setting.repeats)
+            self.data.rest(drawn=self.setting.repeats)
+        return found
+
+
+class OurSide:
+    """What ``facelex train`` does."""
+
+    def __init__(self, setting: Setting):
+        self.setting, self.compile_seconds = setting, None
+        if setting.kept_memory and setting.device == "cpu":
+            keep_memory()
+        self.data = our_data(*_faces(setting), setting)
+        model = create_model(setting.encoder, setting.device, ours=True)
+        self.step = our_step(model, setting.device, setting.precision)
+        self.fixed = next(self.data)
+        self.operations = count_operations(lambda: self.step(*self.fixed), setting.batch)
+        if setting.compiled:
+            self.step = our_step(model, setting.device, setting.precision, compiled=True)
+            self.compile_seconds = seconds(lambda: self.step(*self.fixed), setting.device)
+        self.step(*self.fixed)
+
+    def time(self, part: str) -> float:
+        """Seconds a batch of one of ``PARTS``."""
+        work: dict[str, Callable[[], object]] = {
+            "data": lambda: next(self.data),
+            "model": lambda: self.step(*self.fixed),
+            "both": lambda: self.step(*next(self.data)),
+        }
+        return seconds(work[part], self.setting.device, self.setting.repeats)
+
+
+SIDES = {"conventional": ConventionalSide, "facelex": OurSide}
+
+
 def compare(setting: Setting) -> dict[str, Any]:
     """Time both sides in turns, round after round, and the matrix products that bound them.
+
+    Each side lives in a process of its own, as it does in use: what one does to memory, threads or the
+    processor's caches is not the other's. While one works, the other waits to be asked.
 
     Returns:
         The setting, each timing in seconds a step, medians in images/s, ratios of facelex to the
@@ -133,44 +196,87 @@ def compare(setting: Setting) -> dict[str, Any]:
         augmentation in facelex's step.
     """
     device = setting.device
-    faces = sketch_dataset(max(4 * setting.batch, 512))
-    pixels, labels = torch.from_numpy(faces.pixels).unsqueeze(1), torch.from_numpy(faces.labels)
-    usual, ours = ConventionalData(pixels, labels, setting), our_data(pixels, labels, setting)
-    usual_model, our_model = (create_model(setting.encoder, device, ours=own) for own in (False, True))
-    usual_step = conventional_step(usual_model)
-    fast_step = our_step(our_model, device, setting.precision)
-    fixed_usual, fixed_ours = next(usual), next(ours)
-    operations = {  # counting does the first step, which also warms up
-        "conventional": count_operations(lambda: usual_step(*fixed_usual), setting.batch),
-        "facelex": count_operations(lambda: fast_step(*fixed_ours), setting.batch),
-        "facelex, forward": count_operations(lambda: our_model(fixed_ours[0]), setting.batch),
-    }
-    compile_seconds = None
-    if setting.compiled:
-        fast_step = our_step(our_model, device, setting.precision, compiled=True)
-        compile_seconds = seconds(lambda: fast_step(*fixed_ours), device)
-    usual_step(*fixed_usual)
-    fast_step(*fixed_ours)
-    products = {name: matrix_product(dtype, device, setting.matrix_side) for name, dtype in DTYPES.items()}
-    times: dict[str, list[float]] = {}
-
-    def record(name: str, work: Callable[[], object]) -> None:
-        times.setdefault(name, []).append(seconds(work, device, setting.repeats))
-
-    for _ in range(setting.rounds):
-        times.setdefault("conventional, data", []).append(usual.time_alone())
-        usual.rest(drawn=usual.ahead)
-        record("facelex, data", lambda: next(ours))
-        record("conventional, model", lambda: usual_step(*fixed_usual))
-        record("facelex, model", lambda: fast_step(*fixed_ours))
-        record("conventional, both", lambda: usual_step(*next(usual)))
-        usual.rest(drawn=setting.repeats)
-        record("facelex, both", lambda: fast_step(*next(ours)))
-        for name, (product, _) in products.items():
-            record(f"matrix, {name}", product)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_Worker(name, setting)) for name in SIDES}
+        beginnings = {name: worker.answer() for name, worker in workers.items()}
+        products = {
+            name: matrix_product(dtype, device, setting.matrix_side) for name, dtype in DTYPES.items()
+        }
+        for product, _ in products.values():
+            product()
+        times: dict[str, list[float]] = {}
+        for _ in range(setting.rounds):
+            for part in PARTS:
+                for name, worker in workers.items():
+                    times.setdefault(f"{name}, {part}", []).append(worker.ask(part))
+            for name, (product, _) in products.items():
+                times.setdefault(f"matrix, {name}", []).append(seconds(product, device, setting.repeats))
+    operations = {name: beginning["operations"] for name, beginning in beginnings.items()}
     return _row(setting, times, operations, products["32-true"][1]) | {
-        "first compiled step, seconds": compile_seconds
+        "first compiled step, seconds": beginnings["facelex"]["compile_seconds"]
     }
+
+
+class _Worker:
+    """A side in a new process, which does what it is asked and waits."""
+
+    def __init__(self, name: str, setting: Setting):
+        context = multiprocessing.get_context("spawn")
+        self.name = name
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(name, setting, torch.get_num_threads(), theirs))
+        kept = setting.kept_memory and name == "facelex"
+        with _environment(KEPT if kept else {}):  # read when the new process imports PyTorch
+            self.process.start()
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pipe.close()
+        self.process.join()
+
+    def answer(self) -> Any:
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            raise SystemExit(
+                f"The {self.name} side ended with exit code {self.process.exitcode}; see its message above."
+            ) from None
+
+    def ask(self, part: str) -> float:
+        self.pipe.send(part)
+        return float(self.answer())
+
+
+def _serve(name: str, setting: Setting, threads: int, pipe: Connection) -> None:
+    torch.set_num_threads(threads)
+    side = SIDES[name](setting)
+    pipe.send({"operations": side.operations, "compile_seconds": side.compile_seconds})
+    while True:
+        try:
+            part = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(side.time(part))
+
+
+@contextmanager
+def _environment(names: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _faces(setting: Setting) -> tuple[Tensor, Tensor]:
+    faces = sketch_dataset(max(4 * setting.batch, 512))
+    return torch.from_numpy(faces.pixels).unsqueeze(1), torch.from_numpy(faces.labels)
 
 
 def _row(

@@ -9,6 +9,9 @@ import platform
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of ``mallopt``'s parameters in glibc's ``malloc.h``."""
 
+KEPT = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""What PyTorch reads at its first allocation: blocks of 2 MiB and more ask for huge pages."""
+
 _LARGEST = 2**31 - 1
 """``mallopt`` takes a C int: as a threshold in bytes, 2 GiB."""
 
@@ -30,7 +33,8 @@ def keep_memory() -> bool:
         return False
     if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
         return False
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read by PyTorch at its first allocation
+    for name, value in KEPT.items():
+        os.environ.setdefault(name, value)
     mallopt = ctypes.CDLL(None).mallopt
     parameters = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST}
     accepted = [mallopt(name, value) == 1 for name, value in parameters.items()]
