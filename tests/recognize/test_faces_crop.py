@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facelex.data.pictures import read_grey
 from facelex.errors import FacelexError
 from facelex.recognize.faces import Detection, create_detector, crop_face
 from facelex.recognize.framing import DEFAULT_FRAMING, frame_of
@@ -128,6 +129,17 @@ def test_a_picture_taken_whole_stays_as_it_is():
     detection = create_detector("none").detect(image)
     assert [face.box for face in detection] == [(0.0, 0.0, 48.0, 48.0)]
     assert (crop_face(image, detection[0], 48) == face).all()
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_of_a_crop_that_is_not_square_the_middle_is_taken_as_from_a_dataset_folder(turn, tmp_path):
+    face = np.random.default_rng(0).integers(0, 256, (96, 144), np.uint8)
+    face = face.T.copy() if turn else face
+    image = np.repeat(face[:, :, None], 3, axis=2)
+    crop = crop_face(image, create_detector("none").detect(image)[0], 48)
+    Image.fromarray(face).save(tmp_path / "crop.png")
+    stored = read_grey(tmp_path / "crop.png", 48)
+    assert np.abs(crop.astype(int) - stored).max() <= 1
 
 
 @pytest.mark.parametrize("angle", [0, -35, 35, 90])

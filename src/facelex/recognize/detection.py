@@ -25,7 +25,8 @@ class Detection:
     Of each pair the first is the one further left in an upright picture (the person's own right).
     """
     framed: bool = False
-    """True if the box is the crop itself (the whole picture is a face), so that no margin is added."""
+    """True if the box is a crop already (the whole picture is a face): no margin is added, and of one that is
+    not square the middle is taken."""
 
 
 class Detector(Protocol):

@@ -38,7 +38,8 @@ def crop_face(
 
     With landmarks, a similarity transform puts eyes and mouth to their usual height and turns the face
     upright; without, the box alone decides. Where the square leaves the picture, its edge is repeated. Large
-    faces are averaged, not sampled. A ``framed`` detection is resized as it is.
+    faces are averaged, not sampled. Of a ``framed`` detection the middle square is taken, as it is where a
+    dataset is read from folders.
 
     Args:
         image: HWC RGB uint8.
@@ -108,8 +109,11 @@ def _cut_straight(
     inside = (left, top, min(float(width), box[0] + box[2]), min(float(height), box[1] + box[3]))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
         raise FacelexError(f"Expected a box within the picture of {width}x{height} pixels, but got {box}.")
+    side = min(inside[2] - inside[0], inside[3] - inside[1])
+    left, top = (inside[0] + inside[2] - side) / 2, (inside[1] + inside[3] - side) / 2
+    square = (left, top, left + side, top + side)
     grey = Image.fromarray(image).convert("L")
-    return np.asarray(grey.resize((size, size), Image.Resampling.LANCZOS, box=inside, reducing_gap=3.0))
+    return np.asarray(grey.resize((size, size), Image.Resampling.LANCZOS, box=square, reducing_gap=3.0))
 
 
 def _cut_turned(
