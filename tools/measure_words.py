@@ -297,8 +297,8 @@ def _image_side(place: Path):  # type: ignore[no-untyped-def]
         return model(torch.from_numpy(images)).image_features.numpy()
 
     return (
-        (lambda pixels: _encode(pixels, spec["image_size"], run)),
-        tuple(spec["classes"]),
+        (lambda pixels: _encode(pixels, spec.image_size, run)),
+        tuple(spec.classes),
         trained_text_arrays(model),
     )
 

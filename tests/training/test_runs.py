@@ -320,7 +320,7 @@ def test_contrast_between_faces_runs_without_words(tmp_path: Path) -> None:
     train_run(tiny_config(f"methods.multimodal={phases}"), FACES, tmp_path / "r", accelerator="cpu")
     model, spec = load_model(tmp_path / "r")
     assert not model.has_words
-    assert spec["has_projection"]
+    assert spec.has_projection
     with pytest.raises(ValueError, match="without words"):
         model.encode_words(torch.zeros(1, 100))
 

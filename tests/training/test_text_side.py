@@ -90,7 +90,7 @@ def test_faces_for_the_fit_are_drawn_from_all_classes_though_labels_come_in_roun
     index = faces.indices("train")
     fit_text_side(
         model, "linear", torch.from_numpy(faces.pixels[index]).unsqueeze(1),
-        torch.from_numpy(faces.labels[index]), image_size=24, vocabulary="packaged", words=spec["words"],
+        torch.from_numpy(faces.labels[index]), image_size=24, vocabulary="packaged", words=spec.words,
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_a_class_without_faces_cannot_be_fitted(plain):
     with pytest.raises(FacelexError, match="none of angry"):
         fit_text_side(
             model, "linear", torch.from_numpy(FACES.pixels[index]).unsqueeze(1),
-            torch.from_numpy(FACES.labels[index]), image_size=24, vocabulary="packaged", words=spec["words"],
+            torch.from_numpy(FACES.labels[index]), image_size=24, vocabulary="packaged", words=spec.words,
         )  # fmt: skip
 
 

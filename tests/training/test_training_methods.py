@@ -97,7 +97,7 @@ def test_teachers_answer_with_their_mean_each_at_its_own_size(teachers: tuple[Pa
     expected = torch.zeros(5, 7)
     for folder, size in zip(teachers, (24, 32)):
         model, spec = load_model(folder)
-        assert spec["image_size"] == size
+        assert spec.image_size == size
         with torch.no_grad():
             resized = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
             expected += model(resized).logits.softmax(1) / 2
@@ -219,7 +219,7 @@ def test_options_of_the_encoder_reach_the_network_and_its_file(tmp_path: Path) -
     config = tiny_config("model.image_encoder=slim_s", options, "max_epochs_per_phase=1", "method=baseline")
     folder = train_run(config, FACES, tmp_path / "run", accelerator="cpu").folder
     model, spec = load_model(folder)
-    assert spec["encoder_options"] == {"width": 0.1, "squeeze_excitation": True, "blur_pool": True}
+    assert spec.encoder_options == {"width": 0.1, "squeeze_excitation": True, "blur_pool": True}
     assert model.image_encoder.num_features == 24
     file = export_run(folder, tmp_path / "model.onnx")  # compares its answers with PyTorch's
     assert file.stat().st_size > 0

@@ -26,6 +26,7 @@ from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.text_fit import trained_text_arrays
 from facelex.training.augment import images_from_pixels
+from facelex.training.model_spec import ModelSpec
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 from facelex.training.weights import load_model
 from facelex.vocabulary.glove import vector_name
@@ -99,13 +100,13 @@ def export_run(
     run = load_run_folder(run_dir)
     model, spec = load_model(run.path)
     dataset = _own_dataset(run, data)
-    if list(dataset.class_names) != spec["classes"]:
+    if list(dataset.class_names) != spec.classes:
         raise FacelexError(
-            f"{run.path} knows the classes {', '.join(spec['classes'])}, but the dataset has "
+            f"{run.path} knows the classes {', '.join(spec.classes)}, but the dataset has "
             f"{', '.join(dataset.class_names)}."
         )
-    size, threads = spec["image_size"], torch.get_num_threads()
-    with_words = model.has_words and spec["text_encoder"] in MEANINGFUL
+    size, threads = spec.image_size, torch.get_num_threads()
+    with_words = model.has_words and spec.text_encoder in MEANINGFUL
 
     images = _images(dataset, dataset.indices("val"), size)
     labels = dataset.labels[dataset.indices("val")]
@@ -125,16 +126,16 @@ def export_run(
     info = {
         "format": FORMAT,
         "name": name or run.name,
-        "classes": spec["classes"],
+        "classes": spec.classes,
         "image_size": size,
         "temperature": round(fit["temperature"], 4),
         "unsure_below": round(fit["unsure_below"], 3),
         "flip": True,
         "framing": {},
-        "words": spec["words"] if with_words else {},
-        "embed_dim": spec["embed_dim"] if with_words else None,
-        "word_dim": spec["word_vectors_shape"][-1] if with_words else None,
-        "vocabulary": _vocabulary_name(spec["vocabulary"]) if with_words else None,
+        "words": spec.words if with_words else {},
+        "embed_dim": spec.embed_dim if with_words else None,
+        "word_dim": spec.word_vectors_shape[-1] if spec.word_vectors_shape and with_words else None,
+        "vocabulary": _vocabulary_name(spec.vocabulary) if with_words else None,
         "precision": {
             "name": precision,
             "val_images": len(labels),
@@ -263,8 +264,8 @@ def _encode_arrays(arrays: Mapping[str, NDArray[np.float32]], *, small: bool) ->
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _vocabulary_name(vocabulary: str) -> str:
-    return "glove.6B.100d" if vocabulary == "packaged" else vector_name(Path(vocabulary))
+def _vocabulary_name(vocabulary: str | None) -> str:
+    return "glove.6B.100d" if vocabulary in (None, "packaged") else vector_name(Path(vocabulary))
 
 
 def _short_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,7 +284,7 @@ def _short_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _training_record(run: RunFolder, spec: Mapping[str, Any], model: DualEncoder) -> dict[str, Any]:
+def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dict[str, Any]:
     """How the weights came to be, without a path or a name of the machine they came to be on."""
     config, environment = dict(run.config), run.environment
     method = config.get("method")
@@ -294,14 +295,12 @@ def _training_record(run: RunFolder, spec: Mapping[str, Any], model: DualEncoder
         if key not in ("data", "teachers", "trackers", "methods", "description")
     }
     if isinstance(settings.get("model"), dict):
-        settings["model"] = settings["model"] | {
-            "vocabulary": _vocabulary_name(spec["vocabulary"] or "packaged")
-        }
+        settings["model"] = settings["model"] | {"vocabulary": _vocabulary_name(spec.vocabulary)}
     dataset = environment.get("dataset") or {}
     return {
         "method": method,
-        "image_encoder": spec["image_encoder"],
-        "text_encoder": spec["text_encoder"],
+        "image_encoder": spec.image_encoder,
+        "text_encoder": spec.text_encoder,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": run.epochs,
         "seconds": round(run.seconds),

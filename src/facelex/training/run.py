@@ -35,6 +35,7 @@ from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.environment import describe_environment, peak_resident_mb
 from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
+from facelex.training.model_spec import describe_model
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
@@ -140,7 +141,7 @@ class _Training:
                 class_words(dataset.class_names, config.model.words),
                 seed=config.seed,
             )
-        self.spec = _describe_model(config, dataset, train_index, words)
+        self.spec = describe_model(config, dataset, train_index, words)
         self.model = create_model(self.spec, words).to(fabric.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
@@ -358,9 +359,9 @@ class _Training:
             if self.config.model.text_fit and model.has_words:
                 fit_text_side(
                     model, self.config.model.text_fit, self.train.pixels, self.train.labels,
-                    image_size=size, vocabulary=self.config.model.vocabulary, words=self.spec["words"],
+                    image_size=size, vocabulary=self.config.model.vocabulary, words=self.spec.words,
                 )  # fmt: skip
-                self.spec["text_hidden_dim"] = text_hidden_dim(model)
+                self.spec = self.spec.model_copy(update={"text_hidden_dim": text_hidden_dim(model)})
             save_weights(self.folder, model, self.spec)
             index = self.dataset.indices("val")
             Predictions(
@@ -393,44 +394,6 @@ class _Training:
             label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
         return DeviceSplit(pixels, labels, label_probs)
-
-
-def _describe_model(
-    config: RunConfig, dataset: FaceDataset, train_index: NDArray[np.int64], words: Tensor | None
-) -> dict[str, Any]:
-    mean, std = _pixel_statistics(dataset.pixels[train_index])
-    return {
-        "format": 1,
-        "image_encoder": config.model.image_encoder,
-        "encoder_options": dict(config.model.encoder_options),
-        "classes": list(dataset.class_names),
-        "image_size": config.image_size,
-        "mean": round(mean, 4),
-        "std": round(max(std, 1e-3), 4),
-        "hidden_dim": config.model.hidden_dim,
-        "embed_dim": config.model.embed_dim,
-        "dropout": config.model.dropout,
-        "temperature": config.model.temperature,
-        "center_words": config.model.center_words,
-        "mix_words": config.model.mix_words,
-        "text_fit": config.model.text_fit if words is not None else None,
-        "has_words": words is not None,
-        "has_projection": config.has_projection,
-        "word_vectors_shape": None if words is None else list(words.shape),
-        "text_encoder": config.model.text_encoder if words is not None else None,
-        "vocabulary": config.model.vocabulary if words is not None else None,
-        "words": {k: list(v) for k, v in class_words(dataset.class_names, config.model.words).items()},
-    }
-
-
-def _pixel_statistics(pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation in [0, 1], from counts, which need no copy in floating point."""
-    counts = np.zeros(256, np.int64)
-    for start in range(0, len(pixels), 1024):
-        counts += np.bincount(pixels[start : start + 1024].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    mean = float((counts * values).sum() / counts.sum())
-    return mean, math.sqrt(float((counts * (values - mean) ** 2).sum() / counts.sum()))
 
 
 def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:

@@ -88,9 +88,9 @@ class Teachers:
 def _load_teacher(folder: str, class_names: Sequence[str]) -> tuple[DualEncoder, int]:
     """A finished run in evaluation mode on the CPU, and the side of its images in pixels."""
     model, spec = load_model(Path(folder))
-    if spec["classes"] != list(class_names):
+    if spec.classes != list(class_names):
         raise FacelexError(
-            f"The teacher {folder} knows the classes {', '.join(spec['classes'])}, but the dataset has "
+            f"The teacher {folder} knows the classes {', '.join(spec.classes)}, but the dataset has "
             f"{', '.join(class_names)}. Name teachers trained on the same classes."
         )
-    return model, spec["image_size"]
+    return model, spec.image_size

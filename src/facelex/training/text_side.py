@@ -75,12 +75,12 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
         FacelexError: If the run has no words, the dataset is another than the run's, or the output exists.
     """
     model, spec = load_model(run_dir)
-    if not spec["has_words"]:
+    if not spec.has_words:
         raise FacelexError(f"{run_dir} was trained without words, so it has no text side to fit.")
     if output.exists():
         raise FacelexError(f"{output} exists already. Name a new folder.")
     run = load_run_folder(run_dir)
-    if list(dataset.class_names) != spec["classes"] or run.fingerprint not in ("", dataset.fingerprint):
+    if list(dataset.class_names) != spec.classes or run.fingerprint not in ("", dataset.fingerprint):
         raise FacelexError(
             f"{run_dir} was trained on another dataset (fingerprint {run.fingerprint[:12]}, this one has "
             f"{dataset.fingerprint[:12]}). Give the run's own with --data."
@@ -93,16 +93,17 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
         kind,
         torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1),
         torch.from_numpy(dataset.labels[index]),
-        image_size=spec["image_size"],
-        vocabulary=spec["vocabulary"],
-        words=spec["words"],
+        image_size=spec.image_size,
+        vocabulary=spec.vocabulary or "packaged",
+        words=spec.words,
     )
     config = dict(run.config)
     config["model"] = config["model"] | {"text_fit": kind}
     beside = output.with_name(f"{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(run_dir, beside, ignore=shutil.ignore_patterns(CHECKPOINT))
-    save_weights(beside, model, {**spec, "text_fit": kind, "text_hidden_dim": text_hidden_dim(model)})
+    fitted = {"text_fit": kind, "text_hidden_dim": text_hidden_dim(model)}
+    save_weights(beside, model, spec.model_copy(update=fitted))
     write_text(beside / CONFIG, yaml.safe_dump(config, sort_keys=False))
     beside.rename(output)
     return output

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -21,51 +20,52 @@ from facelex.files import replace_file, write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
 from facelex.training.checkpoint import CHECKPOINT
+from facelex.training.model_spec import ModelSpec
 from facelex.training.prediction import predict_probs
 
 
-def create_model(spec: Mapping[str, Any], word_vectors: Tensor | None = None) -> DualEncoder:
+def create_model(spec: ModelSpec, word_vectors: Tensor | None = None) -> DualEncoder:
     """Build the network that a ``model.json`` describes (weights still random).
 
     Args:
-        spec: The content of ``model.json``.
+        spec: What network.
         word_vectors: ``(K, W, D)``; zeros of the right shape by default, to be filled from weights.
     """
-    if spec["has_words"] and word_vectors is None:
-        word_vectors = torch.zeros(tuple(spec["word_vectors_shape"]))
+    if spec.word_vectors_shape and word_vectors is None:
+        word_vectors = torch.zeros(spec.word_vectors_shape)
     return DualEncoder(
-        create_image_encoder(spec["image_encoder"], **spec.get("encoder_options", {})),
-        len(spec["classes"]),
-        word_vectors if spec["has_words"] else None,
-        mean=spec["mean"],
-        std=spec["std"],
-        hidden_dim=spec["hidden_dim"],
-        text_hidden_dim=spec.get("text_hidden_dim"),  # absent unless a text side was fitted
-        embed_dim=spec["embed_dim"],
-        dropout=spec["dropout"],
-        temperature=spec["temperature"],
-        center_words=spec["center_words"],
-        mix_words=spec["mix_words"],
-        project=spec.get("has_projection", spec["has_words"]),
+        create_image_encoder(spec.image_encoder, **spec.encoder_options),
+        len(spec.classes),
+        word_vectors if spec.has_words else None,
+        mean=spec.mean,
+        std=spec.std,
+        hidden_dim=spec.hidden_dim,
+        text_hidden_dim=spec.text_hidden_dim,
+        embed_dim=spec.embed_dim,
+        dropout=spec.dropout,
+        temperature=spec.temperature,
+        center_words=spec.center_words,
+        mix_words=spec.mix_words,
+        project=spec.has_words if spec.has_projection is None else spec.has_projection,
     )
 
 
-def save_weights(folder: Path, model: DualEncoder, spec: Mapping[str, Any]) -> None:
+def save_weights(folder: Path, model: DualEncoder, spec: ModelSpec) -> None:
     """Write ``model.json`` and then ``model.safetensors`` into a run folder, each whole or not at all.
 
     Where the weights lie, so does what they need.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    data = safetensors.torch.save(state, metadata={"facelex": json.dumps(dict(spec))})
-    write_text(folder / SPEC, json.dumps(dict(spec), indent=2))
+    data = safetensors.torch.save(state, metadata={"facelex": spec.model_dump_json()})
+    write_text(folder / SPEC, spec.model_dump_json(indent=2))
     replace_file(folder / WEIGHTS, lambda file: file.write(data))
 
 
-def load_model(folder: Path) -> tuple[DualEncoder, dict[str, Any]]:
+def load_model(folder: Path) -> tuple[DualEncoder, ModelSpec]:
     """Load the final weights of a run.
 
     Returns:
-        The model in evaluation mode on the CPU, and the content of ``model.json``.
+        The model in evaluation mode on the CPU, and what ``model.json`` says of it.
 
     Raises:
         FacelexError: If the folder holds no finished run or its files are damaged.
@@ -78,10 +78,13 @@ def load_model(folder: Path) -> tuple[DualEncoder, dict[str, Any]]:
         )
         raise FacelexError(f"{folder} holds no finished run ({SPEC} and {WEIGHTS}). {hint}")
     try:
-        spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        spec = ModelSpec.model_validate_json((folder / SPEC).read_text(encoding="utf-8"))
         model = create_model(spec)
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise FacelexError(f"{folder / SPEC} is damaged: {faults}. Restore it, or train again.") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise FacelexError(f"The weights in {folder} are damaged or do not fit {SPEC}: {error}") from error
     return model.to(memory_format=torch.channels_last).eval(), spec  # type: ignore[call-overload]
 
@@ -105,7 +108,7 @@ def load_predictor(
 
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         images = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1).to(target)
-        return predict_probs(model, images, image_size=spec["image_size"]).cpu().numpy()
+        return predict_probs(model, images, image_size=spec.image_size).cpu().numpy()
 
     return answer
 

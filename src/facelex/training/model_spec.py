@@ -1,0 +1,103 @@
+"""What the weights of a run need to become a network again: the content of ``model.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from facelex.data.dataset import FaceDataset
+from facelex.models.text import class_words
+from facelex.training.config import RunConfig
+
+
+class ModelSpec(BaseModel):
+    """Sizes, statistics and words of one network.
+
+    What has a default was added later and is absent from older files. Fields that a newer version has added
+    are let be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    format: int = 1
+    image_encoder: str
+    encoder_options: dict[str, Any] = {}
+    classes: list[str]
+    image_size: int
+    """Side of the pictures in pixels."""
+    mean: float
+    """Of the training pixels in [0, 1]."""
+    std: float
+    hidden_dim: int
+    embed_dim: int
+    dropout: float
+    temperature: float
+    center_words: bool
+    mix_words: bool
+    has_words: bool
+    has_projection: bool | None = None
+    """Whether images are projected into the shared space; None: as ``has_words``."""
+    word_vectors_shape: tuple[int, int, int] | None = None
+    """Classes, words of each, dimensions of a vector."""
+    text_encoder: str | None = None
+    vocabulary: str | None = None
+    words: dict[str, list[str]] = {}
+    text_fit: str | None = None
+    text_hidden_dim: int | None = None
+    """Hidden width of a text projection that was fitted after training; None: ``hidden_dim``."""
+
+
+def describe_model(
+    config: RunConfig, dataset: FaceDataset, train_index: NDArray[np.int64], words: Tensor | None
+) -> ModelSpec:
+    """Say what network a configuration makes for a dataset.
+
+    Args:
+        config: The run's.
+        dataset: Whose classes it names.
+        train_index: The examples whose pixels give mean and standard deviation.
+        words: ``(K, W, D)`` word vectors of the classes, or None for a method without words.
+    """
+    mean, std = _pixel_statistics(dataset.pixels[train_index])
+    return ModelSpec(
+        image_encoder=config.model.image_encoder,
+        encoder_options=dict(config.model.encoder_options),
+        classes=list(dataset.class_names),
+        image_size=config.image_size,
+        mean=round(mean, 4),
+        std=round(max(std, 1e-3), 4),
+        hidden_dim=config.model.hidden_dim,
+        embed_dim=config.model.embed_dim,
+        dropout=config.model.dropout,
+        temperature=config.model.temperature,
+        center_words=config.model.center_words,
+        mix_words=config.model.mix_words,
+        text_fit=None if words is None else config.model.text_fit,
+        has_words=words is not None,
+        has_projection=config.has_projection,
+        word_vectors_shape=None if words is None else _three(words.shape),
+        text_encoder=None if words is None else config.model.text_encoder,
+        vocabulary=None if words is None else config.model.vocabulary,
+        words={k: list(v) for k, v in class_words(dataset.class_names, config.model.words).items()},
+    )
+
+
+def _three(shape: Sequence[int]) -> tuple[int, int, int]:
+    classes, count, dim = shape
+    return classes, count, dim
+
+
+def _pixel_statistics(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean and standard deviation in [0, 1], from counts, which need no copy in floating point."""
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(pixels), 1024):
+        counts += np.bincount(pixels[start : start + 1024].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = float((counts * values).sum() / counts.sum())
+    return mean, math.sqrt(float((counts * (values - mean) ** 2).sum() / counts.sum()))
