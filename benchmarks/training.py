@@ -4,6 +4,7 @@
     python benchmarks/training.py limits                            # matrix rate, bandwidth, operations
     python benchmarks/training.py memory --batches 32,128           # peak memory, each in a fresh process
     python benchmarks/training.py start --data sketch:700           # command to first step
+    python benchmarks/training.py accuracy --data data/fer2013.npz  # whole short runs, both ways
 
 `steps` times in turns, each side in its own process: (a) the usual script: one PIL image at a time through
 torchvision transforms and DataLoader workers, float32, channels first, eager; (b) facelex: the split resident
@@ -23,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_cost import machine, memory, start
+from training_cost import accuracy, machine, memory, start
 from training_cost.networks import operations_per_image
 from training_cost.steps import PARTS, SIDES, Setting, compare
+
+from facelex.data.load import load_dataset
 
 BACKBONES = "vgg11,vgg16,resnet18,resnet50,slim_l"
 
@@ -136,6 +139,28 @@ def start_up(options: argparse.Namespace) -> list[dict[str, Any]]:
     return [{"data": name, "seconds": values} for name, values in times.items()]
 
 
+def learn(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train each seed both ways for a few epochs and compare accuracy on PublicTest."""
+    dataset = load_dataset(options.data)
+    _head("seed", "conventional, val %", "facelex, val %", "difference", "conventional, s", "facelex, s")
+    rows, differences = [], []
+    for seed in options.seeds:
+        config = accuracy.configuration(
+            options.encoder, options.epochs, options.image_size, options.batch, seed
+        )
+        usual = accuracy.train_conventionally(config, dataset, options.device, options.workers)
+        ours = accuracy.train_ours(config, dataset, options.device)
+        rows.append({"seed": seed, "conventional": usual._asdict(), "facelex": ours._asdict()})
+        differences.append(100 * (ours.accuracy - usual.accuracy))
+        print(f"| {seed} | {usual.accuracy:.2%} | {ours.accuracy:.2%} | {differences[-1]:+.2f} "
+              f"| {usual.seconds:.0f} | {ours.seconds:.0f} |", flush=True)  # fmt: skip
+    if len(rows) > 1:
+        error = statistics.stdev(differences) / len(rows) ** 0.5
+        mean = statistics.mean(differences)
+        print(f"\nDifference {mean:+.2f} ± {error:.2f} points (standard error over seeds).")
+    return rows
+
+
 def _head(*columns: str) -> None:
     """Begin a Markdown table."""
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
@@ -199,6 +224,14 @@ def build_parser() -> argparse.ArgumentParser:
     four.add_argument("--config", default="quick")
     four.add_argument("--data", action="append", help="sketch:N or a dataset file; may be repeated")
     four.add_argument("--rounds", type=int, default=3)
+    five = command("accuracy", learn)
+    five.add_argument("--encoder", default="slim_m")
+    five.add_argument("--epochs", type=int, default=5)
+    five.add_argument("--image-size", type=int, default=32)
+    five.add_argument("--batch", type=int, default=128)
+    five.add_argument("--seeds", type=_numbers, default=[0, 1, 2])
+    five.add_argument("--workers", type=int, default=2, help="DataLoader workers of the conventional side")
+    five.add_argument("--data", default="data/fer2013.npz", help="a prepared dataset, or sketch:N")
     return parser
 
 

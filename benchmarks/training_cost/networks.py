@@ -18,10 +18,10 @@ from facelex.training.optimizers import create_optimizer
 Step = Callable[[Tensor, Tensor], object]
 
 
-def create_model(encoder: str, device: str, *, ours: bool) -> nn.Module:
+def create_model(encoder: str, device: str, *, ours: bool, seed: int = 0, dropout: float = 0.25) -> nn.Module:
     """The network with a classifier: as facelex trains it, or contiguous with PyTorch's own convolutions."""
-    torch.manual_seed(0)
-    model: nn.Module = DualEncoder(create_image_encoder(encoder), 7).to(device)
+    torch.manual_seed(seed)
+    model: nn.Module = DualEncoder(create_image_encoder(encoder), 7, dropout=dropout).to(device)
     if ours:
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in model.modules():

@@ -108,6 +108,23 @@ def test_steps_writes_hardware_every_timing_and_consistent_ratios(
     assert "| tiny_cnn | both | " in table
 
 
+@pytest.mark.timeout(900)
+def test_both_ways_of_training_learn_drawn_faces_and_are_compared_seed_by_seed(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "accuracy.json"
+    short = ["--encoder", "slim_s", "--epochs", "4", "--batch", "16", "--image-size", "24", "--workers", "0"]
+    script.main(["accuracy", "--data", "sketch:1400", *short, "--seeds", "0,1", "--output", str(output)])
+    rows = json.loads(output.read_text())["rows"]
+    assert [row["seed"] for row in rows] == [0, 1]
+    for side in ("conventional", "facelex"):
+        assert all(row[side]["accuracy"] > 0.2 and row[side]["seconds"] > 0 for row in rows), (
+            side
+        )  # chance: 0.14
+    differences = [100 * (row["facelex"]["accuracy"] - row["conventional"]["accuracy"]) for row in rows]
+    assert f"Difference {sum(differences) / 2:+.2f} ± " in capsys.readouterr().out
+
+
 def test_limits_are_the_matrix_rate_over_the_operations(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,8 @@
 torchmetrics, torchvision and SciPy, which is most of the time between a command and its first step.
 """
 
+import warnings
+
 try:
     from lightning_fabric import Fabric
     from lightning_fabric.loggers import Logger, TensorBoardLogger
@@ -16,6 +18,9 @@ except ImportError:
     from lightning.fabric.loggers.logger import rank_zero_experiment  # type: ignore[assignment,no-redef]
     from lightning.fabric.utilities.exceptions import MisconfigurationException  # type: ignore[assignment,no-redef]
     from lightning.fabric.utilities.rank_zero import rank_zero_only  # type: ignore[assignment,no-redef]
+
+# Fabric 2.6 gathers by a function that PyTorch has since replaced; who trains can do nothing about it.
+warnings.filterwarnings("ignore", message=r"torch\.distributed\.nn\.functional\.all_gather is deprecated")
 
 __all__ = [
     "Fabric",

@@ -103,7 +103,7 @@ def train_run(
             devices=devices,
             num_nodes=num_nodes,
             precision=config.precision,
-            strategy="auto" if devices in (1, "1") and num_nodes == 1 else "ddp_find_unused_parameters_true",
+            strategy=_strategy(config, alone=devices in (1, "1") and num_nodes == 1),
             loggers=create_trackers(config, folder),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
@@ -144,6 +144,8 @@ class _Training:
         self.spec = describe_model(config, dataset, train_index, words)
         self.model = create_model(self.spec, words).to(fabric.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if _learns_the_same_throughout(config):
+            self._freeze_all_but(config.phases[0].learning)  # before it is said which gradients to expect
         network = cast(nn.Module, torch.compile(self.model)) if config.compile else self.model
         self.module = fabric.setup_module(network)
         self.train = self._split(train_index)
@@ -394,6 +396,21 @@ class _Training:
             label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
         return DeviceSplit(pixels, labels, label_probs)
+
+
+def _strategy(config: RunConfig, *, alone: bool) -> str:
+    """How Fabric spreads the run over devices.
+
+    Looking for parts without gradients costs time in every step, and is needed only where phases differ in
+    what they train.
+    """
+    if alone:
+        return "auto"
+    return "ddp" if _learns_the_same_throughout(config) else "ddp_find_unused_parameters_true"
+
+
+def _learns_the_same_throughout(config: RunConfig) -> bool:
+    return len({phase.learning for phase in config.phases}) == 1
 
 
 def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
