@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelex.losses.classification import cross_entropy, distillation, mirror_consistency
+from facelex.losses.classification import (
+    cross_entropy,
+    distillation,
+    mirror_consistency,
+    vote_cross_entropy,
+)
 
 SIZE, NUM_CLASSES = 11, 7
 
@@ -203,3 +208,15 @@ def test_mirror_consistency_of_narrow_scores_is_computed_in_float32(dtype: torch
 def test_mirror_consistency_of_other_shapes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"mirror_logits of the logits' shape \(11, 7\), but got \(11, 6\)"):
         mirror_consistency(scores(), scores()[:, :6])
+
+
+def test_votes_are_cross_entropy_over_the_examples_that_have_any() -> None:
+    shares = torch.rand(4, 10, dtype=torch.float64)
+    shares /= shares.sum(1, keepdim=True)
+    logits = torch.randn(6, 10, dtype=torch.float64)
+    with_nobody = torch.cat([shares[:2], torch.zeros(2, 10, dtype=torch.float64), shares[2:]])
+    expected = F.cross_entropy(logits[[0, 1, 4, 5]], shares)
+    torch.testing.assert_close(vote_cross_entropy(logits, with_nobody), expected)
+    assert vote_cross_entropy(logits, torch.zeros(6, 10, dtype=torch.float64)) == 0
+    with pytest.raises(ValueError, match="shares of the logits' shape"):
+        vote_cross_entropy(logits, with_nobody[:, :7])

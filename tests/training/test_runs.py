@@ -278,6 +278,34 @@ def test_votes_share_the_target_and_pictures_without_votes_keep_their_label(tmp_
         train_run(tiny_config("vote_weight=0.5"), FACES, tmp_path / "r", accelerator="cpu")
 
 
+def test_a_second_head_foretells_votes_and_answers_nothing(tmp_path: Path) -> None:
+    votes = (
+        np.random.default_rng(0).integers(0, 4, (len(FACES.labels), len(FERPLUS_COLUMNS))).astype(np.uint8)
+    )
+    first = FACES.indices("train")[0]
+    votes[first] = 0
+    config = tiny_config(
+        "method=both", "methods.both=[{name: c, epochs: 1, losses: {cross_entropy: 1, votes: 0.5}}]"
+    )
+    training = _Training(
+        Fabric(accelerator="cpu"), config, with_votes(votes), tmp_path / "r", SilentReporter()
+    )
+    shares = training.train.vote_shares
+    assert shares is not None
+    assert not shares[0].any()
+    torch.testing.assert_close(shares[1:].sum(1), torch.ones(len(shares) - 1))
+    training.run(None)
+    (row,) = read_rows(tmp_path / "r", ["votes"])
+    assert 1 < float(row["votes"]) < 4  # ten answers: 2.3 by chance
+    model, spec = load_model(tmp_path / "r")
+    assert spec.num_votes == len(FERPLUS_COLUMNS)
+    output = model(torch.rand(3, 1, 24, 24))
+    assert output.logits.shape == (3, 7)
+    assert output.vote_logits.shape == (3, 10)
+    with pytest.raises(FacelexError, match=r"loss votes is above zero, but the dataset has no FER\+ votes"):
+        train_run(config, FACES, tmp_path / "n", accelerator="cpu")
+
+
 def test_distillation_imitates_its_teachers_mean(finished: Path, tmp_path: Path) -> None:
     train_run(tiny_config(*two_phases(), "seed=5"), FACES, tmp_path / "second", accelerator="cpu")
     config = tiny_config(

@@ -85,6 +85,27 @@ def distillation(logits: Tensor, teacher_probs: Tensor, *, temperature: float = 
     return F.cross_entropy(scores / temperature, targets) * temperature**2
 
 
+def vote_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
+    """Cross-entropy with annotators' votes, over the examples that have any.
+
+    Args:
+        logits: ``(B, V)``.
+        shares: ``(B, V)``, rows that sum to 1, or to 0 where nobody voted (Barsoum et al. 2016, scheme
+            "cross-entropy loss", https://arxiv.org/abs/1608.01041).
+
+    Returns:
+        Scalar, float32 (float64 for float64 logits); 0 for a batch without votes.
+
+    Raises:
+        ValueError: If shapes do not fit together.
+    """
+    _check_logits(logits)
+    _check_shares(shares, logits, "shares")
+    scores = widen(logits)
+    total = -(shares.to(scores) * scores.log_softmax(1)).sum()
+    return total / shares.any(1).sum().clamp_min(1)
+
+
 def mirror_consistency(logits: Tensor, mirror_logits: Tensor) -> Tensor:
     """Mean symmetric Kullback-Leibler divergence of what an image and its mirror image are taken for.
 

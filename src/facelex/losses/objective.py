@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from facelex.losses.classification import cross_entropy, distillation, mirror_consistency
+from facelex.losses.classification import cross_entropy, distillation, mirror_consistency, vote_cross_entropy
 from facelex.losses.contrastive import class_contrastive
 from facelex.losses.supervised_contrastive import supervised_contrastive
 from facelex.models.dual_encoder import ModelOutput
@@ -18,6 +18,7 @@ LOSS_PARTS: dict[str, tuple[str, ...]] = {
     "supervised_contrastive": ("image_encoder", "image_projection"),
     "distillation": ("image_encoder", "classifier"),
     "mirror_consistency": ("image_encoder", "classifier"),
+    "votes": ("image_encoder", "classifier"),
 }
 """Which parts of the network each loss reaches."""
 
@@ -31,6 +32,8 @@ class Targets(NamedTuple):
     """``(B, K)`` classification targets in place of labels."""
     teacher_probs: Tensor | None = None
     """``(B, K)`` probabilities to imitate."""
+    vote_shares: Tensor | None = None
+    """``(B, V)`` annotators' votes as shares, rows of zeros where nobody voted."""
 
 
 class Objective:
@@ -38,7 +41,7 @@ class Objective:
 
     Args:
         weights: Loss name to weight: ``cross_entropy``, ``alignment``, ``supervised_contrastive``,
-            ``distillation``, ``mirror_consistency``; a weight of zero is not computed.
+            ``distillation``, ``mirror_consistency``, ``votes``; a weight of zero is not computed.
         label_smoothing: Share of the label spread over all classes.
         image_to_text_weight: The report's lambda, weight of the face-to-word direction.
         contrast_temperature: Temperature of the contrast between faces.
@@ -76,6 +79,7 @@ class Objective:
         labels: Tensor,
         label_probs: Tensor | None = None,
         teacher_probs: Tensor | None = None,
+        vote_shares: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the phase's losses.
 
@@ -84,6 +88,7 @@ class Objective:
             labels: ``(B,)`` int64.
             label_probs: ``(B, K)`` targets of the classification in place of labels, for vote shares.
             teacher_probs: ``(B, K)`` probabilities to imitate, for ``distillation``.
+            vote_shares: ``(B, V)`` shares of annotators' votes, for ``votes``.
 
         Returns:
             The scalar to minimise, and each loss before weighting, detached.
@@ -117,6 +122,10 @@ class Objective:
         if "mirror_consistency" in self.weights:
             assert output.mirror_logits is not None
             losses["mirror_consistency"] = mirror_consistency(output.logits, output.mirror_logits)
+        if "votes" in self.weights:
+            assert output.vote_logits is not None
+            assert vote_shares is not None
+            losses["votes"] = vote_cross_entropy(output.vote_logits, vote_shares)
         assert losses, "an objective needs a loss with a weight above zero"
         total = sum(
             (self.weights[name] * loss for name, loss in losses.items()), start=output.logits.new_zeros(())

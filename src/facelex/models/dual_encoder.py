@@ -36,6 +36,8 @@ class ModelOutput(NamedTuple):
     """``1 / temperature``, positive scalar."""
     mirror_logits: Tensor | None = None
     """Classifier scores of the mirror images, ``(B, K)`` float32, where a loss asks for them."""
+    vote_logits: Tensor | None = None
+    """Scores of what annotators may vote for, ``(B, V)`` float32, in a model that foretells votes."""
 
 
 class DualEncoder(nn.Module):
@@ -58,6 +60,7 @@ class DualEncoder(nn.Module):
         mix_words: In training, stand for each class with a fresh random mean of its words, so that the
             projection learns the neighbourhood of the words and not seven points.
         project: Give faces a projection even without words, for contrast between faces alone.
+        num_votes: Give the classifier a second layer for so many kinds of annotators' votes.
     """
 
     pixel_mean: Tensor
@@ -81,11 +84,12 @@ class DualEncoder(nn.Module):
         center_words: bool = True,
         mix_words: bool = False,
         project: bool = False,
+        num_votes: int = 0,
     ):
         super().__init__()
         self.image_encoder = image_encoder
         num_features = int(image_encoder.num_features)  # type: ignore[arg-type]
-        self.classifier = Classifier(num_features, num_classes, dropout)
+        self.classifier = Classifier(num_features, num_classes, dropout, num_votes)
         self.register_buffer("pixel_mean", torch.tensor(float(mean)))
         self.register_buffer("pixel_std", torch.tensor(float(std)))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1.0 / temperature)))
@@ -151,5 +155,6 @@ class DualEncoder(nn.Module):
         if self.text_projection is not None:
             text_features = self.encode_words(self.class_word_vectors())
         return ModelOutput(
-            self.classifier(features), features, image_features, text_features, self.logit_scale.exp()
-        )
+            self.classifier(features), features, image_features, text_features, self.logit_scale.exp(),
+            vote_logits=self.classifier.vote_logits(features),
+        )  # fmt: skip

@@ -32,13 +32,26 @@ class ProjectionHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Dropout and one linear layer: ``(B, F)`` backbone features to ``(B, K)`` logits in float32."""
+    """Dropout and one linear layer: ``(B, F)`` backbone features to ``(B, K)`` logits in float32.
 
-    def __init__(self, in_features: int, num_classes: int, dropout: float = 0.25):
+    Args:
+        in_features: Width F of the features.
+        num_classes: Number of emotion classes K.
+        dropout: Probability of dropping a feature in training.
+        num_votes: Width V of a second layer beside it, which foretells annotators' votes and is no part of
+            the answer; 0 leaves it out.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, dropout: float = 0.25, num_votes: int = 0):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(in_features, num_classes)
+        self.votes = nn.Linear(in_features, num_votes) if num_votes else None
 
     def forward(self, features: Tensor) -> Tensor:
         """Score each class, ``(B, F)`` to ``(B, K)``."""
         return self.linear(self.dropout(features)).float()
+
+    def vote_logits(self, features: Tensor) -> Tensor | None:
+        """Score what annotators may vote for, ``(B, F)`` to ``(B, V)``; None without the second layer."""
+        return None if self.votes is None else self.votes(self.dropout(features)).float()

@@ -152,6 +152,8 @@ class LossConfig(Section):
     """Cross-entropy against the mean probabilities of ``teachers``."""
     mirror_consistency: float = Field(default=0.0, ge=0)
     """Divergence of the probabilities of an image and its mirror image; doubles the cost of a step."""
+    votes: float = Field(default=0.0, ge=0)
+    """Cross-entropy of a second head with all kinds of FER+ votes (extra annotation; report it as such)."""
 
     @model_validator(mode="after")
     def _some_loss(self) -> LossConfig:
@@ -312,6 +314,11 @@ class RunConfig(Section):
     def has_projection(self) -> bool:
         """Whether any phase compares faces in a space of their own, with words or among themselves."""
         return self.has_words or any(phase.losses.supervised_contrastive for phase in self.phases)
+
+    @property
+    def foretells_votes(self) -> bool:
+        """Whether any phase trains a second head on annotators' votes."""
+        return any(phase.losses.votes for phase in self.phases)
 
 
 def list_configs() -> list[str]:

@@ -34,10 +34,13 @@ class DeviceSplit(NamedTuple):
     """``(N, K)`` classification targets in place of labels."""
     teacher_probs: Tensor | None = None
     """``(N, K)`` probabilities to imitate."""
+    vote_shares: Tensor | None = None
+    """``(N, V)`` annotators' votes as shares."""
 
     def targets(self, index: Tensor) -> Targets:
         """What the examples of ``index`` are to be taken for."""
-        return _each(Targets(self.labels, self.label_probs, self.teacher_probs), lambda rows: rows[index])
+        whole = Targets(self.labels, self.label_probs, self.teacher_probs, self.vote_shares)
+        return _each(whole, lambda rows: rows[index])
 
 
 class EpochResult(NamedTuple):
@@ -206,12 +209,13 @@ def _with_mirror(model: nn.Module, images: Tensor) -> ModelOutput:
     """Show the images and their mirror images in one pass: data-parallel training wants a single one."""
     count = len(images)
     output: ModelOutput = model(torch.cat([images, images.flip(3)]))
-    features = output.image_features
+    features, votes = output.image_features, output.vote_logits
     return output._replace(
         logits=output.logits[:count],
         backbone_features=output.backbone_features[:count],
         image_features=None if features is None else features[:count],
         mirror_logits=output.logits[count:],
+        vote_logits=None if votes is None else votes[:count],
     )
 
 
@@ -227,11 +231,12 @@ def _gather_output(fabric: Fabric, output: ModelOutput) -> ModelOutput:
     """
     if fabric.world_size == 1:
         return output
-    features, mirror = output.image_features, output.mirror_logits
+    features, mirror, votes = output.image_features, output.mirror_logits, output.vote_logits
     return output._replace(
         logits=_all_rows(fabric, output.logits, True),
         image_features=None if features is None else _all_rows(fabric, features, True),
         mirror_logits=None if mirror is None else _all_rows(fabric, mirror, True),
+        vote_logits=None if votes is None else _all_rows(fabric, votes, True),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
+from facelex.emotions import FERPLUS_COLUMNS
 from facelex.models.text import class_words
 from facelex.training.config import RunConfig
 
@@ -51,6 +52,8 @@ class ModelSpec(BaseModel):
     text_fit: str | None = None
     text_hidden_dim: int | None = None
     """Hidden width of a text projection that was fitted after training; None: ``hidden_dim``."""
+    num_votes: int = 0
+    """Width of the head that foretells annotators' votes; 0: there is none."""
 
 
 def describe_model(
@@ -84,6 +87,7 @@ def describe_model(
         word_vectors_shape=None if words is None else _three(words.shape),
         text_encoder=None if words is None else config.model.text_encoder,
         vocabulary=None if words is None else config.model.vocabulary,
+        num_votes=len(FERPLUS_COLUMNS) if config.foretells_votes else 0,
         words={k: list(v) for k, v in class_words(dataset.class_names, config.model.words).items()},
     )
 

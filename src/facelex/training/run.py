@@ -394,8 +394,13 @@ class _Training:
             hard = F.one_hot(labels, len(dataset.class_names)).float()
             known = (shares != shares[:, :1]).any(1, keepdim=True)  # without votes all shares are equal
             label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
+        votes = None
+        if soft and self.config.foretells_votes:
+            assert dataset.votes is not None
+            counts = dataset.votes[index].astype(np.float32)
+            votes = torch.from_numpy(counts / np.maximum(counts.sum(1, keepdims=True), 1)).to(device)
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
-        return DeviceSplit(pixels, labels, label_probs)
+        return DeviceSplit(pixels, labels, label_probs, vote_shares=votes)
 
 
 def _strategy(config: RunConfig, *, alone: bool) -> str:
@@ -410,7 +415,10 @@ def _strategy(config: RunConfig, *, alone: bool) -> str:
 
 
 def _learns_the_same_throughout(config: RunConfig) -> bool:
-    return len({phase.learning for phase in config.phases}) == 1
+    reached = {
+        (phase.learning, tuple(name for name, weight in phase.losses if weight)) for phase in config.phases
+    }
+    return len(reached) == 1
 
 
 def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
@@ -422,9 +430,10 @@ def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
         raise FacelexError(
             f"Every training image of {dataset.source} is blank. Look at the data, or set drop_blank=false."
         )
-    if config.vote_weight and dataset.votes is None:
+    if (config.vote_weight or config.foretells_votes) and dataset.votes is None:
+        what = "vote_weight" if config.vote_weight else "The weight of the loss votes"
         raise FacelexError(
-            "vote_weight is above zero, but the dataset has no FER+ votes. "
+            f"{what} is above zero, but the dataset has no FER+ votes. "
             "Prepare it with --ferplus fer2013new.csv."
         )
 

@@ -47,6 +47,7 @@ def create_model(spec: ModelSpec, word_vectors: Tensor | None = None) -> DualEnc
         center_words=spec.center_words,
         mix_words=spec.mix_words,
         project=spec.has_words if spec.has_projection is None else spec.has_projection,
+        num_votes=spec.num_votes,
     )
 
 
