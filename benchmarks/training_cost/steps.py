@@ -7,10 +7,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Self
+from unittest import mock
 
 import torch
 from PIL import Image
@@ -226,7 +227,7 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(name, setting, torch.get_num_threads(), theirs))
         kept = setting.kept_memory and name == "facelex"
-        with _environment(KEPT if kept else {}):  # read when the new process imports PyTorch
+        with mock.patch.dict(os.environ, KEPT if kept else {}):  # read when the new process imports PyTorch
             self.process.start()
         theirs.close()
 
@@ -261,17 +262,6 @@ def _serve(name: str, setting: Setting, threads: int, pipe: Connection) -> None:
         except EOFError:
             return
         pipe.send(side.time(part))
-
-
-@contextmanager
-def _environment(names: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(names)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _faces(setting: Setting) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,18 +13,10 @@ from facelex.data.load import load_dataset
 from facelex.evaluation.onnx_model import predict_onnx
 from facelex.recognize.model import load_model
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def front(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("front_benchmark", BENCHMARKS / "front.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def front(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("front")
 
 
 def test_a_file_is_on_the_front_unless_another_is_better_in_one_way_and_no_worse_in_the_other(

@@ -29,11 +29,6 @@ serve(Toy)
 """
 
 
-@pytest.fixture(autouse=True)
-def benchmarks_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The runner of a tool that calls bright crops happy, all others angry, and none contempt."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 CHILD = """
 import sys
@@ -22,19 +20,9 @@ print('{"peak_mib": 7, "before_mib": 1}')
 """
 
 
-@pytest.fixture(autouse=True)
-def benchmarks_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
 @pytest.fixture
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("training_benchmark", BENCHMARKS / "training.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("training")
 
 
 def test_operations_of_vgg11_are_two_a_multiply_add() -> None:
