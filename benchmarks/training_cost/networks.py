@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.norm_relu_pool import Stack
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
 from facelex.training.config import OptimizerConfig
@@ -26,7 +27,9 @@ def create_model(encoder: str, device: str, *, ours: bool, seed: int = 0, dropou
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in model.modules():
         if isinstance(module, Conv3x3):
-            module.largest_dense_side = 0
+            module.products = False
+        if isinstance(module, Stack):
+            module.fuse = False
     return model
 
 

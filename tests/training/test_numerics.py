@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from facelex.data.sketch import sketch_dataset
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.norm_relu_pool import Stack
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.resnet import BasicBlock, Bottleneck
 from facelex.models.small_maps import Conv3x3
@@ -79,7 +80,9 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 def plain_pass(model: DualEncoder, images: Tensor, labels: Tensor) -> Pass:
     for module in model.modules():
         if isinstance(module, Conv3x3):
-            module.largest_dense_side = 0
+            module.products = False
+        if isinstance(module, Stack):
+            module.fuse = False
     loss, _ = OBJECTIVE(model(images.contiguous()), labels)
     loss.backward()
     return Pass(float(loss.detach()), gradients(model))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from facelex.models.blocks import check_images, conv_bn_relu, init_weights
 from facelex.models.registry import register_image_encoder
+from facelex.models.small_maps import Conv3x3
 
 STAGE_WIDTHS = (64, 128, 256, 512)
 """Widths of the 3x3 convolutions in conv2_x to conv5_x (Table 1)."""
@@ -35,9 +36,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.conv1 = _conv3x3(in_channels, width, stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
+        self.conv2 = Conv3x3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
         self.shortcut = _shortcut(in_channels, width, stride)
         self.relu = nn.ReLU(inplace=True)
@@ -63,7 +64,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.conv2 = _conv3x3(width, width, stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * self.expansion, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
@@ -119,6 +120,12 @@ class ResNet(nn.Module):
         """Map normalised pictures ``(B, in_channels, H, W)`` to backbone features ``(B, num_features)``."""
         check_images(images, self.in_channels)
         return self.stages(self.stem(images)).mean(dim=(2, 3))
+
+
+def _conv3x3(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d:
+    if stride == 1:
+        return Conv3x3(in_channels, out_channels)
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:

@@ -1,62 +1,113 @@
-"""The 3x3 convolution, as one matrix product where the map is tiny.
+"""The 3x3 convolution, by matrix products where the map is small.
 
-On a map of 2x2, five in nine multiplications of a padded 3x3 convolution are with zeros of the border, and
-libraries' kernels for its weight gradient have little to get hold of. Written as a full linear map from all
-input values to all output values, it does only the other four, in the form that processors do fastest.
+A library's convolution has little to get hold of on a map of 6x6 or 3x3 pixels: its kernels work along rows,
+and the weight gradient adds up over few positions at a time. On a processor with matrix units oneDNN's weight
+gradient of 512 to 512 channels reached a fifth of the matrix rate at 6x6 and a fourteenth at 3x3. Written as
+one product of all windows (im2col: Chellapilla et al. 2006, https://inria.hal.science/inria-00112631) it has
+the form that processors do fastest, and on small maps the ninefold copy of the input costs next to nothing.
+Where each way is used follows from measurements: docs/performance.md.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGEST_SIDE = 2
-"""Maps up to this side are multiplied; at 3x3 the full weight has more numbers than it saves work."""
-
 
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution that keeps the size and has no bias; parameters and answers are ``nn.Conv2d``'s.
 
-    Training on a CPU takes the matrix product for tiny maps. Evaluation and export never do, so a graph holds
+    Training on a CPU takes matrix products for small maps. Evaluation and export never do, so a graph holds
     nothing but convolutions, and a GPU's kernels need no help.
 
     Attributes:
-        largest_dense_side: Maps up to this side are multiplied; 0 leaves everything to PyTorch.
+        products: False leaves everything to PyTorch.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.largest_dense_side = LARGEST_SIDE
+        self.products = True
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``."""
-        if self.training and input.device.type == "cpu" and max(input.shape[2:]) <= self.largest_dense_side:
-            return dense_conv3x3(input, self.weight.to(input.dtype))  # autocast would cast it when grown
-        return super().forward(input)
+        if not (self.products and self.training and input.device.type == "cpu"):
+            return super().forward(input)
+        if not _gains_weight_gradient(self.in_channels, max(input.shape[2:])):
+            return super().forward(input)
+        if torch.is_autocast_enabled("cpu"):  # it knows convolutions, not what is made of them
+            input = input.to(torch.get_autocast_dtype("cpu"))
+        return conv3x3(input, self.weight.to(input.dtype))
 
 
-def dense_conv3x3(images: Tensor, weight: Tensor) -> Tensor:
-    """Convolve maps of at most 2x2 with a 3x3 kernel, zeros around them, in one matrix product.
+def conv3x3(images: Tensor, weight: Tensor) -> Tensor:
+    """Convolve with a 3x3 kernel, zeros around the map; the gradient of the weight by a matrix product.
 
-    Row q of the grown weight is what output position q sees: the part of the kernel that lies over the map
-    when the kernel's centre is at q. In channels-last layout the input needs no copy and the rows are copied
-    in runs of C numbers.
+    The forward pass and the gradient of the images are products too where that pays.
 
     Args:
-        images: ``(B, C, H, W)``, H and W at most 2.
-        weight: ``(O, C, 3, 3)``, as ``nn.Conv2d`` holds it.
+        images: ``(B, C, H, W)``; channels-last saves a copy.
+        weight: ``(O, C, 3, 3)``, as ``nn.Conv2d`` holds it, in the type of ``images``.
 
     Returns:
         ``(B, O, H, W)``, channels-last.
     """
+    return _Conv3x3.apply(images, weight)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _gains_weight_gradient(in_channels: int, side: int) -> bool:
+    """Whether a product beats oneDNN's kernel for the gradient of the weight, at 64 images and more."""
+    return side <= 3 or (side <= 8 and in_channels >= 128)
+
+
+def _gains_forward(in_channels: int, out_channels: int, side: int) -> bool:
+    """Whether a product beats oneDNN's kernel for the convolution itself, and so for the images' gradient."""
+    return side <= 2 or (side <= 6 and in_channels * out_channels >= 2**17)
+
+
+class _Conv3x3(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        if _gains_forward(weight.shape[1], weight.shape[0], max(images.shape[2:])):
+            return _multiply(images, _as_matrix(weight))
+        return F.conv2d(images, weight, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+        images, weight = ctx.saved_tensors
+        grad_images = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            # what an output gives to an input is what the turned kernel takes from it
+            turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            if _gains_forward(weight.shape[0], weight.shape[1], max(images.shape[2:])):
+                grad_images = _multiply(grad, _as_matrix(turned))
+            else:
+                grad_images = F.conv2d(grad, turned, padding=1)
+        if ctx.needs_input_grad[1]:
+            rows = grad.permute(0, 2, 3, 1).flatten(0, 2)  # (B * H * W, O)
+            product = rows.t().contiguous() @ _windows(images)
+            grad_weight = product.view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
+        return grad_images, grad_weight
+
+
+def _multiply(images: Tensor, matrix: Tensor) -> Tensor:
+    """Convolve as a product of all windows with the weight's matrix."""
+    count, _, height, width = images.shape
+    return (_windows(images) @ matrix.t()).view(count, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """``(O, C, 3, 3)`` to ``(O, 9 * C)``, a kernel's positions first."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def _windows(images: Tensor) -> Tensor:
+    """Every position's 3x3 window: ``(B, C, H, W)`` to ``(B * H * W, 9 * C)``, copied in runs of 3 C numbers."""
     count, channels, height, width = images.shape
-    kernel = weight.permute(0, 2, 3, 1)  # (O, 3, 3, C)
-    seen = [
-        kernel[:, 1 - row : 1 - row + height, 1 - column : 1 - column + width]
-        for row in range(height)
-        for column in range(width)
-    ]
-    grown = torch.stack(seen).flatten(2).flatten(0, 1)  # (H * W * O, H * W * C)
-    flat = images.permute(0, 2, 3, 1).reshape(count, height * width * channels)
-    return F.linear(flat, grown).view(count, height, width, -1).permute(0, 3, 1, 2)
+    padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
+    image, row, column, _ = padded.stride()
+    runs = padded.as_strided((count, height, width, 3, 3 * channels), (image, row, column, row, 1))
+    return runs.reshape(count * height * width, 9 * channels)

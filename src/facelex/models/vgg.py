@@ -26,6 +26,7 @@ from facelex.models.blocks import (
     conv_bn_relu,
     init_weights,
 )
+from facelex.models.norm_relu_pool import Stack
 from facelex.models.registry import register_image_encoder
 
 POOL = "M"
@@ -75,7 +76,7 @@ class VGG(nn.Module):
                 stack.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True))
         self.in_channels = in_channels
         self.num_features = width
-        self.layers = nn.Sequential(*stack)
+        self.layers = Stack(*stack)
         init_weights(self)
 
     def forward(self, images: Tensor) -> Tensor:

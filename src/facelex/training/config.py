@@ -242,7 +242,8 @@ class RunConfig(Section):
     contrast_temperature: float = Field(default=0.1, gt=0)
     """Temperature of ``supervised_contrastive``."""
     teachers: tuple[str, ...] = ()
-    """Run folders whose mean probabilities ``distillation`` imitates."""
+    """Whose mean probabilities ``distillation`` imitates: run folders; with ``cached`` views also ONNX files,
+    ``hf:owner/name`` and ``shipped``."""
     teacher_views: Literal["cached", "batch"] = "cached"
     """Whether teachers judge each plain training image once, with its mirror image (``cached``), or in every
     step the very images that the student sees (``batch``; Beyer et al. 2022)."""
@@ -278,7 +279,7 @@ class RunConfig(Section):
                 "add a phase with cross_entropy or distillation"
             )
         if any(phase.losses.distillation for phase in self.phases) and not self.teachers:
-            raise ValueError("distillation has a weight, but no run folder is named in 'teachers'")
+            raise ValueError("distillation has a weight, but no run or model is named in 'teachers'")
         if self.augment.mixes and any(phase.losses.supervised_contrastive for phase in self.phases):
             raise ValueError(
                 "supervised_contrastive compares images of one label, which mixed images do not have; "

@@ -1,4 +1,4 @@
-"""Finished runs as teachers: what a student imitates in distillation."""
+"""Finished runs and model files as teachers: what a student imitates in distillation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
+from facelex.evaluation.networks import open_network
+from facelex.evaluation.run_folder import is_run_folder
 from facelex.models.dual_encoder import DualEncoder
 from facelex.training.augment import resize_images
 from facelex.training.fabric import Fabric
-from facelex.training.weights import load_model, predict_run
+from facelex.training.weights import load_model, load_predictor
 
 
 def cached_teacher_probs(
-    folders: Sequence[str], dataset: FaceDataset, index: NDArray[np.int64], device: torch.device
+    names: Sequence[str], dataset: FaceDataset, index: NDArray[np.int64], device: torch.device
 ) -> Tensor:
     """Mean probabilities of the teachers on unaugmented training images and their mirror images.
 
     Args:
-        folders: Finished runs on the classes of the dataset.
+        names: Run folders, ONNX files, ``hf:owner/name`` or ``shipped``, on the classes of the dataset.
         dataset: Whose train split they judge.
         index: Which examples of the dataset, all in train, ``(n,)``.
         device: Where they compute and the result lies.
@@ -34,14 +36,19 @@ def cached_teacher_probs(
         ``(n, K)`` float32.
 
     Raises:
-        FacelexError: If a folder holds no finished run, or its classes differ from the dataset's.
+        FacelexError: If a name is none of them, or its classes differ from the dataset's.
     """
-    for folder in folders:
-        _load_teacher(folder, dataset.class_names)
-    total = sum(predict_run(Path(folder), dataset, "train", device=str(device)) for folder in folders)
+    teachers = [open_network(name) for name in names]
+    for teacher in teachers:
+        _check_classes(teacher.source, teacher.classes, dataset.class_names)
+    pixels = dataset.pixels[dataset.indices("train")]
+    total = np.zeros((len(pixels), len(dataset.class_names)), np.float32)
+    for teacher in teachers:
+        answer = load_predictor(teacher.run.path, str(device)) if teacher.run else teacher.load()
+        total += (answer(pixels) + answer(pixels[:, :, ::-1])) / 2
     position = np.full(len(dataset.labels), -1, np.int64)
     position[dataset.indices("train")] = np.arange(len(dataset.indices("train")))
-    return torch.from_numpy(np.asarray(total) / len(folders))[position[index]].to(device)
+    return torch.from_numpy(total / len(teachers))[position[index]].to(device)
 
 
 class Teachers:
@@ -87,10 +94,19 @@ class Teachers:
 
 def _load_teacher(folder: str, class_names: Sequence[str]) -> tuple[DualEncoder, int]:
     """A finished run in evaluation mode on the CPU, and the side of its images in pixels."""
-    model, spec = load_model(Path(folder))
-    if spec.classes != list(class_names):
+    if not is_run_folder(Path(folder)):
         raise FacelexError(
-            f"The teacher {folder} knows the classes {', '.join(spec.classes)}, but the dataset has "
-            f"{', '.join(class_names)}. Name teachers trained on the same classes."
+            f"Expected a run folder as teacher, but got {folder}: teacher_views=batch needs weights that PyTorch "
+            "can run. Name a run, or set teacher_views=cached, which takes ONNX files too."
         )
+    model, spec = load_model(Path(folder))
+    _check_classes(folder, spec.classes, class_names)
     return model, spec.image_size
+
+
+def _check_classes(teacher: str, known: Sequence[str], wanted: Sequence[str]) -> None:
+    if list(known) != list(wanted):
+        raise FacelexError(
+            f"The teacher {teacher} knows the classes {', '.join(known)}, but the dataset has "
+            f"{', '.join(wanted)}. Name teachers trained on the same classes."
+        )
