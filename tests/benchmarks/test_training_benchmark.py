@@ -10,7 +10,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch import nn
+
+from facelex.models.norm_relu_pool import Stack
+from facelex.models.small_maps import Conv3x3
 
 CHILD = """
 import sys
@@ -35,12 +37,12 @@ def test_operations_of_vgg11_are_two_a_multiply_add() -> None:
     assert step == 2 * (3 * (convolutions + classifier) - first)
 
 
-def test_operations_that_tiny_maps_save_are_not_counted() -> None:
+@pytest.mark.parametrize("size", [32, 48])
+def test_products_of_windows_count_as_the_convolutions_that_they_are(size: int) -> None:
     from training_cost.networks import operations_per_image
 
-    plain, ours = (operations_per_image("vgg11", 32, ours=own)[1] for own in (False, True))
-    one_layer = 3 * 2 * 4 * 512 * 512  # of the 9 taps of each of the 4 positions, 4 lie on the map
-    assert plain - ours == 2 * one_layer * (9 - 4)
+    usual, ours = (operations_per_image("vgg11", size, ours=own) for own in (False, True))
+    assert ours == usual
 
 
 def test_conventional_side_has_the_same_weights_and_none_of_our_means() -> None:
@@ -49,8 +51,9 @@ def test_conventional_side_has_the_same_weights_and_none_of_our_means() -> None:
     usual, ours = (create_model("slim_s", "cpu", ours=own) for own in (False, True))
     for one, other in zip(usual.parameters(), ours.parameters()):
         assert torch.equal(one, other)
-    convolution = next(layer for layer in usual.modules() if isinstance(layer, nn.Conv2d))
-    assert convolution.largest_dense_side == 0
+    convolution = next(layer for layer in usual.modules() if isinstance(layer, Conv3x3))
+    assert not convolution.products
+    assert not next(layer for layer in usual.modules() if isinstance(layer, Stack)).fuse
     assert all(p.is_contiguous() for p in usual.parameters())
 
 

@@ -215,7 +215,7 @@ def test_unknown_names_are_found_before_training(
 
 def test_a_method_that_cannot_be_trained_is_found_before_the_first_run(tmp_path: Path) -> None:
     taught = "methods.taught=[{name: t, epochs: 1, losses: {distillation: 1}}]"
-    with pytest.raises(FacelexError, match=r"tiny_cnn-taught-s0.*no run folder is named in 'teachers'"):
+    with pytest.raises(FacelexError, match=r"tiny_cnn-taught-s0.*no run or model is named in 'teachers'"):
         check_cells(list_cells(["tiny_cnn"], ["baseline", "taught"], [0], tmp_path), tiny_config(taught))
 
 

@@ -71,7 +71,7 @@ def test_all_faults_are_reported_together() -> None:
         ("seed.value=1", "single value"),
         ("augment.erasing_area=[0.5, 0.1]", "rising shares"),
         ("methods.multimodal.0.train=[classifier]", "none of its losses reaches"),
-        ("methods.multimodal.1.losses={distillation: 1}", "no run folder is named in 'teachers'"),
+        ("methods.multimodal.1.losses={distillation: 1}", "no run or model is named in 'teachers'"),
         ("model={mix_words: true, text_encoder: glove}", "needs model.text_encoder=synonyms"),
         ("methods.multimodal.0.image_sizes={0.5: 24}", "one entry for 0"),
     ],

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.run import _Training, train_run
 from facelex.training.teachers import Teachers
-from facelex.training.weights import load_model
+from facelex.training.weights import load_model, predict_run
 
 MIXED = "augment={mixup: 0.4, cutmix: 1, mix_probability: 0.7, alternate_reflection: true}"
 STUDENT = "methods.multimodal=[{name: imitate, epochs: 2, losses: {distillation: 1, alignment: 0.5}}]"
@@ -111,6 +112,26 @@ def test_teachers_answer_with_their_mean_each_at_its_own_size(teachers: tuple[Pa
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, found)
     torch.testing.assert_close(rounded, found, atol=0.05, rtol=0)
+
+
+def test_a_model_file_teaches_with_its_cached_answers(teachers: tuple[Path, Path], tmp_path: Path) -> None:
+    file = export_run(teachers[0], tmp_path / "teacher.onnx")
+    for names in ([file], [file, teachers[1]]):
+        config = tiny_config(STUDENT, f"teachers=[{', '.join(map(str, names))}]")
+        training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
+        expected = sum(predict_run(folder, FACES, "train", device="cpu") for folder in teachers[: len(names)])
+        assert training.train.teacher_probs is not None
+        np.testing.assert_allclose(training.train.teacher_probs.numpy(), expected / len(names), atol=1e-5)
+
+
+def test_a_model_file_cannot_judge_the_batches_and_a_missing_one_nothing(tmp_path: Path) -> None:
+    config = tiny_config(STUDENT, "teachers=[shipped]", "teacher_views=batch")
+    with pytest.raises(FacelexError, match=r"run folder as teacher, but got shipped.*teacher_views=cached"):
+        train_run(config, FACES, tmp_path / "s", accelerator="cpu")
+    config = tiny_config(STUDENT, "teachers=[missing.onnx]")
+    with pytest.raises(FacelexError, match=r"missing\.onnx: there is no such file"):
+        train_run(config, FACES, tmp_path / "s", accelerator="cpu")
+    assert not (tmp_path / "s").exists()
 
 
 def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path], tmp_path: Path) -> None:

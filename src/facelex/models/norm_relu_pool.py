@@ -21,14 +21,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
 SMALLEST = 2**18
-"""Values in a map (all images and channels) from which on it pays; below, the calls cost more than the work."""
-
+"""Values in a map (all images and channels) from which on it pays; below, calls cost more than the work."""
 
 SHAPES = 64
 """Of how many shapes of maps a process can train: loops for any shape would not be vectorised, so each shape
@@ -38,7 +36,8 @@ gets its own, a second of compiling each that PyTorch keeps on disk."""
 class Stack(nn.Sequential):
     """Layers one after another; normalisation, ReLU and pooling at once where that is possible and pays.
 
-    Weights, answers and gradients are those of the layers.
+    Weights, answers and gradients are those of the layers. (A normalisation weight of exactly 0 makes all
+    values of a window the same; its gradient is then that of the largest, where the layers take the first.)
 
     Attributes:
         fuse: False runs every layer by itself.
@@ -118,7 +117,7 @@ class _NormReluPool(torch.autograd.Function):
         maps, answer, chosen, place, weight, mean, var = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad = torch.ops.aten.threshold_backward(grad, answer, 0)
-        # over the chosen values the statistics are constants: the backward pass of evaluation adds up what we need
+        # the backward pass of evaluation adds up, over the chosen values, what the batch's statistics need
         direct, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad, chosen, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
         )
@@ -186,6 +185,7 @@ class _Kernels(NamedTuple):
 @lru_cache(maxsize=1)
 def _kernels() -> _Kernels | None:
     """Both passes, compiled for each shape as it comes; None where that is not possible, said once."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it reports that there is no GPU
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
     kernels = _Kernels(torch.compile(_choose, dynamic=False), torch.compile(_spread, dynamic=False))
     maps = torch.zeros(2, 16, 4, 6, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)

@@ -72,7 +72,7 @@ class _Conv3x3(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(images, weight)
         if _gains_forward(weight.shape[1], weight.shape[0], max(images.shape[2:])):
-            return _multiply(images, _as_matrix(weight))
+            return _multiply(images, _matrix(weight))
         return F.conv2d(images, weight, padding=1)
 
     @staticmethod
@@ -80,12 +80,12 @@ class _Conv3x3(torch.autograd.Function):
         images, weight = ctx.saved_tensors
         grad_images = grad_weight = None
         if ctx.needs_input_grad[0]:
-            # what an output gives to an input is what the turned kernel takes from it
-            turned = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
             if _gains_forward(weight.shape[0], weight.shape[1], max(images.shape[2:])):
-                grad_images = _multiply(grad, _as_matrix(turned))
+                grad_images = _multiply(grad, _turned_matrix(weight))
             else:
-                grad_images = F.conv2d(grad, turned, padding=1)
+                grad_images = torch.ops.aten.convolution_backward(
+                    grad, images, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
+                )[0]
         if ctx.needs_input_grad[1]:
             rows = grad.permute(0, 2, 3, 1).flatten(0, 2)  # (B * H * W, O)
             product = rows.t().contiguous() @ _windows(images)
@@ -94,18 +94,26 @@ class _Conv3x3(torch.autograd.Function):
 
 
 def _multiply(images: Tensor, matrix: Tensor) -> Tensor:
-    """Convolve as a product of all windows with the weight's matrix."""
+    """Convolve as a product of all windows with a kernel's matrix, ``(9 * C, O)``."""
     count, _, height, width = images.shape
-    return (_windows(images) @ matrix.t()).view(count, height, width, -1).permute(0, 3, 1, 2)
+    return (_windows(images) @ matrix).view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
-def _as_matrix(weight: Tensor) -> Tensor:
-    """``(O, C, 3, 3)`` to ``(O, 9 * C)``, a kernel's positions first."""
-    return weight.permute(0, 2, 3, 1).flatten(1)
+def _matrix(weight: Tensor) -> Tensor:
+    """``(O, C, 3, 3)`` to ``(9 * C, O)``, positions of the kernel first."""
+    return weight.permute(0, 2, 3, 1).flatten(1).t()
+
+
+def _turned_matrix(weight: Tensor) -> Tensor:
+    """``(O, C, 3, 3)`` to ``(9 * O, C)``: what an output gives to an input, a window of outputs gives back.
+
+    That is the kernel turned by 180 degrees with its channels exchanged.
+    """
+    return torch.cat([weight[:, :, row, column] for row in (2, 1, 0) for column in (2, 1, 0)])
 
 
 def _windows(images: Tensor) -> Tensor:
-    """Every position's 3x3 window: ``(B, C, H, W)`` to ``(B * H * W, 9 * C)``, copied in runs of 3 C numbers."""
+    """Every position's 3x3 window, ``(B, C, H, W)`` to ``(B * H * W, 9 * C)``, in runs of 3 C numbers."""
     count, channels, height, width = images.shape
     padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
     image, row, column, _ = padded.stride()

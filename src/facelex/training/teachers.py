@@ -96,8 +96,8 @@ def _load_teacher(folder: str, class_names: Sequence[str]) -> tuple[DualEncoder,
     """A finished run in evaluation mode on the CPU, and the side of its images in pixels."""
     if not is_run_folder(Path(folder)):
         raise FacelexError(
-            f"Expected a run folder as teacher, but got {folder}: teacher_views=batch needs weights that PyTorch "
-            "can run. Name a run, or set teacher_views=cached, which takes ONNX files too."
+            f"Expected a run folder as teacher, but got {folder}: teacher_views=batch needs weights that "
+            "PyTorch can run. Name a run, or set teacher_views=cached, which takes ONNX files too."
         )
     model, spec = load_model(Path(folder))
     _check_classes(folder, spec.classes, class_names)

@@ -1,0 +1,163 @@
+"""Normalisation, ReLU and pooling at once give what the three layers give: answers, gradients, statistics."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facelex.models import norm_relu_pool
+from facelex.models.norm_relu_pool import Stack
+from facelex.models.registry import create_image_encoder
+
+
+@pytest.fixture(autouse=True)
+def any_size_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norm_relu_pool, "SMALLEST", 0)
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """What was compiled, or found not to compile, before and in this test is not remembered."""
+    norm_relu_pool._kernels.cache_clear()
+    yield
+    norm_relu_pool._kernels.cache_clear()
+
+
+def layers(channels: int) -> Stack:
+    """With weights of either sign, as training may make them."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(channels)
+    nn.init.normal_(norm.weight, 0.5, 1)
+    nn.init.normal_(norm.bias)
+    return Stack(norm, nn.ReLU(inplace=True), nn.MaxPool2d(2, 2, ceil_mode=True))
+
+
+def maps(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 2 + 0.3
+    return values.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def results(stack: Stack, images: Tensor) -> list[Tensor]:
+    """Answer, gradients of the images and of the parameters, running statistics."""
+    images = images.clone().requires_grad_()
+    answer = stack(images)
+    above = torch.randn(answer.shape, generator=torch.Generator().manual_seed(2)).to(answer.dtype)
+    answer.backward(above)
+    norm = stack[0]
+    statistics = [norm.running_mean, norm.running_var, norm.num_batches_tracked]
+    return [answer.detach(), images.grad, norm.weight.grad, norm.bias.grad, *statistics]  # type: ignore[list-item]
+
+
+def both_ways(stack: Stack, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    apart = copy.deepcopy(stack)
+    apart.fuse = False
+    return results(stack, images), results(apart, images)
+
+
+def count_fused(monkeypatch: pytest.MonkeyPatch, stack: nn.Module, images: Tensor) -> int:
+    taken: list[int] = []
+
+    def counted(inputs: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        taken.append(1)
+        return fused(inputs, norm)
+
+    fused = norm_relu_pool.norm_relu_pool
+    monkeypatch.setattr(norm_relu_pool, "norm_relu_pool", counted)
+    stack(images)
+    monkeypatch.setattr(norm_relu_pool, "norm_relu_pool", fused)
+    return len(taken)
+
+
+@pytest.mark.parametrize("channels", [16, 13])
+def test_float32_equals_the_three_layers(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = maps(6, channels, 8, 12)
+    assert count_fused(monkeypatch, layers(channels), images) == 1
+    for ours, theirs in zip(*both_ways(layers(channels), images)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, check_stride=False)
+
+
+def test_bfloat16_is_as_near_to_float32_as_the_three_layers_are() -> None:
+    images = maps(32, 16, 12, 12, dtype=torch.bfloat16)
+    exact = results(copy.deepcopy(layers(16)), images.float())
+    ours, theirs = both_ways(layers(16), images)
+    for mine, reference, truth in zip(ours, theirs, exact):
+        error = float((mine.float() - truth).norm())
+        assert error <= 1.2 * float((reference.float() - truth).norm()) + 1e-3 * float(truth.float().norm())
+
+
+def test_of_equal_values_the_first_gets_the_gradient_as_in_pytorch() -> None:
+    images = maps(4, 16, 4, 4).round()
+    ours, theirs = both_ways(layers(16), images)
+    torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-5, check_stride=False)
+
+
+def test_gradients_are_true_to_small_changes() -> None:
+    """An answer of its own: the loss's change along a random direction, by differences."""
+    stack, images = layers(16), maps(8, 16, 4, 4)
+    above = torch.randn(8, 16, 2, 2, generator=torch.Generator().manual_seed(3))
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(4))
+    inputs = images.clone().requires_grad_()
+    (stack(inputs) * above).sum().backward()
+    step = 1e-3
+
+    def loss(shift: float) -> float:
+        plain = copy.deepcopy(stack).double()
+        plain.fuse = False
+        return float((plain((images + shift * direction).double()) * above).sum().detach())
+
+    assert inputs.grad is not None
+    slope = (loss(step) - loss(-step)) / (2 * step)
+    assert float((inputs.grad * direction).sum()) == pytest.approx(slope, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda stack, images: (stack.eval(), images), "evaluation uses running statistics"),
+        (lambda stack, images: (stack, images[:, :, :7]), "an odd side is pooled with a rest"),
+        (lambda stack, images: (stack, images.contiguous()), "rows of channels are what it reads"),
+        (lambda stack, images: (stack, images.double()), "a type it does not compute in"),
+        (lambda stack, images: (stack[:2], images), "nothing is pooled"),
+        (lambda stack, images: (Stack(stack[0], stack[2], stack[1]), images), "another order"),
+        (lambda stack, images: (Stack(stack[0], stack[1], nn.MaxPool2d(3, 2)), images), "another pooling"),
+    ],
+)
+def test_anything_else_is_left_to_the_layers(change, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, images = change(layers(16), maps(4, 16, 8, 8))
+    assert count_fused(monkeypatch, stack.to(images.dtype), images) == 0, why
+
+
+def test_small_maps_are_left_to_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = maps(4, 16, 8, 8)
+    monkeypatch.setattr(norm_relu_pool, "SMALLEST", images.numel() + 1)
+    assert count_fused(monkeypatch, layers(16), images) == 0
+
+
+def test_a_network_is_fused_where_it_pools_even_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = maps(2, 1, 48, 48)
+    encoder = create_image_encoder("vgg11").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert count_fused(monkeypatch, encoder, images) == 4  # 48, 24, 12, 6; the last map is 3x3
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_without_a_compiler_training_goes_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(*_: object, **__: object) -> object:
+        raise RuntimeError("No working C++ compiler found\nand much more")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: no_compiler)
+    images = maps(4, 16, 8, 8)
+    with caplog.at_level(logging.WARNING, logger="facelex"):
+        ours, theirs = both_ways(layers(16), images)
+        both_ways(layers(16), images)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Training runs without its fused CPU kernels, which need a C++ compiler (Debian: g++): "
+        "No working C++ compiler found"
+    ]
+    torch.testing.assert_close(ours, theirs)
