@@ -2,6 +2,7 @@
 
     python benchmarks/training.py steps --encoders vgg11,slim_l     # conventional pipeline beside facelex
     python benchmarks/training.py limits                            # matrix rate, bandwidth, operations
+    python benchmarks/training.py layers --encoders vgg11           # each layer, library beside facelex
     python benchmarks/training.py memory --batches 32,128           # peak memory, each in a fresh process
     python benchmarks/training.py start --data sketch:700           # command to first step
     python benchmarks/training.py accuracy --data data/fer2013.npz  # whole short runs, both ways
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_cost import accuracy, machine, memory, start
+from training_cost import accuracy, layers, machine, memory, start
 from training_cost.networks import operations_per_image
 from training_cost.steps import PARTS, SIDES, Setting, compare
 
@@ -95,6 +96,43 @@ def limits(options: argparse.Namespace) -> list[dict[str, Any]]:
             print(f"| {encoder} | {size} | {forward / 1e9:.3f} | {step / 1e9:.3f} "
                   f"| {ceilings['bf16-mixed']:,.0f} | {ceilings['32-true']:,.0f} |", flush=True)  # fmt: skip
     return rows
+
+
+def by_layer(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time each different layer: convolution beside product, three layers beside one pass."""
+    dtype, batch, rows = machine.DTYPES[options.precision], options.batch, []
+    _head("in, out channels, side of the map", "forward, convolution, ms", "product, ms",
+          "weight gradient, convolution, ms", "product, ms")  # fmt: skip
+    for shape in _different(layers.convolutions, options):
+        row = layers.time_convolution(shape, batch, dtype, options.rounds)
+        rows.append({"layer": "convolution", "shape": shape} | row)
+        cells = [f"{row[f'{work}, {way}']:.2f}" for work in ("forward", "weight gradient")
+                 for way in ("convolution", "product")]  # fmt: skip
+        print(f"| {', '.join(map(str, shape))} | {' | '.join(cells)} |", flush=True)
+    print()
+    _head(
+        "channels, side of the map",
+        "normalisation, ReLU, pooling: layer by layer, ms",
+        "at once, ms",
+        "ratio",
+    )
+    for shape in _different(layers.poolings, options):
+        row = layers.time_pooling(shape, batch, dtype, options.rounds)
+        rows.append({"layer": "pooling", "shape": shape} | row)
+        apart, at_once = row["layer by layer"], row["at once"]
+        print(
+            f"| {', '.join(map(str, shape))} | {apart:.2f} | {at_once:.2f} | {apart / at_once:.1f} |",
+            flush=True,
+        )
+    return rows
+
+
+def _different(find: Any, options: argparse.Namespace) -> list[layers.Shape]:
+    """What ``find`` finds in all networks at all sizes, each once, the largest maps first."""
+    shapes = {
+        shape for encoder in options.encoders for size in options.image_sizes for shape in find(encoder, size)
+    }
+    return sorted(shapes, key=lambda shape: (-shape[-1], shape))
 
 
 def peak_memory(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -188,10 +226,11 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     shared.add_argument("--threads", type=int, help="CPU threads of every side")
     shared.add_argument("--output", type=Path, help="write JSON here")
-    precision = argparse.ArgumentParser(add_help=False)
-    precision.add_argument(
+    number = argparse.ArgumentParser(add_help=False)
+    number.add_argument(
         "--precision", default="bf16-mixed", choices=list(machine.DTYPES), help="facelex's arithmetic"
     )
+    precision = argparse.ArgumentParser(add_help=False, parents=[number])
     precision.add_argument("--image-size", type=int, default=48)
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -212,6 +251,11 @@ def build_parser() -> argparse.ArgumentParser:
     two.add_argument("--encoders", type=_names, default=_names(f"{BACKBONES},slim_m,slim_s"))
     two.add_argument("--image-sizes", type=_numbers, default=[32, 40, 48])
     two.add_argument("--rounds", type=int, default=5, help="matrix products of each kind")
+    six = command("layers", by_layer, number)
+    six.add_argument("--encoders", type=_names, default=_names("vgg11,slim_l"))
+    six.add_argument("--image-sizes", type=_numbers, default=[32, 40, 48])
+    six.add_argument("--batch", type=int, default=128)
+    six.add_argument("--rounds", type=int, default=9, help="timings of each way")
     three = command("memory", peak_memory, precision)
     three.add_argument("--encoders", type=_names, default=_names(BACKBONES))
     three.add_argument("--batches", type=_numbers, default=[32, 128])

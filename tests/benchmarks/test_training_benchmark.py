@@ -116,6 +116,26 @@ def test_both_ways_of_training_learn_drawn_faces_and_are_compared_seed_by_seed(
     assert f"Difference {sum(differences) / 2:+.2f} ± " in capsys.readouterr().out
 
 
+def test_every_different_layer_is_timed_once_both_ways(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "layers.json"
+    script.main(["layers", "--encoders", "tiny_cnn,slim_s", "--image-sizes", "24", "--batch", "2",
+                 "--rounds", "1", "--precision", "32-true", "--output", str(output)])  # fmt: skip
+    rows = json.loads(output.read_text())["rows"]
+    shapes = {
+        kind: [row["shape"] for row in rows if row["layer"] == kind] for kind in ("convolution", "pooling")
+    }
+    assert len(shapes["convolution"]) == len({tuple(shape) for shape in shapes["convolution"]})
+    assert [1, 8, 24] in shapes["convolution"]  # the first of both networks
+    assert [72, 72, 2] in shapes["convolution"]  # the last two of slim_s
+    assert [8, 24] in shapes["pooling"]
+    assert all(row["weight gradient, product"] > 0 for row in rows if row["layer"] == "convolution")
+    assert rows[0]["operations"] == 2 * 9 * 2 * 1 * 8 * 24**2
+    table = capsys.readouterr().out
+    assert table.count("| 72, 72, 2 | ") == 1
+
+
 def test_limits_are_the_matrix_rate_over_the_operations(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

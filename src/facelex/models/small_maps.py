@@ -57,6 +57,18 @@ def conv3x3(images: Tensor, weight: Tensor) -> Tensor:
     return _Conv3x3.apply(images, weight)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def multiply(images: Tensor, weight: Tensor) -> Tensor:
+    """The convolution as one product; arguments and answer are those of :func:`conv3x3`."""
+    return _multiply(images, weight.permute(0, 2, 3, 1).flatten(1).t())
+
+
+def multiply_for_weight(images: Tensor, grad: Tensor) -> Tensor:
+    """The weight's gradient ``(O, C, 3, 3)`` as one product, from the answer's, ``(B, O, H, W)``."""
+    rows = grad.permute(0, 2, 3, 1).flatten(0, 2)  # (B * H * W, O)
+    product = rows.t().contiguous() @ _windows(images)
+    return product.view(grad.shape[1], 3, 3, -1).permute(0, 3, 1, 2)
+
+
 def _gains_weight_gradient(in_channels: int, side: int) -> bool:
     """Whether a product beats oneDNN's kernel for the gradient of the weight, at 64 images and more."""
     return side <= 3 or (side <= 8 and in_channels >= 128)
@@ -72,7 +84,7 @@ class _Conv3x3(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(images, weight)
         if _gains_forward(weight.shape[1], weight.shape[0], max(images.shape[2:])):
-            return _multiply(images, _matrix(weight))
+            return multiply(images, weight)
         return F.conv2d(images, weight, padding=1)
 
     @staticmethod
@@ -87,9 +99,7 @@ class _Conv3x3(torch.autograd.Function):
                     grad, images, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
                 )[0]
         if ctx.needs_input_grad[1]:
-            rows = grad.permute(0, 2, 3, 1).flatten(0, 2)  # (B * H * W, O)
-            product = rows.t().contiguous() @ _windows(images)
-            grad_weight = product.view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
+            grad_weight = multiply_for_weight(images, grad)
         return grad_images, grad_weight
 
 
@@ -97,11 +107,6 @@ def _multiply(images: Tensor, matrix: Tensor) -> Tensor:
     """Convolve as a product of all windows with a kernel's matrix, ``(9 * C, O)``."""
     count, _, height, width = images.shape
     return (_windows(images) @ matrix).view(count, height, width, -1).permute(0, 3, 1, 2)
-
-
-def _matrix(weight: Tensor) -> Tensor:
-    """``(O, C, 3, 3)`` to ``(9 * C, O)``, positions of the kernel first."""
-    return weight.permute(0, 2, 3, 1).flatten(1).t()
 
 
 def _turned_matrix(weight: Tensor) -> Tensor:
