@@ -31,6 +31,9 @@ PARTS = ("data", "model", "both")
 PREFETCHED = 2
 """Batches that each DataLoader worker keeps ready (PyTorch's default)."""
 
+WARM_UP_STEPS, WARM_UP_SECONDS = 16, 20
+"""How many steps each side takes before it is timed, unless they take longer than so many seconds."""
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -140,7 +143,7 @@ class ConventionalSide:
         self.fixed = next(self.data)
         # counting does the first step, which also warms up
         self.operations = count_operations(lambda: self.step(*self.fixed), setting.batch)
-        self.step(*self.fixed)
+        _warm_up(lambda: self.step(*self.fixed))
 
     def time(self, part: str) -> float:
         """Seconds a batch of one of ``PARTS``."""
@@ -170,7 +173,7 @@ class OurSide:
         if setting.compiled:
             self.step = our_step(model, setting.device, setting.precision, compiled=True)
             self.compile_seconds = seconds(lambda: self.step(*self.fixed), setting.device)
-        self.step(*self.fixed)
+        _warm_up(lambda: self.step(*self.fixed))
 
     def time(self, part: str) -> float:
         """Seconds a batch of one of ``PARTS``."""
@@ -262,6 +265,15 @@ def _serve(name: str, setting: Setting, threads: int, pipe: Connection) -> None:
         except EOFError:
             return
         pipe.send(side.time(part))
+
+
+def _warm_up(step: Callable[[], object]) -> None:
+    """Take the steps that are unlike the others: the first compile, and memory settles within some ten."""
+    start = time.perf_counter()
+    for _ in range(WARM_UP_STEPS):
+        step()
+        if time.perf_counter() > start + WARM_UP_SECONDS:
+            return
 
 
 def _faces(setting: Setting) -> tuple[Tensor, Tensor]:
