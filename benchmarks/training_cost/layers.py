@@ -27,8 +27,9 @@ def convolutions(encoder: str, image_size: int) -> list[Shape]:
 
 
 def poolings(encoder: str, image_size: int) -> list[Shape]:
-    """Channels and side of each different map that is pooled."""
-    return _shapes_of(encoder, image_size, nn.MaxPool2d, lambda _, maps: (maps.shape[1], maps.shape[2]))
+    """Channels and side of each different map of even side that is pooled."""
+    found = _shapes_of(encoder, image_size, nn.MaxPool2d, lambda _, maps: (maps.shape[1], maps.shape[2]))
+    return [shape for shape in found if shape[1] % 2 == 0]  # odd maps go through the layers
 
 
 def time_convolution(shape: Shape, batch: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Normalisation, ReLU and pooling at once give what the three layers give: answers, gradients, statistics."""
+"""Normalisation, ReLU and pooling at once give what the three layers give: answers, gradients, statistics.
+
+Most tests run the two passes uncompiled, which is the same arithmetic and needs no compiler.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,29 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from facelex.models import norm_relu_pool
 from facelex.models.norm_relu_pool import Stack
 from facelex.models.registry import create_image_encoder
 
+REAL_KERNELS = norm_relu_pool._kernels
+UNCOMPILED = norm_relu_pool._Kernels(norm_relu_pool._choose, norm_relu_pool._spread)
+
 
 @pytest.fixture(autouse=True)
 def any_size_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(norm_relu_pool, "SMALLEST", 0)
+    monkeypatch.setattr(norm_relu_pool, "_kernels", lambda: UNCOMPILED)
 
 
 @pytest.fixture
-def forgotten() -> Iterator[None]:
-    """What was compiled, or found not to compile, before and in this test is not remembered."""
-    norm_relu_pool._kernels.cache_clear()
+def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is compiled, or found not to compile, in this test is not remembered from or for others."""
+    monkeypatch.setattr(norm_relu_pool, "_kernels", REAL_KERNELS)
+    REAL_KERNELS.cache_clear()
     yield
-    norm_relu_pool._kernels.cache_clear()
+    REAL_KERNELS.cache_clear()
 
 
 def layers(channels: int) -> Stack:
@@ -73,7 +82,7 @@ def count_fused(monkeypatch: pytest.MonkeyPatch, stack: nn.Module, images: Tenso
     return len(taken)
 
 
-@pytest.mark.parametrize("channels", [16, 13])
+@pytest.mark.parametrize("channels", [16, 13, 1])
 def test_float32_equals_the_three_layers(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     images = maps(6, channels, 8, 12)
     assert count_fused(monkeypatch, layers(channels), images) == 1
@@ -88,6 +97,20 @@ def test_bfloat16_is_as_near_to_float32_as_the_three_layers_are() -> None:
     for mine, reference, truth in zip(ours, theirs, exact):
         error = float((mine.float() - truth).norm())
         assert error <= 1.2 * float((reference.float() - truth).norm()) + 1e-3 * float(truth.float().norm())
+
+
+@pytest.mark.usefixtures("real_kernels")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_compiled_passes_answer_as_the_uncompiled(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if norm_relu_pool._kernels() is None:
+        pytest.skip("needs a C++ compiler")
+    images = maps(6, 16, 8, 12, dtype=dtype)
+    compiled = results(layers(16), images)
+    monkeypatch.setattr(norm_relu_pool, "_kernels", lambda: UNCOMPILED)
+    for ours, theirs in zip(compiled, results(layers(16), images)):
+        torch.testing.assert_close(ours, theirs, check_stride=False)
 
 
 def test_of_equal_values_the_first_gets_the_gradient_as_in_pytorch() -> None:
@@ -115,10 +138,36 @@ def test_gradients_are_true_to_small_changes() -> None:
     assert float((inputs.grad * direction).sum()) == pytest.approx(slope, rel=0.02)
 
 
+def test_frozen_weights_and_images_get_no_gradient() -> None:
+    stack, images = layers(16), maps(4, 16, 4, 4)
+    stack(images).sum().backward()
+    assert images.grad is None
+    assert stack[0].weight.grad is not None
+    stack.requires_grad_(False).zero_grad(set_to_none=True)
+    stack(images.requires_grad_()).sum().backward()
+    assert images.grad is not None
+    assert stack[0].weight.grad is None
+
+
+def test_autocast_and_no_gradient_change_nothing() -> None:
+    images = maps(4, 16, 8, 8, dtype=torch.bfloat16)
+    plain = layers(16)(images)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(layers(16)(images), plain)
+
+
+def test_a_gradient_of_the_gradient_is_refused() -> None:
+    stack, images = layers(16), maps(4, 16, 4, 4).requires_grad_()
+    (slope,) = torch.autograd.grad((stack(images) ** 2).sum(), images, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         (lambda stack, images: (stack.eval(), images), "evaluation uses running statistics"),
+        (lambda stack, images: (stack[0].eval() and stack, images), "a frozen part of a network in training"),
         (lambda stack, images: (stack, images[:, :, :7]), "an odd side is pooled with a rest"),
         (lambda stack, images: (stack, images.contiguous()), "rows of channels are what it reads"),
         (lambda stack, images: (stack, images.double()), "a type it does not compute in"),
@@ -144,7 +193,19 @@ def test_a_network_is_fused_where_it_pools_even_maps(monkeypatch: pytest.MonkeyP
     assert count_fused(monkeypatch, encoder, images) == 4  # 48, 24, 12, 6; the last map is 3x3
 
 
-@pytest.mark.usefixtures("forgotten")
+def test_counting_operations_leaves_the_layers_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under such a mode nothing is compiled, so a trial would find a compiler where there is none."""
+    with FlopCounterMode(display=False):
+        assert count_fused(monkeypatch, layers(16), maps(4, 16, 8, 8)) == 0
+
+
+@pytest.mark.usefixtures("real_kernels")
+def test_compiling_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch._dynamo.config.patch(disable=True):
+        assert count_fused(monkeypatch, layers(16), maps(4, 16, 8, 8)) == 0
+
+
+@pytest.mark.usefixtures("real_kernels")
 def test_without_a_compiler_training_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -157,7 +218,7 @@ def test_without_a_compiler_training_goes_on_and_says_so(
         ours, theirs = both_ways(layers(16), images)
         both_ways(layers(16), images)
     assert [record.getMessage() for record in caplog.records] == [
-        "Training runs without its fused CPU kernels, which need a C++ compiler (Debian: g++): "
-        "No working C++ compiler found"
+        "Training runs without its fused CPU loops, which need a C++ compiler and Python's headers "
+        "(Debian: g++ and python3-dev): No working C++ compiler found"
     ]
     torch.testing.assert_close(ours, theirs)

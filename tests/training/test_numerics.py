@@ -1,8 +1,8 @@
 """The fast path computes what plain float32 computes: loss, every gradient and the optimiser's step.
 
-Fast is what ``facelex train`` runs: bf16 autocast by Fabric, channels-last, tiny maps as matrix products, a
-fused optimiser. Plain is the same network with PyTorch's own convolutions in float32, contiguous, one
-parameter at a time.
+Fast is what ``facelex train`` runs: bf16 autocast by Fabric, channels-last, small maps as matrix products,
+normalisation with ReLU and pooling in one pass, a fused optimiser. Plain is the same network with PyTorch's
+own layers in float32, contiguous, one parameter at a time.
 
 bf16 keeps 8 bits, and a deep network with 16 faces a batch magnifies their rounding: each bound has the worst
 value measured over all networks beside it. What breaks (a gradient that is lost, halved, doubled, of another

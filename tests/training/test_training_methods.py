@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,24 @@ def test_a_model_file_teaches_with_its_cached_answers(teachers: tuple[Path, Path
         expected = sum(predict_run(folder, FACES, "train", device="cpu") for folder in teachers[: len(names)])
         assert training.train.teacher_probs is not None
         np.testing.assert_allclose(training.train.teacher_probs.numpy(), expected / len(names), atol=1e-5)
+
+
+def test_resuming_with_another_network_under_the_same_name_is_refused(
+    teachers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "teacher.onnx"
+    export_run(teachers[0], file)
+    config = tiny_config(STUDENT, f"teachers=[{file}]")
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, FACES, tmp_path / "s", accelerator="cpu", reporter=StopAfter(1))
+    (digest,) = json.loads((tmp_path / "s" / "environment.json").read_text())["teachers"]
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    whole = file.read_bytes()
+    export_run(teachers[1], file)
+    with pytest.raises(FacelexError, match="began with other teachers"):
+        train_run(config, FACES, tmp_path / "s", accelerator="cpu", resume=True)
+    file.write_bytes(whole)
+    train_run(config, FACES, tmp_path / "s", accelerator="cpu", resume=True)
 
 
 def test_a_model_file_cannot_judge_the_batches_and_a_missing_one_nothing(tmp_path: Path) -> None:

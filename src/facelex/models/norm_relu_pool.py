@@ -1,8 +1,8 @@
 """Batch normalisation, ReLU and 2x2 max-pooling in one pass over the map, for training on a CPU.
 
-Taken one by one, the three read and write each map seven times, and PyTorch's pooling keeps 8 bytes of index
-for each value. None of it is arithmetic to speak of, and where matrix units do the convolutions it costs as
-much time as they do. But the three are one simple thing:
+Taken one by one, the three read and write a map about twelve times there and back, and PyTorch keeps 8 bytes
+of index for each pooled value. None of it is arithmetic to speak of, and where matrix units do the
+convolutions of a small network it costs as much time as they do. But the three are one simple thing:
 
 * ReLU does not change which value of a window is the largest, and normalisation only where its weight is
   negative. So the window's value can be chosen from the map as it is, and normalisation and ReLU are needed
@@ -11,7 +11,8 @@ much time as they do. But the three are one simple thing:
   be added up over them alone; the others get a line in their own value (`_spread`).
 
 Both passes are a few lines of arithmetic that ``torch.compile`` turns into one loop each. Where it cannot,
-for want of a C++ compiler, or where it would not pay, the three layers run as they are.
+for want of a C++ compiler, as a trial at the first use shows, or where it would not pay, the three layers run
+as they are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +32,17 @@ SMALLEST = 2**18
 """Values in a map (all images and channels) from which on it pays; below, calls cost more than the work."""
 
 SHAPES = 64
-"""Of how many shapes of maps a process can train: loops for any shape would not be vectorised, so each shape
-gets its own, a second of compiling each that PyTorch keeps on disk."""
+"""How many pairs of loops a process may compile: loops for any shape would not be vectorised, so each shape
+(with autocast on or off) gets its own, in a second that PyTorch's cache on disk saves the next time. Further
+shapes run uncompiled, which PyTorch says in a warning."""
 
 
 class Stack(nn.Sequential):
     """Layers one after another; normalisation, ReLU and pooling at once where that is possible and pays.
 
-    Weights, answers and gradients are those of the layers. (A normalisation weight of exactly 0 makes all
-    values of a window the same; its gradient is then that of the largest, where the layers take the first.)
+    Weights, answers and gradients are those of the layers, to rounding: of values that are normalised to the
+    same number (some in a thousand in bfloat16, all where a weight is 0) the layers take the first and this
+    the one that was largest before. Hooks of the three layers are not called when they run at once.
 
     Attributes:
         fuse: False runs every layer by itself.
@@ -80,17 +85,19 @@ def _is_possible(layers: list[nn.Module], maps: Tensor) -> bool:
     """Whether ``layers`` begin with what this file does at once, on a map for which it does."""
     if len(layers) < 3 or not isinstance(layers[1], nn.ReLU) or not isinstance(layers[2], nn.MaxPool2d):
         return False
+    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():  # where no loops of our own are compiled
+        return False
     norm, pool = layers[0], layers[2]
     return (
         norm.training
         and (norm.track_running_stats, norm.affine, norm.momentum is None) == (True, True, False)
         and (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)
+        and not pool.return_indices
         and maps.device.type == "cpu"
         and maps.dtype in (torch.bfloat16, torch.float32)
         and maps.numel() >= SMALLEST
         and maps.shape[2] % 2 == maps.shape[3] % 2 == 0
         and maps.is_contiguous(memory_format=torch.channels_last)
-        and not torch.compiler.is_compiling()
         and _kernels() is not None
     )
 
@@ -111,6 +118,7 @@ class _NormReluPool(torch.autograd.Function):
         return answer
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         kernels = _kernels()
         assert kernels is not None
@@ -138,7 +146,8 @@ def _choose(maps: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor,
 
     Returns:
         The normalised value or 0, whichever is larger, and the value itself, both ``(B, C, H / 2, W / 2)`` in
-        the type of ``maps``, and the window's place that it came from, 0 to 3 row by row, uint8.
+        the type of ``maps``, and the place in the window that it came from, 0 to 3 row by row, in that type
+        too, since loops over numbers of one width are vectorised.
     """
     rows = maps.permute(0, 2, 3, 1)
     sign = torch.where(scale < 0, -1.0, 1.0)
@@ -185,18 +194,21 @@ class _Kernels(NamedTuple):
 @lru_cache(maxsize=1)
 def _kernels() -> _Kernels | None:
     """Both passes, compiled for each shape as it comes; None where that is not possible, said once."""
+    if torch._dynamo.config.disable:  # by TORCHDYNAMO_DISABLE
+        return None
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it reports that there is no GPU
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
-    kernels = _Kernels(torch.compile(_choose, dynamic=False), torch.compile(_spread, dynamic=False))
     maps = torch.zeros(2, 16, 4, 6, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     ones = torch.ones(16)
     try:
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
+        kernels = _Kernels(torch.compile(_choose, dynamic=False), torch.compile(_spread, dynamic=False))
         with torch.no_grad():
             _, chosen, place = kernels.choose(maps, ones, ones)
             kernels.spread(maps, chosen, place, ones, ones)
     except Exception as error:  # the compiler's errors have no common type
         logger.warning(
-            "Training runs without its fused CPU kernels, which need a C++ compiler (Debian: g++): %s",
+            "Training runs without its fused CPU loops, which need a C++ compiler and Python's headers "
+            "(Debian: g++ and python3-dev): %s",
             str(error).partition("\n")[0],
         )
         return None

@@ -5,7 +5,8 @@ and the weight gradient adds up over few positions at a time. On a processor wit
 gradient of 512 to 512 channels reached a fifth of the matrix rate at 6x6 and a fourteenth at 3x3. Written as
 one product of all windows (im2col: Chellapilla et al. 2006, https://inria.hal.science/inria-00112631) it has
 the form that processors do fastest, and on small maps the ninefold copy of the input costs next to nothing.
-Where each way is used follows from measurements: docs/performance.md.
+Where each way is used follows from times on one such processor (`benchmarks/training.py layers`,
+docs/performance.md); a processor without matrix units gained from products up to 2x2 at least.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from torch import Tensor, nn
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution that keeps the size and has no bias; parameters and answers are ``nn.Conv2d``'s.
 
-    Training on a CPU takes matrix products for small maps. Evaluation and export never do, so a graph holds
-    nothing but convolutions, and a GPU's kernels need no help.
+    Training on a CPU takes matrix products for small maps, whose answer no in-place layer may follow.
+    Evaluation and export never do, so a graph holds nothing but convolutions, and a GPU needs no help.
 
     Attributes:
         products: False leaves everything to PyTorch.
@@ -70,20 +71,23 @@ def multiply_for_weight(images: Tensor, grad: Tensor) -> Tensor:
 
 
 def _gains_weight_gradient(in_channels: int, side: int) -> bool:
-    """Whether a product beats oneDNN's kernel for the gradient of the weight, at 64 images and more."""
+    """Whether a product is to be faster than oneDNN's kernel for the gradient of the weight."""
     return side <= 3 or (side <= 8 and in_channels >= 128)
 
 
-def _gains_forward(in_channels: int, out_channels: int, side: int) -> bool:
-    """Whether a product beats oneDNN's kernel for the convolution itself, and so for the images' gradient."""
-    return side <= 2 or (side <= 6 and in_channels * out_channels >= 2**17)
+def _gains_forward(weight: Tensor, side: int) -> bool:
+    """Whether a product is to be faster than oneDNN's kernel for the convolution itself.
+
+    The same is taken to hold for the gradient of the images, which is a convolution of the same size.
+    """
+    return side <= 2 or (side <= 6 and weight.shape[0] * weight.shape[1] >= 2**17)
 
 
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(images, weight)
-        if _gains_forward(weight.shape[1], weight.shape[0], max(images.shape[2:])):
+        if _gains_forward(weight, max(images.shape[2:])):
             return multiply(images, weight)
         return F.conv2d(images, weight, padding=1)
 
@@ -92,7 +96,7 @@ class _Conv3x3(torch.autograd.Function):
         images, weight = ctx.saved_tensors
         grad_images = grad_weight = None
         if ctx.needs_input_grad[0]:
-            if _gains_forward(weight.shape[0], weight.shape[1], max(images.shape[2:])):
+            if _gains_forward(weight, max(images.shape[2:])):
                 grad_images = _multiply(grad, _turned_matrix(weight))
             else:
                 grad_images = torch.ops.aten.convolution_backward(
@@ -106,7 +110,7 @@ class _Conv3x3(torch.autograd.Function):
 def _multiply(images: Tensor, matrix: Tensor) -> Tensor:
     """Convolve as a product of all windows with a kernel's matrix, ``(9 * C, O)``."""
     count, _, height, width = images.shape
-    return (_windows(images) @ matrix).view(count, height, width, -1).permute(0, 3, 1, 2)
+    return (_windows(images) @ matrix).view(count, height, width, matrix.shape[1]).permute(0, 3, 1, 2)
 
 
 def _turned_matrix(weight: Tensor) -> Tensor:

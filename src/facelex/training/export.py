@@ -311,6 +311,7 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
             "source": _without_paths(str(dataset.get("source", ""))),
             "fingerprint": str(dataset.get("fingerprint", "")),
         },
+        **({"teacher_sha256": environment["teachers"]} if "teachers" in environment else {}),
         **{key: environment[key] for key in ("versions", "commit", "device", "cpu") if key in environment},
     }
 

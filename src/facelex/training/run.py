@@ -23,7 +23,14 @@ from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import CONFIG, ENVIRONMENT, METRICS, predictions_file, weights_digest
+from facelex.evaluation.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    load_run_folder,
+    predictions_file,
+    weights_digest,
+)
 from facelex.files import write_text
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
@@ -41,7 +48,7 @@ from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import find_checkpoint, is_finished
 from facelex.training.sam import SharpnessAware
-from facelex.training.teachers import Teachers, cached_teacher_probs
+from facelex.training.teachers import Teachers, cached_teacher_probs, teacher_digests
 from facelex.training.text_side import fit_text_side, text_hidden_dim
 from facelex.training.trackers import create_trackers
 from facelex.training.weights import create_model, save_weights
@@ -150,18 +157,21 @@ class _Training:
         self.module = fabric.setup_module(network)
         self.train = self._split(train_index)
         self.teachers: Teachers | None = None
+        self.teacher_digests: list[str] = []
         if any(phase.losses.distillation for phase in config.phases):
             if config.teacher_views == "batch":
                 self.teachers = Teachers(config.teachers, dataset.class_names, fabric)
             else:
                 cached = cached_teacher_probs(config.teachers, dataset, train_index, fabric.device)
                 self.train = self.train._replace(teacher_probs=cached)
+            self.teacher_digests = teacher_digests(config.teachers)
         self.val = self._split(dataset.indices("val"), soft=False)
 
     def run(self, state: dict[str, Any] | None) -> RunResult:
         phases = self.config.phases
         start_phase, start_epoch = (state["phase"], state["epoch"]) if state else (0, 0)
         if state:
+            self._check_same_teachers()
             self.model.load_state_dict(state["model"])
             self.rows = [dict(row) for row in state["rows"]]
             if self.fabric.is_global_zero:
@@ -344,10 +354,20 @@ class _Training:
             "dataset": {"source": self.dataset.source, "fingerprint": self.dataset.fingerprint},
             "devices": self.fabric.world_size,
             "parameters": sum(p.numel() for p in self.model.parameters()),
+            **({"teachers": self.teacher_digests} if self.teacher_digests else {}),
         }
         write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2))
         for tracker in self.fabric.loggers:
             tracker.log_hyperparams(config)
+
+    def _check_same_teachers(self) -> None:
+        """Refuse to go on with other teachers than the run began with; older runs have no record of them."""
+        began = load_run_folder(self.folder).environment.get("teachers", self.teacher_digests)
+        if began != self.teacher_digests:
+            raise FacelexError(
+                f"The run in {self.folder} began with other teachers than {', '.join(self.config.teachers)} "
+                "are now: their weights differ. Name the files that it began with, or start a new run folder."
+            )
 
     def _finish(self, model: DualEncoder) -> RunResult:
         size = self.config.image_size
