@@ -30,6 +30,7 @@ from training_cost.networks import operations_per_image
 from training_cost.steps import PARTS, SIDES, Setting, compare
 
 from facelex.data.load import load_dataset
+from facelex.training.memory import keep_memory
 
 BACKBONES = "vgg11,vgg16,resnet18,resnet50,slim_l"
 
@@ -100,6 +101,7 @@ def limits(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def by_layer(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Time each different layer: convolution beside product, three layers beside one pass."""
+    keep_memory()  # as in training, where a layer's memory has been there since the first steps
     dtype, batch, rows = machine.DTYPES[options.precision], options.batch, []
     _head("in, out channels, side of the map", "forward, convolution, ms", "product, ms",
           "weight gradient, convolution, ms", "product, ms")  # fmt: skip

@@ -108,7 +108,7 @@ class Teachers:
 
 def _load_teacher(folder: str, class_names: Sequence[str]) -> tuple[DualEncoder, int]:
     """A finished run in evaluation mode on the CPU, and the side of its images in pixels."""
-    if not is_run_folder(Path(folder)):
+    if folder == SHIPPED or folder.startswith("hf:") or Path(folder).is_file():
         raise FacelexError(
             f"Expected a run folder as teacher, but got {folder}: teacher_views=batch needs weights that "
             "PyTorch can run. Name a run, or set teacher_views=cached, which takes ONNX files too."
