@@ -9,9 +9,10 @@
 
 `steps` times in turns, each side in its own process: (a) the usual script: one PIL image at a time through
 torchvision transforms and DataLoader workers, float32, channels first, eager; (b) facelex: the split resident
-as uint8, whole batches augmented by one grid_sample, bf16, channels-last, fused optimiser. A busy machine
-slows both, so ratios mean more than rates. Faces are drawn: no dataset is needed, and what they show costs
-nothing. `--output FILE` keeps every timing as JSON. docs/performance.md explains the columns.
+as uint8, whole batches augmented by one grid_sample, bf16 where the device has instructions for it,
+channels-last, fused optimiser. A busy machine slows both, so ratios mean more than rates. Faces are drawn: no
+dataset is needed, and what they show costs nothing. `--output FILE` keeps every timing as JSON.
+docs/performance.md explains the columns.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from training_cost.steps import PARTS, SIDES, Setting, compare
 
 from facelex.data.load import load_dataset
 from facelex.training.memory import keep_memory
+from facelex.training.precision import choose_precision
 
 BACKBONES = "vgg11,vgg16,resnet18,resnet50,slim_l"
 
@@ -57,14 +59,14 @@ def steps(options: argparse.Namespace) -> list[dict[str, Any]]:
         rows.append(row)
         for part in PARTS:
             rates = [row["images_per_second"][f"{side}, {part}"] for side in SIDES]
-            shares = [f"{row['share_of_matrix_rate'][side]:.0%}" if part == "model" else "" for side in SIDES]
+            shares = [_share(row["share_of_matrix_rate"][side]) if part == "model" else "" for side in SIDES]
             print(f"| {encoder} | {part} | {rates[0]:,.0f} | {rates[1]:,.0f} | {row['ratio'][part]:.1f} "
                   f"| {shares[0]} | {shares[1]} |", flush=True)  # fmt: skip
     print()
     _head("encoder", "augmentation, share of facelex's step", "bf16 matrix rate", "float32 matrix rate")
     for row in rows:
         rate = row["matrix_rate"]
-        print(f"| {row['encoder']} | {row['augmentation_share']:.1%} | {_rate(rate['bf16-mixed'])} "
+        print(f"| {row['encoder']} | {row['augmentation_share']:.1%} | {_rate(rate.get('bf16-mixed'))} "
               f"| {_rate(rate['32-true'])} |")  # fmt: skip
     return rows
 
@@ -73,10 +75,10 @@ def limits(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the machine, count each network's operations, and divide."""
     rates = {
         name: machine.matrix_rate(dtype, options.device, options.rounds)
-        for name, dtype in machine.DTYPES.items()
+        for name, dtype in machine.fast_dtypes(options.device).items()
     }
     bandwidth = machine.memory_bandwidth(options.device)
-    print(f"Matrix rate {_rate(rates['bf16-mixed'])} in bf16, {_rate(rates['32-true'])} in float32; "
+    print(f"Matrix rate {_rate(rates.get('bf16-mixed'))} in bf16, {_rate(rates['32-true'])} in float32; "
           f"memory {bandwidth / 1e9:.1f} GB/s.\n")  # fmt: skip
     _head("encoder", "pixels", "GFLOP an image, forward", "whole step", "ceiling in bf16, images/s",
           "in float32")  # fmt: skip
@@ -94,8 +96,8 @@ def limits(options: argparse.Namespace) -> list[dict[str, Any]]:
                     "ceilings": ceilings,
                 }
             )
-            print(f"| {encoder} | {size} | {forward / 1e9:.3f} | {step / 1e9:.3f} "
-                  f"| {ceilings['bf16-mixed']:,.0f} | {ceilings['32-true']:,.0f} |", flush=True)  # fmt: skip
+            bounds = " | ".join(_number(ceilings.get(name)) for name in machine.DTYPES)
+            print(f"| {encoder} | {size} | {forward / 1e9:.3f} | {step / 1e9:.3f} | {bounds} |", flush=True)
     return rows
 
 
@@ -208,8 +210,16 @@ def _threads(options: argparse.Namespace) -> list[str]:
     return ["--threads", str(options.threads)] if options.threads else []
 
 
-def _rate(value: float) -> str:
-    return f"{value / 1e12:.3f} TFLOP/s"
+def _rate(value: float | None) -> str:
+    return "no instructions" if value is None else f"{value / 1e12:.3f} TFLOP/s"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
 
 
 def _names(text: str) -> list[str]:
@@ -230,8 +240,9 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--output", type=Path, help="write JSON here")
     number = argparse.ArgumentParser(add_help=False)
     number.add_argument(
-        "--precision", default="bf16-mixed", choices=list(machine.DTYPES), help="facelex's arithmetic"
-    )
+        "--precision", default="auto", choices=["auto", *machine.DTYPES],
+        help="facelex's arithmetic; auto as in training: bf16 where there are instructions for it",
+    )  # fmt: skip
     precision = argparse.ArgumentParser(add_help=False, parents=[number])
     precision.add_argument("--image-size", type=int, default=48)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -288,6 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.data = ["sketch:700"]
     if options.threads:
         torch.set_num_threads(options.threads)
+    if "precision" in options:
+        options.precision = choose_precision(options.precision, options.device)
     rows = options.run(options)
     if options.output:
         settings = {

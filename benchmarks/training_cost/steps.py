@@ -23,7 +23,7 @@ from facelex.data.sketch import sketch_dataset
 from facelex.training.augment import augment_images
 from facelex.training.config import AugmentConfig
 from facelex.training.memory import KEPT, keep_memory
-from training_cost.machine import DTYPES, matrix_product, seconds
+from training_cost.machine import fast_dtypes, matrix_product, seconds
 from training_cost.networks import conventional_step, count_operations, create_model, our_step
 
 AUGMENT = AugmentConfig(rotation=10, translation=0.08, resize=0.1, crop=0, reflection=0.5)
@@ -47,7 +47,7 @@ class Setting:
     rounds: int = 5
     workers: int = 2
     device: str = "cpu"
-    precision: str = "bf16-mixed"
+    precision: str = "32-true"
     compiled: bool = False
     kept_memory: bool = True
     matrix_side: int = 4096
@@ -204,7 +204,8 @@ def compare(setting: Setting) -> dict[str, Any]:
         workers = {name: stack.enter_context(_Worker(name, setting)) for name in SIDES}
         beginnings = {name: worker.answer() for name, worker in workers.items()}
         products = {
-            name: matrix_product(dtype, device, setting.matrix_side) for name, dtype in DTYPES.items()
+            name: matrix_product(dtype, device, setting.matrix_side)
+            for name, dtype in fast_dtypes(device).items()
         }
         for product, _ in products.values():
             product()
@@ -286,8 +287,12 @@ def _row(
 ) -> dict[str, Any]:
     median = {name: statistics.median(values) for name, values in times.items()}
     rates = {f"{side}, {part}": setting.batch / median[f"{side}, {part}"] for side in SIDES for part in PARTS}
-    matrix = {name: product_operations / median[f"matrix, {name}"] for name in DTYPES}
-    bounds = {"conventional": matrix["32-true"], "facelex": matrix[setting.precision]}
+    matrix = {
+        name.removeprefix("matrix, "): product_operations / value
+        for name, value in median.items()
+        if name.startswith("matrix, ")
+    }
+    bounds = {"conventional": matrix["32-true"], "facelex": matrix.get(setting.precision)}
     return {
         **vars(setting),
         "images_per_second": rates,
@@ -296,7 +301,8 @@ def _row(
         "operations_per_image": operations,
         "matrix_rate": matrix,
         "share_of_matrix_rate": {
-            side: rates[f"{side}, model"] * operations[side] / bounds[side] for side in SIDES
+            side: rates[f"{side}, model"] * operations[side] / bound if bound else None
+            for side, bound in bounds.items()
         },
         "seconds": times,
     }

@@ -13,6 +13,7 @@ import torch
 
 from facelex.models.norm_relu_pool import Stack
 from facelex.models.small_maps import Conv3x3
+from facelex.training.precision import choose_precision, multiplies_bf16
 
 CHILD = """
 import sys
@@ -87,7 +88,10 @@ def test_steps_writes_hardware_every_timing_and_consistent_ratios(
     assert found["hardware"]["versions"]["torch"] == importlib.metadata.version("torch")
     assert found["hardware"]["threads"] == torch.get_num_threads()
     (row,) = found["rows"]
-    assert len(row["seconds"]) == 8
+    timed = {f"{side}, {part}" for side in ("conventional", "facelex") for part in ("data", "model", "both")}
+    fast = {"32-true", "bf16-mixed"} if multiplies_bf16() else {"32-true"}
+    assert row["seconds"].keys() == timed | {f"matrix, {name}" for name in fast}
+    assert row["precision"] == choose_precision("auto", "cpu")
     assert all(len(values) == 2 and min(values) > 0 for values in row["seconds"].values())
     rates = row["images_per_second"]
     assert row["ratio"]["both"] == pytest.approx(rates["facelex, both"] / rates["conventional, both"])
@@ -146,6 +150,18 @@ def test_limits_are_the_matrix_rate_over_the_operations(
     machine, network = json.loads(output.read_text())["rows"]
     assert machine["memory_bandwidth"] == 1e10
     assert network["ceilings"]["32-true"] == pytest.approx(1e9 / network["step_operations"])
+
+
+def test_a_machine_without_bf16_instructions_is_measured_in_float32_alone(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = []
+    monkeypatch.setattr(script.machine, "multiplies_bf16", lambda _: False)
+    monkeypatch.setattr(script.machine, "matrix_rate", lambda dtype, *_: measured.append(dtype) or 1e9)
+    monkeypatch.setattr(script.machine, "memory_bandwidth", lambda *_: 1e10)
+    script.main(["limits", "--encoders", "tiny_cnn", "--image-sizes", "24"])
+    assert measured == [torch.float32]
+    assert "no instructions in bf16" in capsys.readouterr().out
 
 
 def test_matrix_rate_is_operations_over_the_median_time(monkeypatch: pytest.MonkeyPatch) -> None:

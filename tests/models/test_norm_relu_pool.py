@@ -90,6 +90,13 @@ def test_float32_equals_the_three_layers(channels: int, monkeypatch: pytest.Monk
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, check_stride=False)
 
 
+def test_values_far_from_zero_keep_their_variance() -> None:
+    """Moments are put together from those of groups of pixels, not from sums of squares."""
+    images = maps(6, 16, 8, 12) + 1000
+    for ours, theirs in zip(*both_ways(layers(16), images)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, check_stride=False)
+
+
 def test_bfloat16_is_as_near_to_float32_as_the_three_layers_are() -> None:
     images = maps(32, 16, 12, 12, dtype=torch.bfloat16)
     exact = results(copy.deepcopy(layers(16)), images.float())

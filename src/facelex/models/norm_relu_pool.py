@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 SMALLEST = 2**18
 """Values in a map (all images and channels) from which on it pays; below, calls cost more than the work."""
 
+WIDE = 128
+"""Channels up to which neighbouring pixels are taken together where sums run over pixels."""
+
 SHAPES = 64
 """How many pairs of loops a process may compile: loops for any shape would not be vectorised, so each shape
 (with autocast on or off) gets its own, in a second that PyTorch's cache on disk saves the next time. Further
@@ -110,7 +113,10 @@ class _NormReluPool(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         kernels = _kernels()
         assert kernels is not None
-        mean, var = torch.batch_norm_update_stats(maps, running_mean, running_var, momentum)
+        mean, var = _moments(maps)
+        count = maps.numel() / maps.shape[1]
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * (count / max(count - 1, 1)), momentum)
         scale = weight * (var + eps).rsqrt()
         answer, chosen, place = kernels.choose(maps, scale, bias - mean * scale)
         ctx.save_for_backward(maps, answer, chosen, place, weight, mean, var)
@@ -125,15 +131,56 @@ class _NormReluPool(torch.autograd.Function):
         maps, answer, chosen, place, weight, mean, var = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad = torch.ops.aten.threshold_backward(grad, answer, 0)
-        # the backward pass of evaluation adds up, over the chosen values, what the batch's statistics need
-        direct, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, chosen, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
-        )
+        direct, grad_weight, grad_bias = _norm_backward(grad, chosen, weight, mean, var, ctx.eps)
         inverse = (var + ctx.eps).rsqrt()
         share = weight * inverse / (maps.numel() / maps.shape[1])
         slope = -share * inverse * grad_weight
         offset = -share * grad_bias - slope * mean
         return kernels.spread(maps, direct, place, slope, offset), grad_weight, grad_bias, *[None] * 4
+
+
+def _widened(maps: Tensor) -> tuple[Tensor, int]:
+    """Take neighbours in a row for further channels of one pixel, so that there are some ``WIDE`` channels.
+
+    PyTorch's kernels add up over pixels, one vector of channels after another. With few channels each
+    addition waits for the one before it, and the sums of several threads share a line of the cache.
+
+    Args:
+        maps: ``(B, C, H, W)`` channels-last.
+
+    Returns:
+        The same memory as ``(B, k * C, H, W / k)``, and k.
+    """
+    count, channels, height, width = maps.shape
+    fold = 1
+    while 2 * fold * channels <= WIDE and width % (2 * fold) == 0:
+        fold *= 2
+    rows = maps.permute(0, 2, 3, 1).view(count, height, width // fold, fold * channels)
+    return rows.permute(0, 3, 1, 2), fold
+
+
+def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (by the number of values) of each channel, ``(C,)`` float32."""
+    wide, fold = _widened(maps)
+    unused = torch.zeros(
+        2, wide.shape[1]
+    )  # running statistics; without them bfloat16 maps get bfloat16 moments
+    means, variances = (moment.view(fold, -1) for moment in torch.batch_norm_update_stats(wide, *unused, 0.0))
+    mean = means.mean(0)
+    return mean, variances.mean(0) + (means - mean).square().mean(0)
+
+
+def _norm_backward(
+    grad: Tensor, maps: Tensor, weight: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the maps, the weight and the bias of a normalisation by given statistics."""
+    wide, fold = _widened(maps)
+    direct, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+        _widened(grad)[0], wide, *(value.repeat(fold) for value in (weight, mean, var)), None, None,
+        False, eps, [True, True, True],
+    )  # fmt: skip
+    direct = direct.permute(0, 2, 3, 1).view(maps.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)
+    return direct, grad_weight.view(fold, -1).sum(0), grad_bias.view(fold, -1).sum(0)
 
 
 def _choose(maps: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -243,7 +243,7 @@ class RunConfig(Section):
     """Temperature of ``supervised_contrastive``."""
     teachers: tuple[str, ...] = ()
     """Whose mean probabilities ``distillation`` imitates: run folders; with ``cached`` views also ONNX files,
-    ``hf:owner/name`` and ``shipped``."""
+    ``hf:owner/name``, ``shipped`` and ``tiny``."""
     teacher_views: Literal["cached", "batch"] = "cached"
     """Whether teachers judge each plain training image once, with its mirror image (``cached``), or in every
     step the very images that the student sees (``batch``; Beyer et al. 2022)."""
@@ -253,8 +253,9 @@ class RunConfig(Section):
     """Average the weights over steps with this decay and use the average for evaluation."""
     drop_blank: bool = True
     """Leave blank training images (pixel deviation below 5) out."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
-    """Arithmetic of the forward and backward pass, in Lightning Fabric's words."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """Arithmetic of the forward and backward pass, in Lightning Fabric's words; ``auto``: ``bf16-mixed``
+    where the device has instructions for it, else ``32-true``."""
     compile: bool = False
     """Compile the network with torch.compile (meant for GPUs; on the CPUs measured it is slower)."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -289,7 +290,7 @@ class RunConfig(Section):
             if getattr(self.optimizer, key) and self.precision == "16-mixed":
                 raise ValueError(
                     f"optimizer.{key} does not go with the gradient scaling of precision=16-mixed; "
-                    "set precision to bf16-mixed or 32-true"
+                    "set precision to auto, bf16-mixed or 32-true"
                 )
         if self.model.mix_words and self.model.text_encoder != "synonyms":
             raise ValueError("model.mix_words needs model.text_encoder=synonyms")

@@ -44,6 +44,7 @@ from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
 from facelex.training.model_spec import describe_model
 from facelex.training.optimizers import create_optimizer, create_schedule
+from facelex.training.precision import choose_precision
 from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import find_checkpoint, is_finished
@@ -109,7 +110,7 @@ def train_run(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            precision=config.precision,
+            precision=choose_precision(config.precision, accelerator),
             strategy=_strategy(config, alone=devices in (1, "1") and num_nodes == 1),
             loggers=create_trackers(config, folder),
         )
@@ -353,6 +354,7 @@ class _Training:
         environment |= {
             "dataset": {"source": self.dataset.source, "fingerprint": self.dataset.fingerprint},
             "devices": self.fabric.world_size,
+            "precision": self.fabric.strategy.precision.precision,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             **({"teachers": self.teacher_digests} if self.teacher_digests else {}),
         }

@@ -1,0 +1,61 @@
+"""The arithmetic of a run follows the device, unless it is named."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import FACES, tiny_config, two_phases
+
+from facelex.training import precision
+from facelex.training.precision import choose_precision
+from facelex.training.run import train_run
+
+
+def a_machine(monkeypatch: pytest.MonkeyPatch, *, bf16_cpu: bool, gpu: bool = False, bf16_gpu: bool = False):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16_cpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    # an emulated bf16 is no reason to use it: PyTorch counts it as supported unless told not to
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or bf16_gpu
+    )
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "machine", "expected"),
+    [
+        ("cpu", {"bf16_cpu": True}, "bf16-mixed"),
+        ("cpu", {"bf16_cpu": False}, "32-true"),
+        ("auto", {"bf16_cpu": False}, "32-true"),
+        ("auto", {"bf16_cpu": False, "gpu": True, "bf16_gpu": True}, "bf16-mixed"),
+        ("cuda", {"bf16_cpu": True, "gpu": True, "bf16_gpu": False}, "32-true"),
+        ("cpu", {"bf16_cpu": False, "gpu": True, "bf16_gpu": True}, "32-true"),
+    ],
+)
+def test_auto_takes_bf16_only_where_the_device_multiplies_it(
+    accelerator: str, machine: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_machine(monkeypatch, **machine)
+    assert choose_precision("auto", accelerator) == expected
+
+
+def test_a_named_precision_is_taken_and_said_to_crawl_where_it_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a_machine(monkeypatch, bf16_cpu=False)
+    with caplog.at_level(logging.WARNING):
+        assert choose_precision("32-true", "cpu") == "32-true"
+        assert not caplog.records
+        assert choose_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    assert "Set precision=auto" in caplog.text
+
+
+@pytest.mark.parametrize(("wanted", "taken"), [("auto", "bf16-mixed"), ("32-true", "32-true")])
+def test_a_run_computes_in_what_was_chosen_and_notes_it(
+    wanted: str, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda accelerator: True)
+    config = tiny_config(*two_phases(1, 1), f"precision={wanted}")
+    train_run(config, FACES, tmp_path / "run", accelerator="cpu")
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["precision"] == taken
