@@ -22,7 +22,7 @@ from training_cost.machine import describe
 
 from facelex.data.load import load_dataset
 from facelex.evaluation.onnx_model import predict_onnx
-from facelex.recognize.model import Model, find_model, load_model
+from facelex.recognize.model import PACKAGED, Model, find_model, load_model
 
 BATCH = 64
 
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", help="ONNX files of facelex, or 'shipped'")
+    parser.add_argument("models", nargs="+", help="ONNX files of facelex, shipped or tiny")
     parser.add_argument("--data", default="data/fer2013.npz", help="a prepared dataset, or sketch:N")
     parser.add_argument("--split", default="val", choices=["val", "test"])
     parser.add_argument("--threads", type=int, help="threads of each model; by default as facelex does")
@@ -97,11 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = load_dataset(options.data)
     index = dataset.indices(options.split)
     pixels, labels = dataset.pixels[index], dataset.labels[index]
-    paths = [find_model(None if name == "shipped" else name) for name in options.models]
+    paths = [find_model(name) for name in options.models]
     models = [load_model(path, threads=options.threads) for path in paths]
     rows: list[dict[str, Any]] = [
         {
-            "name": "shipped" if name == "shipped" else path.stem,
+            "name": name if name in PACKAGED else path.stem,
             "precision": model.info["precision"]["name"],
             "parameters": model.info["training"]["parameters"],
             "megabytes": path.stat().st_size / 1e6,

@@ -237,7 +237,7 @@ def test_files_that_are_no_model_are_refused(tmp_path, tiny_model):
 
 def test_missing_shipped_model_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(model_module, "DEFAULT_MODEL", tmp_path / "default.onnx")
-    with pytest.raises(FacelexError, match=r"no shipped model.*--model"):
+    with pytest.raises(FacelexError, match=r"lacks the model 'shipped'.*--model"):
         Recognizer()
 
 

@@ -219,6 +219,16 @@ def test_a_method_that_cannot_be_trained_is_found_before_the_first_run(tmp_path:
         check_cells(list_cells(["tiny_cnn"], ["baseline", "taught"], [0], tmp_path), tiny_config(taught))
 
 
+def test_encoders_that_an_option_makes_the_same_are_refused(tmp_path: Path) -> None:
+    wide = tiny_config("model.encoder_options={width: 0.5}")
+    message = r"{'width': 0.5} the encoders slim_s and slim_l are the same network"
+    with pytest.raises(FacelexError, match=message):
+        check_cells(list_cells(["slim_s", "slim_l"], ["baseline"], [0], tmp_path), wide)
+    check_cells(list_cells(["slim_s"], ["baseline", "multimodal"], [0, 1], tmp_path), wide)
+    other = tiny_config("model.encoder_options={squeeze_excitation: true}")
+    check_cells(list_cells(["slim_s", "slim_l"], ["baseline"], [0], tmp_path), other)
+
+
 @pytest.mark.parametrize("seeds", ["0,a", "-1", "1.5", "²", ","])
 def test_seeds_that_are_no_numbers_are_refused(
     tmp_path: Path, seeds: str, capsys: pytest.CaptureFixture[str]

@@ -77,7 +77,8 @@ def predict(
     redact_style
         How: blurred or in large squares.
     model
-        An exported model.onnx, or hf:owner/name; the shipped model by default.
+        An exported model.onnx, hf:owner/name, or tiny, the package's small and fast model; by default its
+        larger one.
     detector
         Face detector: auto, centerface, dlib, yunet or none.
     detector_model

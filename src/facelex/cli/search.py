@@ -80,7 +80,8 @@ def search(
     detect
         --no-detect: the photos are face crops already.
     model
-        An exported model.onnx with words, or hf:owner/name; the shipped model by default.
+        An exported model.onnx with words, hf:owner/name, or tiny, the package's small and fast model; by
+        default its larger one.
     detector
         Face detector: auto, centerface, dlib, yunet or none.
     detector_model

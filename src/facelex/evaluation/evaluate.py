@@ -59,7 +59,7 @@ def evaluate(
     and so are those that the folder cannot take, with a note.
 
     Args:
-        models: A run folder, an ``.onnx`` file, ``hf:owner/name`` or ``shipped``; or several, whose
+        models: A run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped`` or ``tiny``; or several, whose
             probabilities are averaged.
         split: ``train``, ``val`` or ``test``.
         data: What to score on, see ``load_labelled``; by default the (first) run's own dataset, or
@@ -156,8 +156,8 @@ def _open_networks(models: Sequence[str | Path]) -> list[Network]:
     """Open the networks and give each a name of its own."""
     if not models:
         raise FacelexError(
-            "Expected a run folder, an .onnx file, hf:owner/name or the word 'shipped', but got none. Name "
-            "at least one."
+            "Expected a run folder, an .onnx file, hf:owner/name or the word shipped or tiny, but got none. "
+            "Name at least one."
         )
     twice = [name for name, count in Counter(str(Path(model)) for model in models).items() if count > 1]
     if twice:

@@ -20,10 +20,7 @@ from facelex.evaluation.run_folder import (
     load_run_folder,
     read_json_object,
 )
-from facelex.recognize.model import load_model
-
-SHIPPED = "shipped"
-"""The model that comes with the package."""
+from facelex.recognize.model import PACKAGED, load_model
 
 Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From faces of any size, ``(n, H, W)``, to uncalibrated probabilities, ``(n, K)``."""
@@ -52,15 +49,19 @@ class Network:
     run: RunFolder | None = None
 
 
-def open_network(model: str | Path) -> Network:
-    """Open a run folder, an ``.onnx`` file, ``hf:owner/name`` or ``shipped``.
+def open_network(model: str | Path, *, threads: int | None = None) -> Network:
+    """Open a run folder, an ``.onnx`` file, ``hf:owner/name``, or ``shipped`` or ``tiny``.
+
+    Args:
+        model: Which.
+        threads: Threads of an ONNX model; by default the physical cores.
 
     Raises:
         FacelexError: If it is none of them, or a run without final weights.
     """
-    if str(model) != SHIPPED and is_run_folder(Path(model)):
+    if model not in PACKAGED and is_run_folder(Path(model)):
         return _open_run(load_run_folder(model), str(model))
-    network = load_model(_onnx_file(model))
+    network = load_model(_onnx_file(model), threads=threads)
 
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_onnx(network, pixels)
@@ -75,19 +76,19 @@ def open_network(model: str | Path) -> Network:
     )
 
 
-def _onnx_file(model: str | Path) -> str | None:
-    """Return what ``load_model`` takes for an ONNX model: None for the shipped one."""
+def _onnx_file(model: str | Path) -> str:
+    """Return what ``load_model`` takes for an ONNX model."""
     name = str(model)
-    if name == SHIPPED:
-        return None
+    if model in PACKAGED:
+        return name
     path = Path(model)
     if path.is_dir():
         load_run_folder(path)  # says what is missing
     if not name.startswith("hf:") and (path.suffix.lower() != ".onnx" or not path.is_file()):
         what = "it is none of them" if path.exists() else "there is no such file or folder"
         raise FacelexError(
-            f"Expected a run folder, an .onnx file, hf:owner/name or the word {SHIPPED!r}, but got {name}: "
-            f"{what}."
+            f"Expected a run folder, an .onnx file, hf:owner/name or the word {' or '.join(PACKAGED)}, "
+            f"but got {name}: {what}."
         )
     return name
 

@@ -162,10 +162,9 @@ def _widened(maps: Tensor) -> tuple[Tensor, int]:
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (by the number of values) of each channel, ``(C,)`` float32."""
     wide, fold = _widened(maps)
-    unused = torch.zeros(
-        2, wide.shape[1]
-    )  # running statistics; without them bfloat16 maps get bfloat16 moments
-    means, variances = (moment.view(fold, -1) for moment in torch.batch_norm_update_stats(wide, *unused, 0.0))
+    unused = torch.zeros(wide.shape[1])  # running statistics; without them bfloat16 maps get such moments
+    stats = torch.batch_norm_update_stats(wide, unused, unused.clone(), 0.0)
+    means, variances = (moment.view(fold, -1) for moment in stats)
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)
 

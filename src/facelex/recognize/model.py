@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError, did_you_mean, require
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default.onnx"
+TINY_MODEL = Path(__file__).parents[1] / "weights" / "tiny.onnx"
+PACKAGED = ("shipped", "tiny")
+"""Names of the models in the package: the one that is taken by default, and a small and fast one."""
 FORMAT = 1
 ARRAYS = (
     "text_center", "text_weight1", "text_bias1", "text_weight2", "text_bias2", "feature_mean", "feature_cov",
@@ -92,8 +95,9 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
     """Open an exported model.
 
     Args:
-        model: Path of an ONNX file, ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging
-            Face Hub, or None for the shipped model.
+        model: Path of an ONNX file; ``"tiny"`` or ``"shipped"`` for a model of the package;
+            ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging Face Hub; None for the
+            shipped one.
         threads: Threads one batch is computed with; by default the physical cores this process may use.
 
     Raises:
@@ -117,25 +121,29 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
 
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:
-    """Return the file of a model given as a path, ``hf:owner/name``, or None for the shipped one.
+    """Return the file of a model, given as to :func:`load_model`.
 
     Raises:
         FacelexError: If there is no such file.
     """
-    if model is None:
-        if not DEFAULT_MODEL.is_file():
+    if model is None or model in PACKAGED:
+        path = TINY_MODEL if model == "tiny" else DEFAULT_MODEL
+        if not path.is_file():
             raise FacelexError(
-                "This installation has no shipped model (weights/default.onnx is missing). Install it again, "
-                "or name a model file: --model model.onnx, Recognizer('model.onnx')."
+                f"This installation lacks the model {model or 'shipped'!r} (weights/{path.name}). Install it "
+                "again, or name a model file: --model model.onnx, Recognizer('model.onnx')."
             )
-        return DEFAULT_MODEL
+        return path
     name = os.fspath(model)
     if name.startswith("hf:"):
         return _from_hub(name[3:])
     path = Path(name)
     if not path.is_file():
         nearby = [entry.name for entry in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, nearby) or " Check the path, or leave it out for the shipped model."
+        hint = (
+            did_you_mean(path.name, [*nearby, *PACKAGED])
+            or " Check the path, or leave it out for the shipped model; another in the package is tiny."
+        )
         raise FacelexError(f"No model file at {name!r}.{hint}")
     return path
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich import box
 from rich.markup import escape
@@ -25,7 +26,7 @@ from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import CONFIG, SPEC, WEIGHTS, load_run_folder
 from facelex.evaluation.scores import json_values
 from facelex.files import write_text
-from facelex.models.registry import check_image_encoder
+from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.training.checkpoint import CHECKPOINT
 from facelex.training.config import RunConfig, load_config, validate_config
 from facelex.training.progress import Reporter
@@ -100,7 +101,7 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
 
     Raises:
         FacelexError: If an encoder or method is unknown, or a cell was trained with other settings or on
-            another dataset than the table's, which would compare what is not alike.
+            another dataset than the table's, which would compare what is not alike, or two encoders are one.
     """
     for cell in cells:
         config = cell_config(base, cell)
@@ -119,6 +120,24 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
                 f"{cell.folder} {state}, but on another dataset (fingerprint {fingerprint[:12]}, this one "
                 f"has {dataset.fingerprint[:12]}). Give the table that dataset or another --output, or "
                 "delete that folder to train it anew."
+            )
+    _check_encoders_differ(cells, base)
+
+
+def _check_encoders_differ(cells: Sequence[Cell], base: RunConfig) -> None:
+    """Refuse options that make one network of two names, such as ``width`` for the slim family."""
+    options: dict[str, Any] = base.model.encoder_options
+    if not options:
+        return
+    names: dict[tuple[torch.Size, ...], str] = {}
+    for encoder in dict.fromkeys(cell.encoder for cell in cells):
+        with torch.device("meta"):
+            network = create_image_encoder(encoder, **options)
+        first = names.setdefault(tuple(parameter.shape for parameter in network.parameters()), encoder)
+        if first != encoder:
+            raise FacelexError(
+                f"With model.encoder_options={options} the encoders {first} and {encoder} are the same "
+                "network, which would be trained twice. Name one of them, or set model.encoder_options={}."
             )
 
 

@@ -279,7 +279,7 @@ class RunConfig(Section):
                 f"no phase of method {self.method!r} trains the classifier, which gives the labels; "
                 "add a phase with cross_entropy or distillation"
             )
-        if any(phase.losses.distillation for phase in self.phases) and not self.teachers:
+        if self.has_teachers and not self.teachers:
             raise ValueError("distillation has a weight, but no run or model is named in 'teachers'")
         if self.augment.mixes and any(phase.losses.supervised_contrastive for phase in self.phases):
             raise ValueError(
@@ -316,6 +316,11 @@ class RunConfig(Section):
     def has_projection(self) -> bool:
         """Whether any phase compares faces in a space of their own, with words or among themselves."""
         return self.has_words or any(phase.losses.supervised_contrastive for phase in self.phases)
+
+    @property
+    def has_teachers(self) -> bool:
+        """Whether any phase imitates teachers."""
+        return any(phase.losses.distillation for phase in self.phases)
 
     @property
     def foretells_votes(self) -> bool:

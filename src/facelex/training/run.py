@@ -123,6 +123,8 @@ def train_run(
             f"Expected a batch_size that divides among {fabric.world_size} devices, "
             f"but got {config.batch_size}. Set batch_size to a multiple of {fabric.world_size}."
         )
+    if state and config.has_teachers:
+        _check_same_teachers(folder, config)
     fabric.launch()
     trainer = _Training(fabric, config, dataset, folder, reporter or SilentReporter())
     return trainer.run(state)
@@ -158,21 +160,18 @@ class _Training:
         self.module = fabric.setup_module(network)
         self.train = self._split(train_index)
         self.teachers: Teachers | None = None
-        self.teacher_digests: list[str] = []
-        if any(phase.losses.distillation for phase in config.phases):
+        if config.has_teachers:
             if config.teacher_views == "batch":
                 self.teachers = Teachers(config.teachers, dataset.class_names, fabric)
             else:
                 cached = cached_teacher_probs(config.teachers, dataset, train_index, fabric.device)
                 self.train = self.train._replace(teacher_probs=cached)
-            self.teacher_digests = teacher_digests(config.teachers)
         self.val = self._split(dataset.indices("val"), soft=False)
 
     def run(self, state: dict[str, Any] | None) -> RunResult:
         phases = self.config.phases
         start_phase, start_epoch = (state["phase"], state["epoch"]) if state else (0, 0)
         if state:
-            self._check_same_teachers()
             self.model.load_state_dict(state["model"])
             self.rows = [dict(row) for row in state["rows"]]
             if self.fabric.is_global_zero:
@@ -356,20 +355,11 @@ class _Training:
             "devices": self.fabric.world_size,
             "precision": self.fabric.strategy.precision.precision,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            **({"teachers": self.teacher_digests} if self.teacher_digests else {}),
+            **({"teachers": teacher_digests(self.config.teachers)} if self.config.has_teachers else {}),
         }
         write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2))
         for tracker in self.fabric.loggers:
             tracker.log_hyperparams(config)
-
-    def _check_same_teachers(self) -> None:
-        """Refuse to go on with other teachers than the run began with; older runs have no record of them."""
-        began = load_run_folder(self.folder).environment.get("teachers", self.teacher_digests)
-        if began != self.teacher_digests:
-            raise FacelexError(
-                f"The run in {self.folder} began with other teachers than {', '.join(self.config.teachers)} "
-                "are now: their weights differ. Name the files that it began with, or start a new run folder."
-            )
 
     def _finish(self, model: DualEncoder) -> RunResult:
         size = self.config.image_size
@@ -457,6 +447,16 @@ def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
         raise FacelexError(
             f"{what} is above zero, but the dataset has no FER+ votes. "
             "Prepare it with --ferplus fer2013new.csv."
+        )
+
+
+def _check_same_teachers(folder: Path, config: RunConfig) -> None:
+    """Refuse to go on with other teachers than the run began with; older runs have no record of them."""
+    began = load_run_folder(folder).environment.get("teachers")
+    if began and began != teacher_digests(config.teachers):
+        raise FacelexError(
+            f"The run in {folder} began with other teachers than {', '.join(config.teachers)} "
+            "are now: their weights differ. Name the files that it began with, or start a new run folder."
         )
 
 

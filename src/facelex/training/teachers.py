@@ -14,10 +14,10 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.networks import SHIPPED, open_network
+from facelex.evaluation.networks import open_network
 from facelex.evaluation.run_folder import is_run_folder, weights_digest
 from facelex.models.dual_encoder import DualEncoder
-from facelex.recognize.model import find_model
+from facelex.recognize.model import PACKAGED, find_model
 from facelex.training.augment import resize_images
 from facelex.training.fabric import Fabric
 from facelex.training.weights import load_model, load_predictor
@@ -29,7 +29,7 @@ def cached_teacher_probs(
     """Mean probabilities of the teachers on unaugmented training images and their mirror images.
 
     Args:
-        names: Run folders, ONNX files, ``hf:owner/name`` or ``shipped``, on the classes of the dataset.
+        names: Run folders, ONNX files, ``hf:owner/name``, ``shipped`` or ``tiny``, on the dataset's classes.
         dataset: Whose train split they judge.
         index: Which examples of the dataset, all in train, ``(n,)``.
         device: Where they compute and the result lies.
@@ -40,7 +40,7 @@ def cached_teacher_probs(
     Raises:
         FacelexError: If a name is none of them, or its classes differ from the dataset's.
     """
-    teachers = [open_network(name) for name in names]
+    teachers = [open_network(name, threads=torch.get_num_threads()) for name in names]
     for teacher in teachers:
         _check_classes(teacher.source, teacher.classes, dataset.class_names)
     pixels = dataset.pixels[dataset.indices("train")]
@@ -60,7 +60,7 @@ def teacher_digests(names: Sequence[str]) -> list[str]:
         if is_run_folder(Path(name)):
             digests.append(weights_digest(Path(name)))
         else:
-            with find_model(None if name == SHIPPED else name).open("rb") as file:
+            with find_model(name).open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     return digests
 
@@ -108,7 +108,7 @@ class Teachers:
 
 def _load_teacher(folder: str, class_names: Sequence[str]) -> tuple[DualEncoder, int]:
     """A finished run in evaluation mode on the CPU, and the side of its images in pixels."""
-    if folder == SHIPPED or folder.startswith("hf:") or Path(folder).is_file():
+    if folder in PACKAGED or folder.startswith("hf:") or Path(folder).is_file():
         raise FacelexError(
             f"Expected a run folder as teacher, but got {folder}: teacher_views=batch needs weights that "
             "PyTorch can run. Name a run, or set teacher_views=cached, which takes ONNX files too."
