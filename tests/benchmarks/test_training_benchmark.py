@@ -108,7 +108,7 @@ def test_both_ways_of_training_learn_drawn_faces_and_are_compared_seed_by_seed(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "accuracy.json"
-    short = ["--encoder", "slim_s", "--epochs", "4", "--batch", "16", "--image-size", "24", "--workers", "0"]
+    short = ["--encoder", "slim_s", "--epochs", "8", "--batch", "16", "--image-size", "24", "--workers", "0"]
     script.main(["accuracy", "--data", "sketch:1400", *short, "--seeds", "0,1", "--output", str(output)])
     rows = json.loads(output.read_text())["rows"]
     assert [row["seed"] for row in rows] == [0, 1]

@@ -63,7 +63,7 @@ def epoch_of(
     """An epoch with everything on, ready to be called, and its number of steps."""
     config = tiny_config("batch_size=16", *settings)
     monkeypatch.setattr(run, "cached_teacher_probs", lambda *_: None)
-    monkeypatch.setattr(run, "teacher_digests", lambda *_: [])
+    monkeypatch.setattr(run, "network_digest", lambda *_: "")
     training = _Training(fabric, config, FACES, folder, SilentReporter())
     training._training_mode(config.phases[0])
     optimizer = fabric.setup_optimizers(run.create_optimizer(training.model, config.optimizer, 0.01))

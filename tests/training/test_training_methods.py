@@ -138,7 +138,7 @@ def test_resuming_with_another_network_under_the_same_name_is_refused(
     assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
     whole = file.read_bytes()
     export_run(teachers[1], file)
-    with pytest.raises(FacelexError, match="began with other teachers"):
+    with pytest.raises(FacelexError, match="began with another network under the name that teachers gives"):
         train_run(config, FACES, tmp_path / "s", accelerator="cpu", resume=True)
     file.write_bytes(whole)
     train_run(config, FACES, tmp_path / "s", accelerator="cpu", resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ from facelex.evaluation.run_folder import (
     is_run_folder,
     load_run_folder,
     read_json_object,
+    weights_digest,
 )
-from facelex.recognize.model import PACKAGED, load_model
+from facelex.recognize.model import PACKAGED, find_model, load_model
 
 Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From faces of any size, ``(n, H, W)``, to uncalibrated probabilities, ``(n, K)``."""
@@ -74,6 +76,18 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
         load=lambda: answer,
         temperature=float(network.info["temperature"]),
     )
+
+
+def network_digest(model: str) -> str:
+    """SHA-256 of a network's weights: a name such as ``shipped`` may come to mean another one.
+
+    Args:
+        model: As to :func:`open_network`.
+    """
+    if model not in PACKAGED and is_run_folder(Path(model)):
+        return weights_digest(Path(model))
+    with find_model(model).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _onnx_file(model: str | Path) -> str:

@@ -241,6 +241,9 @@ class RunConfig(Section):
     """The report's lambda."""
     contrast_temperature: float = Field(default=0.1, gt=0)
     """Temperature of ``supervised_contrastive``."""
+    start_from: str | None = None
+    """Whose weights the network begins with, where they fit: a run folder, an ONNX file that facelex
+    exported, ``hf:owner/name``, ``shipped`` or ``tiny``. Null: random weights."""
     teachers: tuple[str, ...] = ()
     """Whose mean probabilities ``distillation`` imitates: run folders; with ``cached`` views also ONNX files,
     ``hf:owner/name``, ``shipped`` and ``tiny``."""

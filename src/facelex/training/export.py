@@ -26,10 +26,9 @@ from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.text_fit import trained_text_arrays
 from facelex.training.augment import images_from_pixels
-from facelex.training.model_spec import ModelSpec
+from facelex.training.model_spec import MEANINGFUL, ModelSpec, vocabulary_name
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 from facelex.training.weights import load_model
-from facelex.vocabulary.glove import vector_name
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +39,6 @@ TOLERANCE = 1e-4
 """Largest difference from PyTorch, absolute and relative, that a float32 file may show."""
 CALIBRATION_IMAGES = 512
 """Training images that show int8 the ranges of activations."""
-MEANINGFUL = ("glove", "synonyms")
-"""Text encoders whose vectors mean the words; a control's space answers no question in words."""
 
 
 class _Answers(NamedTuple):
@@ -135,7 +132,7 @@ def export_run(
         "words": spec.words if with_words else {},
         "embed_dim": spec.embed_dim if with_words else None,
         "word_dim": spec.word_vectors_shape[-1] if spec.word_vectors_shape and with_words else None,
-        "vocabulary": _vocabulary_name(spec.vocabulary) if with_words else None,
+        "vocabulary": vocabulary_name(spec.vocabulary) if with_words else None,
         "precision": {
             "name": precision,
             "val_images": len(labels),
@@ -264,10 +261,6 @@ def _encode_arrays(arrays: Mapping[str, NDArray[np.float32]], *, small: bool) ->
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _vocabulary_name(vocabulary: str | None) -> str:
-    return "glove.6B.100d" if vocabulary in (None, "packaged") else vector_name(Path(vocabulary))
-
-
 def _short_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Headline numbers of each split in ``scores.json``, with their intervals."""
     kept = ("count", "accuracy", "balanced_accuracy", "macro_f1", "ece")
@@ -292,10 +285,10 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
     settings = {
         key: value
         for key, value in config.items()
-        if key not in ("data", "teachers", "trackers", "methods", "description")
+        if key not in ("data", "teachers", "start_from", "trackers", "methods", "description")
     }
     if isinstance(settings.get("model"), dict):
-        settings["model"] = settings["model"] | {"vocabulary": _vocabulary_name(spec.vocabulary)}
+        settings["model"] = settings["model"] | {"vocabulary": vocabulary_name(spec.vocabulary)}
     dataset = environment.get("dataset") or {}
     return {
         "method": method,
@@ -312,6 +305,7 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
             "fingerprint": str(dataset.get("fingerprint", "")),
         },
         **({"teacher_sha256": environment["teachers"]} if "teachers" in environment else {}),
+        **({"start_sha256": environment["start_from"]} if "start_from" in environment else {}),
         **{key: environment[key] for key in ("versions", "commit", "device", "cpu") if key in environment},
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.models.text import class_words
 from facelex.training.config import RunConfig
+from facelex.vocabulary.glove import vector_name
 
 
 class ModelSpec(BaseModel):
@@ -54,6 +56,15 @@ class ModelSpec(BaseModel):
     """Hidden width of a text projection that was fitted after training; None: ``hidden_dim``."""
     num_votes: int = 0
     """Width of the head that foretells annotators' votes; 0: there is none."""
+
+
+MEANINGFUL = ("glove", "synonyms")
+"""Text encoders whose vectors mean the words; a control's space answers no question in words."""
+
+
+def vocabulary_name(vocabulary: str | None) -> str:
+    """Name of the word vectors that a configuration's ``vocabulary`` stands for."""
+    return "glove.6B.100d" if vocabulary in (None, "packaged") else vector_name(Path(vocabulary))
 
 
 def describe_model(

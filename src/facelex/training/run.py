@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
+from facelex.evaluation.networks import network_digest
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import (
     CONFIG,
@@ -49,7 +50,8 @@ from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import find_checkpoint, is_finished
 from facelex.training.sam import SharpnessAware
-from facelex.training.teachers import Teachers, cached_teacher_probs, teacher_digests
+from facelex.training.starting_point import open_starting_point
+from facelex.training.teachers import Teachers, cached_teacher_probs
 from facelex.training.text_side import fit_text_side, text_hidden_dim
 from facelex.training.trackers import create_trackers
 from facelex.training.weights import create_model, save_weights
@@ -123,8 +125,8 @@ def train_run(
             f"Expected a batch_size that divides among {fabric.world_size} devices, "
             f"but got {config.batch_size}. Set batch_size to a multiple of {fabric.world_size}."
         )
-    if state and config.has_teachers:
-        _check_same_teachers(folder, config)
+    if state:
+        _check_same_sources(folder, config)
     fabric.launch()
     trainer = _Training(fabric, config, dataset, folder, reporter or SilentReporter())
     return trainer.run(state)
@@ -152,7 +154,12 @@ class _Training:
                 seed=config.seed,
             )
         self.spec = describe_model(config, dataset, train_index, words)
-        self.model = create_model(self.spec, words).to(fabric.device)
+        if config.start_from:
+            start = open_starting_point(config.start_from)
+            self.model, self.spec = start.build(self.spec, words, dataset.pixels[train_index])
+        else:
+            self.model = create_model(self.spec, words)
+        self.model.to(fabric.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if _learns_the_same_throughout(config):
             self._freeze_all_but(config.phases[0].learning)  # before it is said which gradients to expect
@@ -355,7 +362,7 @@ class _Training:
             "devices": self.fabric.world_size,
             "precision": self.fabric.strategy.precision.precision,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            **({"teachers": teacher_digests(self.config.teachers)} if self.config.has_teachers else {}),
+            **_sources(self.config),
         }
         write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2))
         for tracker in self.fabric.loggers:
@@ -450,14 +457,24 @@ def _check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
         )
 
 
-def _check_same_teachers(folder: Path, config: RunConfig) -> None:
+def _sources(config: RunConfig) -> dict[str, list[str]]:
+    """Digests of the finished networks that a run learns from, by the setting that names them."""
+    named = {
+        "start_from": [config.start_from] if config.start_from else [],
+        "teachers": config.teachers if config.has_teachers else [],
+    }
+    return {setting: [network_digest(name) for name in names] for setting, names in named.items() if names}
+
+
+def _check_same_sources(folder: Path, config: RunConfig) -> None:
     """Refuse to go on with other teachers than the run began with; older runs have no record of them."""
-    began = load_run_folder(folder).environment.get("teachers")
-    if began and began != teacher_digests(config.teachers):
-        raise FacelexError(
-            f"The run in {folder} began with other teachers than {', '.join(config.teachers)} "
-            "are now: their weights differ. Name the files that it began with, or start a new run folder."
-        )
+    began = load_run_folder(folder).environment
+    for setting, digests in _sources(config).items():
+        if began.get(setting, digests) != digests:
+            raise FacelexError(
+                f"The run in {folder} began with another network under the name that {setting} gives: the "
+                "weights differ. Name the file that it began with, or start a new run folder."
+            )
 
 
 def _epoch_seed(seed: int, phase: int, epoch: int) -> int:

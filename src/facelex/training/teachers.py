@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from torch import Tensor
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.networks import open_network
-from facelex.evaluation.run_folder import is_run_folder, weights_digest
 from facelex.models.dual_encoder import DualEncoder
-from facelex.recognize.model import PACKAGED, find_model
+from facelex.recognize.model import PACKAGED
 from facelex.training.augment import resize_images
 from facelex.training.fabric import Fabric
 from facelex.training.weights import load_model, load_predictor
@@ -51,18 +49,6 @@ def cached_teacher_probs(
     position = np.full(len(dataset.labels), -1, np.int64)
     position[dataset.indices("train")] = np.arange(len(dataset.indices("train")))
     return torch.from_numpy(total / len(teachers))[position[index]].to(device)
-
-
-def teacher_digests(names: Sequence[str]) -> list[str]:
-    """SHA-256 of each teacher's weights: a name such as ``shipped`` may come to mean another network."""
-    digests = []
-    for name in names:
-        if is_run_folder(Path(name)):
-            digests.append(weights_digest(Path(name)))
-        else:
-            with find_model(name).open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests
 
 
 class Teachers:

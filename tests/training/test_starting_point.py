@@ -1,0 +1,208 @@
+"""A new network that begins with the weights of a finished one, from a run folder or an exported file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import FACES, StopAfter, differing, tiny_config, two_phases, weights
+
+from facelex.data.dataset import FaceDataset
+from facelex.data.sketch import sketch_dataset
+from facelex.errors import FacelexError
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import predictions_file
+from facelex.models.text import class_words, create_word_vectors, load_vocabulary
+from facelex.recognize.model import load_model as load_onnx
+from facelex.training.config import RunConfig
+from facelex.training.export import export_run
+from facelex.training.model_spec import describe_model
+from facelex.training.run import train_run
+from facelex.training.starting_point import open_starting_point
+from facelex.training.weights import load_model
+
+TRAIN = FACES.indices("train")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train_run(
+        tiny_config(*two_phases(2, 8), "optimizer.lr=0.3", "model.text_fit=blend"),
+        FACES,
+        folder,
+        accelerator="cpu",
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def file(finished: Path) -> Callable[[str], Path]:
+    def export(precision: str) -> Path:
+        path = finished.parent / f"{precision}.onnx"
+        if not path.exists():
+            export_run(finished, path, precision=precision)  # type: ignore[arg-type]
+        return path
+
+    return export
+
+
+def build(name: Path | str, config: RunConfig, dataset: FaceDataset = FACES):
+    words = None
+    if config.has_words:
+        words = create_word_vectors(
+            config.model.text_encoder,
+            load_vocabulary(config.model.vocabulary),
+            class_words(dataset.class_names, config.model.words),
+        )
+    train = dataset.indices("train")
+    spec = describe_model(config, dataset, train, words)
+    return open_starting_point(str(name)).build(spec, words, dataset.pixels[train])
+
+
+@torch.inference_mode()
+def answers(model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.from_numpy(FACES.pixels[FACES.indices("val")]).unsqueeze(1).float() / 255
+    output = model.eval()(torch.nn.functional.interpolate(images, 24, mode="bilinear", antialias=True))
+    return output.logits.softmax(1), output.image_features @ output.text_features.T
+
+
+def test_a_run_folder_gives_the_very_network(finished: Path) -> None:
+    model, spec = build(finished, tiny_config())
+    theirs, their_spec = load_model(finished)
+    for ours, expected in zip(answers(model), answers(theirs)):
+        torch.testing.assert_close(ours, expected)
+    assert (spec.mean, spec.std) == (their_spec.mean, their_spec.std)
+    assert spec.text_hidden_dim == their_spec.text_hidden_dim != their_spec.hidden_dim
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 1e-3), ("int8", 0.05)])
+def test_an_exported_file_is_taken_apart_again(
+    precision: str, tolerance: float, finished: Path, file: Callable[[str], Path]
+) -> None:
+    model, _ = build(file(precision), tiny_config())
+    for ours, expected in zip(answers(model), answers(load_model(finished)[0])):
+        torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance)
+
+
+def test_normalisation_behind_a_folded_convolution_has_the_statistics_of_the_faces(
+    file: Callable[[str], Path],
+) -> None:
+    """So that training, which normalises by the batch, begins with the answers of evaluation."""
+    model, _ = build(file("fp32"), tiny_config())
+    images = torch.from_numpy(FACES.pixels[TRAIN]).unsqueeze(1).float() / 255
+    images = torch.nn.functional.interpolate(images, 24, mode="bilinear", antialias=True)
+    with torch.no_grad():
+        evaluated = model.eval().image_encoder(model.normalize_pixels(images))
+        trained = model.train().image_encoder(model.normalize_pixels(images))
+    assert float((evaluated - trained).norm() / evaluated.norm()) < 0.02
+
+
+def test_classifier_rows_go_by_name_and_new_classes_begin_at_random(finished: Path) -> None:
+    names = ("neutral", "anger", "bored")
+    kept = np.isin(FACES.labels, [0, 1, 2])
+    fewer = dataclasses.replace(
+        FACES,
+        pixels=FACES.pixels[kept], labels=FACES.labels[kept], splits=FACES.splits[kept],
+        class_names=names,
+    )  # fmt: skip
+    config = tiny_config("model.words={neutral: [calm], anger: [angry], bored: [bored]}")
+    model, _ = build(finished, config, fewer)
+    theirs, their_spec = load_model(finished)
+    for row, name in enumerate(("neutral", "angry")):
+        torch.testing.assert_close(
+            model.classifier.linear.weight[row],
+            theirs.classifier.linear.weight[their_spec.classes.index(name)],
+        )
+    assert model.classifier.linear.weight.shape[0] == 3
+    assert model.word_vectors.shape[0] == 3
+
+
+def test_a_run_without_words_takes_the_faces_side(finished: Path) -> None:
+    model, spec = build(finished, tiny_config("method=baseline"))
+    assert not model.has_words
+    assert spec.text_hidden_dim is None
+    torch.testing.assert_close(
+        model.image_encoder.state_dict(), load_model(finished)[0].image_encoder.state_dict()
+    )
+
+
+def test_another_space_or_other_vectors_leave_the_words_at_random(finished: Path) -> None:
+    theirs, _ = load_model(finished)
+    for change in ("model.embed_dim=12", "model.text_encoder=random", "model.hidden_dim=20"):
+        model, spec = build(finished, tiny_config(change))
+        assert spec.text_hidden_dim is None
+        torch.testing.assert_close(model.classifier.state_dict(), theirs.classifier.state_dict())
+
+
+def test_another_face_network_is_refused_with_the_settings_that_would_do(
+    finished: Path, file: Callable[[str], Path]
+) -> None:
+    for source in (finished, file("int8")):
+        with pytest.raises(
+            FacelexError, match=r"Set model.image_encoder=tiny_cnn and 'model.encoder_options={}'"
+        ):
+            build(source, tiny_config("model.image_encoder=slim_s"))
+
+
+def test_a_graph_that_does_not_answer_as_its_file_is_refused(file: Callable[[str], Path]) -> None:
+    start = open_starting_point(str(file("fp32")))
+    spoiled = dataclasses.replace(start, folded_biases={n: b + 3 for n, b in start.folded_biases.items()})
+    words = create_word_vectors("synonyms", load_vocabulary("packaged"), class_words(FACES.class_names, None))
+    spec = describe_model(tiny_config(), FACES, TRAIN, words)
+    with pytest.raises(FacelexError, match="Start from the run folder"):
+        spoiled.build(spec, words, FACES.pixels[TRAIN])
+
+
+@pytest.mark.parametrize("name", ["nothing.onnx", "no/run"])
+def test_a_missing_start_is_named(name: str) -> None:
+    with pytest.raises(FacelexError, match=f"Expected a run folder.* got {name}"):
+        open_starting_point(name)
+
+
+@pytest.mark.parametrize("source", ["run", "int8"])
+def test_training_goes_on_from_there_and_is_recorded(
+    source: str, finished: Path, file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    start = finished if source == "run" else file("int8")
+    settings = [f"start_from={start}", "optimizer.lr=1e-6", "schedule.name=constant"]
+    train_run(tiny_config(*two_phases(1, 1), *settings), FACES, tmp_path / "on", accelerator="cpu")
+    ours, theirs = (
+        Predictions.load(predictions_file(run, "val")).probs for run in (tmp_path / "on", finished)
+    )
+    change, said = np.abs(ours - theirs).mean(), np.abs(theirs - 1 / 7).mean()
+    assert change < 0.2 * said  # steps this small change next to nothing
+    environment = json.loads((tmp_path / "on" / "environment.json").read_text())
+    (digest,) = environment["start_from"]
+    export_run(tmp_path / "on", tmp_path / "on.onnx")
+    record = load_onnx(tmp_path / "on.onnx").info["training"]
+    assert record["start_sha256"] == [digest]
+    assert str(finished.parent) not in json.dumps(record)
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    config = tiny_config(*two_phases(1, 2), f"start_from={finished}", "model.text_fit=null")
+    train_run(config, FACES, tmp_path / "whole", accelerator="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, FACES, tmp_path / "parts", accelerator="cpu", reporter=StopAfter(2))
+    train_run(config, FACES, tmp_path / "parts", accelerator="cpu", resume=True)
+    assert not differing(tmp_path / "whole", tmp_path / "parts")
+    wide = weights(tmp_path / "whole")["text_projection.hidden.weight"]
+    assert wide.shape[0] == load_model(finished)[1].text_hidden_dim
+
+
+def test_resuming_from_another_network_under_the_same_name_is_refused(finished: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    config = tiny_config(*two_phases(1, 2), f"start_from={start}")
+    start.symlink_to(finished)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, FACES, tmp_path / "run", accelerator="cpu", reporter=StopAfter(2))
+    start.unlink()
+    train_run(tiny_config(*two_phases(1, 1)), sketch_dataset(150, seed=1), start, accelerator="cpu")
+    with pytest.raises(FacelexError, match="another network under the name that start_from gives"):
+        train_run(config, FACES, tmp_path / "run", accelerator="cpu", resume=True)
