@@ -19,6 +19,7 @@ from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.recognize.model import load_model as load_onnx
+from facelex.training.compare import check_cells, list_cells
 from facelex.training.config import RunConfig
 from facelex.training.export import export_run
 from facelex.training.model_spec import describe_model
@@ -113,14 +114,36 @@ def test_classifier_rows_go_by_name_and_new_classes_begin_at_random(finished: Pa
     )  # fmt: skip
     config = tiny_config("model.words={neutral: [calm], anger: [angry], bored: [bored]}")
     model, _ = build(finished, config, fewer)
-    theirs, their_spec = load_model(finished)
+    source, their_spec = load_model(finished)
+    weight, theirs, known = (
+        model.classifier.linear.weight,
+        source.classifier.linear.weight,
+        their_spec.classes,
+    )
     for row, name in enumerate(("neutral", "angry")):
-        torch.testing.assert_close(
-            model.classifier.linear.weight[row],
-            theirs.classifier.linear.weight[their_spec.classes.index(name)],
-        )
-    assert model.classifier.linear.weight.shape[0] == 3
+        torch.testing.assert_close(weight[row], theirs[known.index(name)])
+    assert all(not torch.equal(weight[2], other) for other in theirs)
     assert model.word_vectors.shape[0] == 3
+
+
+def test_a_class_of_that_very_name_goes_before_another_spelling(finished: Path) -> None:
+    """ "calm" is a spelling of neutral only where nobody tells the two apart."""
+    names = (*FACES.class_names[:6], "calm", "neutral")
+    start = open_starting_point(str(finished))
+    told_apart = dataclasses.replace(
+        start,
+        classes=names,
+        tensors=start.tensors
+        | {
+            "classifier.linear.weight": torch.arange(64.0)
+            .repeat(8, 1)
+            .mul(torch.arange(8.0).view(-1, 1))[:, :32]
+        }
+        | {"classifier.linear.bias": torch.arange(8.0)},
+    )
+    assert [told_apart._known(name, names) for name in names[6:]] == [[6], [7]]
+    assert start._known("calm", names) == []  # neutral itself is there
+    assert start._known("calm", names[:7]) == [6]
 
 
 def test_a_run_without_words_takes_the_faces_side(finished: Path) -> None:
@@ -137,6 +160,10 @@ def test_another_space_or_other_vectors_leave_the_words_at_random(finished: Path
     for change in ("model.embed_dim=12", "model.text_encoder=random", "model.hidden_dim=20"):
         model, spec = build(finished, tiny_config(change))
         assert spec.text_hidden_dim is None
+        ours, others = (network.image_projection.state_dict() for network in (model, theirs))
+        assert all(
+            o.shape != t.shape or not torch.equal(o, t) for o, t in zip(ours.values(), others.values())
+        )
         torch.testing.assert_close(model.classifier.state_dict(), theirs.classifier.state_dict())
 
 
@@ -150,13 +177,46 @@ def test_another_face_network_is_refused_with_the_settings_that_would_do(
             build(source, tiny_config("model.image_encoder=slim_s"))
 
 
-def test_a_graph_that_does_not_answer_as_its_file_is_refused(file: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("names", [FACES.class_names, (*FACES.class_names[:6], "bored")])
+def test_a_graph_that_does_not_answer_as_its_file_is_refused(
+    names: tuple[str, ...], file: Callable[[str], Path]
+) -> None:
     start = open_starting_point(str(file("fp32")))
-    spoiled = dataclasses.replace(start, folded_biases={n: b + 3 for n, b in start.folded_biases.items()})
-    words = create_word_vectors("synonyms", load_vocabulary("packaged"), class_words(FACES.class_names, None))
-    spec = describe_model(tiny_config(), FACES, TRAIN, words)
-    with pytest.raises(FacelexError, match="Start from the run folder"):
-        spoiled.build(spec, words, FACES.pixels[TRAIN])
+    spoiled = dataclasses.replace(start, folded_biases={n: b + 9 for n, b in start.folded_biases.items()})
+    dataset = dataclasses.replace(FACES, class_names=names)
+    spec = describe_model(tiny_config("method=baseline"), dataset, TRAIN, None)
+    with pytest.raises(FacelexError, match="does not answer as that does"):
+        spoiled.build(spec, None, FACES.pixels[TRAIN])
+
+
+def test_a_normalisation_that_is_nowhere_is_refused(file: Callable[[str], Path]) -> None:
+    """As where a convolution has a bias of its own, which the exporter names otherwise."""
+    start = open_starting_point(str(file("fp32")))
+    lost = dict(start.folded_biases)
+    lost.popitem()
+    spec = describe_model(tiny_config("method=baseline"), FACES, TRAIN, None)
+    with pytest.raises(FacelexError, match=r"what became of image_encoder\.layers\.\d+ is not known"):
+        dataclasses.replace(start, folded_biases=lost).build(spec, None, FACES.pixels[TRAIN])
+
+
+def test_images_of_another_size_start_from_a_file_as_well(file: Callable[[str], Path]) -> None:
+    model, spec = build(file("int8"), tiny_config("image_size=32"))
+    assert spec.image_size == 32
+    theirs = load_model(file("int8").parent / "run")[0].classifier.linear.bias
+    torch.testing.assert_close(model.classifier.linear.bias, theirs, atol=0.01, rtol=0)
+
+
+def test_a_file_without_a_record_of_its_training_says_what_it_can(file: Callable[[str], Path]) -> None:
+    start = dataclasses.replace(open_starting_point(str(file("fp32"))), settings="")
+    with pytest.raises(FacelexError, match=r"Set model\.image_encoder and model\.encoder_options to"):
+        start.check_encoder(torch.nn.Conv2d(1, 3, 3))
+
+
+def test_a_table_finds_an_encoder_that_cannot_start_before_it_trains(finished: Path, tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn", "slim_s"], ["baseline"], [0], tmp_path)
+    with pytest.raises(FacelexError, match=r"cannot start from it\. Set model\.image_encoder=tiny_cnn"):
+        check_cells(cells, tiny_config(f"start_from={finished}"))
+    check_cells(cells[:1], tiny_config(f"start_from={finished}"))
 
 
 @pytest.mark.parametrize("name", ["nothing.onnx", "no/run"])

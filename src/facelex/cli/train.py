@@ -71,7 +71,9 @@ def train(
     count: int | str = devices if devices == "auto" else _count(devices)
     # with several devices this code runs once on each
     console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
-    title = f"{run_config.method} · {run_config.model.image_encoder} · seed {run_config.seed} → {output}"
+    start = f" · from {run_config.start_from}" if run_config.start_from else ""
+    network = run_config.model.image_encoder
+    title = f"{run_config.method} · {network}{start} · seed {run_config.seed} → {output}"
     if resume and not (output / CHECKPOINT).exists():
         title += f"\nNo checkpoint in {output} yet: starting from the beginning."
     finished = resume and is_finished(output)

@@ -61,7 +61,7 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     Raises:
         FacelexError: If it is none of them, or a run without final weights.
     """
-    if model not in PACKAGED and is_run_folder(Path(model)):
+    if str(model) not in PACKAGED and is_run_folder(Path(model)):
         return _open_run(load_run_folder(model), str(model))
     network = load_model(_onnx_file(model), threads=threads)
 
@@ -83,17 +83,21 @@ def network_digest(model: str) -> str:
 
     Args:
         model: As to :func:`open_network`.
+
+    Raises:
+        FacelexError: If there is no such network, or a run without final weights.
     """
     if model not in PACKAGED and is_run_folder(Path(model)):
+        _open_run(load_run_folder(model), model)  # raises unless its weights are there
         return weights_digest(Path(model))
-    with find_model(model).open("rb") as file:
+    with find_model(_onnx_file(model)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _onnx_file(model: str | Path) -> str:
     """Return what ``load_model`` takes for an ONNX model."""
     name = str(model)
-    if model in PACKAGED:
+    if name in PACKAGED:
         return name
     path = Path(model)
     if path.is_dir():

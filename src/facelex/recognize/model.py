@@ -126,22 +126,22 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     Raises:
         FacelexError: If there is no such file.
     """
-    if model is None or model in PACKAGED:
-        path = TINY_MODEL if model == "tiny" else DEFAULT_MODEL
+    name = "shipped" if model is None else os.fspath(model)
+    if name in PACKAGED:
+        path = TINY_MODEL if name == "tiny" else DEFAULT_MODEL
         if not path.is_file():
             raise FacelexError(
-                f"This installation lacks the model {model or 'shipped'!r} (weights/{path.name}). Install it "
-                "again, or name a model file: --model model.onnx, Recognizer('model.onnx')."
+                f"This installation lacks the model {name!r} (weights/{path.name}). Install it again, or "
+                "name a model file: --model model.onnx, Recognizer('model.onnx')."
             )
         return path
-    name = os.fspath(model)
     if name.startswith("hf:"):
         return _from_hub(name[3:])
     path = Path(name)
     if not path.is_file():
         nearby = [entry.name for entry in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
         hint = (
-            did_you_mean(path.name, [*nearby, *PACKAGED])
+            did_you_mean(path.name, nearby if path.parent.name else [*nearby, *PACKAGED])
             or " Check the path, or leave it out for the shipped model; another in the package is tiny."
         )
         raise FacelexError(f"No model file at {name!r}.{hint}")

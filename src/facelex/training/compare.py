@@ -32,6 +32,7 @@ from facelex.training.config import RunConfig, load_config, validate_config
 from facelex.training.progress import Reporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
+from facelex.training.starting_point import open_starting_point
 
 
 @dataclass(frozen=True)
@@ -121,18 +122,22 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
                 f"has {dataset.fingerprint[:12]}). Give the table that dataset or another --output, or "
                 "delete that folder to train it anew."
             )
-    _check_encoders_differ(cells, base)
+    _check_encoders(cells, base)
 
 
-def _check_encoders_differ(cells: Sequence[Cell], base: RunConfig) -> None:
-    """Refuse options that make one network of two names, such as ``width`` for the slim family."""
+def _check_encoders(cells: Sequence[Cell], base: RunConfig) -> None:
+    """Refuse options that make one network of two names, and networks that cannot start where they are to."""
     options: dict[str, Any] = base.model.encoder_options
-    if not options:
+    needed = base.start_from and not all(cell.finished for cell in cells)
+    start = open_starting_point(base.start_from) if base.start_from and needed else None
+    if not options and not start:
         return
     names: dict[tuple[torch.Size, ...], str] = {}
     for encoder in dict.fromkeys(cell.encoder for cell in cells):
         with torch.device("meta"):
             network = create_image_encoder(encoder, **options)
+        if start:
+            start.check_encoder(network)
         first = names.setdefault(tuple(parameter.shape for parameter in network.parameters()), encoder)
         if first != encoder:
             raise FacelexError(

@@ -467,7 +467,7 @@ def _sources(config: RunConfig) -> dict[str, list[str]]:
 
 
 def _check_same_sources(folder: Path, config: RunConfig) -> None:
-    """Refuse to go on with other teachers than the run began with; older runs have no record of them."""
+    """Refuse to go on with other networks to learn from than the run began with, where it noted them."""
     began = load_run_folder(folder).environment
     for setting, digests in _sources(config).items():
         if began.get(setting, digests) != digests:
