@@ -47,6 +47,14 @@ PEERS = (
         options={"flip": False},
     ),
     Peer(
+        "facelex, tiny",
+        "facelex",
+        "run_facelex.py",
+        (str(ROOT),),
+        note="the package's small model, each face averaged with its mirror image",
+        options={"model": "tiny"},
+    ),
+    Peer(
         "fer",
         "fer",
         "run_fer.py",
