@@ -22,6 +22,8 @@ from facelex.recognize.model import default_threads, load_model
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.words import parse_words
 
+SAMPLES = Path(model_module.__file__).parents[1] / "samples"
+
 
 @pytest.fixture
 def crops() -> np.ndarray:
@@ -233,6 +235,25 @@ def test_files_that_are_no_model_are_refused(tmp_path, tiny_model):
     onnx.save(bare, str(tmp_path / "bare.onnx"))
     with pytest.raises(FacelexError, match="metadata"):
         Recognizer(tmp_path / "bare.onnx")
+
+
+@pytest.mark.parametrize("name", model_module.PACKAGED)
+def test_every_model_of_the_package_answers_in_labels_and_words(name):
+    recognizer = Recognizer(name, threads=1)
+    (face,) = recognizer.predict(SAMPLES / "astronaut.jpg", words="delighted, mourning")
+    assert face.emotion == "happy"
+    assert face.words["delighted"] > face.words["mourning"]
+    assert recognizer.info["card"].startswith("# Model card")
+
+
+def test_the_small_model_is_small_and_named_like_a_file_it_is_not():
+    assert model_module.find_model("tiny").stat().st_size < 0.5e6
+    assert model_module.find_model(Path("tiny")) == model_module.find_model("tiny")
+    with pytest.raises(FacelexError, match="Did you mean 'tiny'"):
+        model_module.find_model("tinny")
+    with pytest.raises(FacelexError, match="No model file at 'runs/tiny'") as error:
+        model_module.find_model("runs/tiny")
+    assert "Did you mean" not in str(error.value)
 
 
 def test_missing_shipped_model_says_what_to_do(monkeypatch, tmp_path):
