@@ -17,12 +17,11 @@ from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
-from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.recognize.model import load_model as load_onnx
 from facelex.training.compare import check_cells, list_cells
 from facelex.training.config import RunConfig
 from facelex.training.export import export_run
-from facelex.training.model_spec import describe_model
+from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.run import train_run
 from facelex.training.starting_point import open_starting_point
 from facelex.training.weights import load_model
@@ -54,13 +53,7 @@ def file(finished: Path) -> Callable[[str], Path]:
 
 
 def build(name: Path | str, config: RunConfig, dataset: FaceDataset = FACES):
-    words = None
-    if config.has_words:
-        words = create_word_vectors(
-            config.model.text_encoder,
-            load_vocabulary(config.model.vocabulary),
-            class_words(dataset.class_names, config.model.words),
-        )
+    words = class_vectors(config, dataset.class_names)
     train = dataset.indices("train")
     spec = describe_model(config, dataset, train, words)
     return open_starting_point(str(name)).build(spec, words, dataset.pixels[train])

@@ -63,7 +63,7 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     """
     if str(model) not in PACKAGED and is_run_folder(Path(model)):
         return _open_run(load_run_folder(model), str(model))
-    network = load_model(_onnx_file(model), threads=threads)
+    network = load_model(onnx_file(model), threads=threads)
 
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_onnx(network, pixels)
@@ -90,12 +90,16 @@ def network_digest(model: str) -> str:
     if model not in PACKAGED and is_run_folder(Path(model)):
         _open_run(load_run_folder(model), model)  # raises unless its weights are there
         return weights_digest(Path(model))
-    with find_model(_onnx_file(model)).open("rb") as file:
+    with find_model(onnx_file(model)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _onnx_file(model: str | Path) -> str:
-    """Return what ``load_model`` takes for an ONNX model."""
+def onnx_file(model: str | Path) -> str:
+    """Return what ``load_model`` takes for an ONNX model.
+
+    Raises:
+        FacelexError: If it is neither a file nor a name that may stand for one.
+    """
     name = str(model)
     if name in PACKAGED:
         return name

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import FERPLUS_COLUMNS
-from facelex.models.text import class_words
+from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.training.config import RunConfig
 from facelex.vocabulary.glove import vector_name
 
@@ -65,6 +65,18 @@ MEANINGFUL = ("glove", "synonyms")
 def vocabulary_name(vocabulary: str | None) -> str:
     """Name of the word vectors that a configuration's ``vocabulary`` stands for."""
     return "glove.6B.100d" if vocabulary in (None, "packaged") else vector_name(Path(vocabulary))
+
+
+def class_vectors(config: RunConfig, class_names: Sequence[str]) -> Tensor | None:
+    """Vectors of each class's words, ``(K, W, D)``; None for a method without words."""
+    if not config.has_words:
+        return None
+    return create_word_vectors(
+        config.model.text_encoder,
+        load_vocabulary(config.model.vocabulary),
+        class_words(class_names, config.model.words),
+        seed=config.seed,
+    )
 
 
 def describe_model(

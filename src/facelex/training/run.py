@@ -35,7 +35,6 @@ from facelex.evaluation.run_folder import (
 from facelex.files import write_text
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
-from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.training.augment import alternating_reflection
 from facelex.training.averaging import WeightAverage
 from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
@@ -43,7 +42,7 @@ from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.environment import describe_environment, peak_resident_mb
 from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
-from facelex.training.model_spec import describe_model
+from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.precision import choose_precision
 from facelex.training.prediction import predict_logits, predict_probs
@@ -145,14 +144,7 @@ class _Training:
         train_index = dataset.indices("train")
         if config.drop_blank:
             train_index = train_index[~dataset.blank()[train_index]]
-        words = None
-        if config.has_words:
-            words = create_word_vectors(
-                config.model.text_encoder,
-                load_vocabulary(config.model.vocabulary),
-                class_words(dataset.class_names, config.model.words),
-                seed=config.seed,
-            )
+        words = class_vectors(config, dataset.class_names)
         self.spec = describe_model(config, dataset, train_index, words)
         if config.start_from:
             start = open_starting_point(config.start_from)

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from facelex.emotions import classes_named
 from facelex.errors import FacelexError, require
-from facelex.evaluation.networks import open_network
+from facelex.evaluation.networks import onnx_file
+from facelex.evaluation.run_folder import is_run_folder
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.text_fit import replace_text_projection, trained_text_arrays
-from facelex.recognize.model import find_model
+from facelex.recognize.model import PACKAGED, find_model
 from facelex.recognize.model import load_model as load_onnx
 from facelex.training.augment import images_from_pixels
 from facelex.training.model_spec import MEANINGFUL, ModelSpec, vocabulary_name
@@ -191,9 +192,9 @@ def open_starting_point(name: str) -> StartingPoint:
         FacelexError: If it is none of them.
         MissingExtraError: If ``onnx`` is missing.
     """
-    if open_network(name, threads=1).run:
+    if name not in PACKAGED and is_run_folder(Path(name)):
         return _of_run(name)
-    path = find_model(name)
+    path = find_model(onnx_file(name))
     onnx = require("onnx", "train", "Starting from an exported model")
     network = load_onnx(path, threads=torch.get_num_threads())
     tensors, biases = _unpack(onnx, onnx.load(str(path)).graph)
