@@ -61,7 +61,7 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     Raises:
         FacelexError: If it is none of them, or a run without final weights.
     """
-    if str(model) not in PACKAGED and is_run_folder(Path(model)):
+    if names_run(model):
         return _open_run(load_run_folder(model), str(model))
     network = load_model(onnx_file(model), threads=threads)
 
@@ -78,6 +78,11 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     )
 
 
+def names_run(model: str | Path) -> bool:
+    """Whether a network's name means a run folder: the names of packaged models go before folders."""
+    return str(model) not in PACKAGED and is_run_folder(Path(model))
+
+
 def network_digest(model: str) -> str:
     """SHA-256 of a network's weights: a name such as ``shipped`` may come to mean another one.
 
@@ -87,7 +92,7 @@ def network_digest(model: str) -> str:
     Raises:
         FacelexError: If there is no such network, or a run without final weights.
     """
-    if model not in PACKAGED and is_run_folder(Path(model)):
+    if names_run(model):
         _open_run(load_run_folder(model), model)  # raises unless its weights are there
         return weights_digest(Path(model))
     with find_model(onnx_file(model)).open("rb") as file:

@@ -172,7 +172,10 @@ def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
 def _norm_backward(
     grad: Tensor, maps: Tensor, weight: Tensor, mean: Tensor, var: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the maps, the weight and the bias of a normalisation by given statistics."""
+    """Gradients of the maps, the weight and the bias of a normalisation by given statistics.
+
+    The last two are the sums, over the chosen values, that the batch's own statistics need as well.
+    """
     wide, fold = _widened(maps)
     direct, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
         _widened(grad)[0], wide, *(value.repeat(fold) for value in (weight, mean, var)), None, None,

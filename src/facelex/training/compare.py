@@ -128,8 +128,9 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
 def _check_encoders(cells: Sequence[Cell], base: RunConfig) -> None:
     """Refuse options that make one network of two names, and networks that cannot start where they are to."""
     options: dict[str, Any] = base.model.encoder_options
-    needed = base.start_from and not all(cell.finished for cell in cells)
-    start = open_starting_point(base.start_from) if base.start_from and needed else None
+    start = None
+    if base.start_from and not all(cell.finished for cell in cells):
+        start = open_starting_point(base.start_from)
     if not options and not start:
         return
     names: dict[tuple[torch.Size, ...], str] = {}
