@@ -54,6 +54,7 @@ def steps(options: argparse.Namespace) -> list[dict[str, Any]]:
                 options.precision,
                 options.compile,
                 options.keep_memory,
+                options.graphs,
             )
         )
         rows.append(row)
@@ -260,6 +261,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--compile", action="store_true", help="facelex's network through torch.compile")
     one.add_argument("--keep-memory", action=argparse.BooleanOptionalAction, default=True,
                      help="as `facelex train` does, facelex's side keeps what it frees")  # fmt: skip
+    one.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True,
+                     help="on a GPU facelex's side replays recorded steps, as `facelex train` does")  # fmt: skip
     two = command("limits", limits)
     two.add_argument("--encoders", type=_names, default=_names(f"{BACKBONES},slim_m,slim_s"))
     two.add_argument("--image-sizes", type=_numbers, default=[32, 40, 48])

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from facelex.training.config import OptimizerConfig
 from facelex.training.environment import peak_resident_mb
+from facelex.training.optimizers import create_optimizer
 from training_cost.networks import create_model, our_step
 
 MIB = 2**20
@@ -18,7 +20,8 @@ MIB = 2**20
 def measure_here(encoder: str, batch: int, image_size: int, device: str, precision: str) -> dict[str, Any]:
     """Take three steps in this process, and note its peak and what it held before the network was made."""
     before = peak_resident_mb()
-    step = our_step(create_model(encoder, device, ours=True), device, precision)
+    model = create_model(encoder, device, ours=True)
+    step = our_step(model, create_optimizer(model, OptimizerConfig(name="sgd"), 0.01), device, precision)
     images = torch.rand(batch, 1, image_size, image_size, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     for _ in range(3):

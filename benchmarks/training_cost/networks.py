@@ -13,8 +13,6 @@ from facelex.models.dual_encoder import DualEncoder
 from facelex.models.norm_relu_pool import Stack
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
-from facelex.training.config import OptimizerConfig
-from facelex.training.optimizers import create_optimizer
 
 Step = Callable[[Tensor, Tensor], object]
 
@@ -45,17 +43,19 @@ def conventional_step(model: nn.Module) -> Step:
     return step
 
 
-def our_step(model: nn.Module, device: str, precision: str, compiled: bool = False) -> Step:
-    """Autocast unless ``precision`` is ``32-true``, facelex's optimiser, compiled if wished."""
-    optimizer = create_optimizer(model, OptimizerConfig(name="sgd"), 0.01)
+def our_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str, compiled: bool = False
+) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """Autocast unless ``precision`` is ``32-true``, compiled if wished; the step returns its loss."""
     network = torch.compile(model) if compiled else model
 
-    def step(images: Tensor, labels: Tensor) -> None:
+    def step(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16-mixed"):
             loss = F.cross_entropy(network(images).logits, labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return {"loss": loss.detach()}
 
     return step
 

@@ -21,8 +21,10 @@ from torchvision import transforms
 
 from facelex.data.sketch import sketch_dataset
 from facelex.training.augment import augment_images
-from facelex.training.config import AugmentConfig
+from facelex.training.config import AugmentConfig, OptimizerConfig
+from facelex.training.cuda_graphs import StepGraphs
 from facelex.training.memory import KEPT, keep_memory
+from facelex.training.optimizers import create_optimizer
 from training_cost.machine import fast_dtypes, matrix_product, seconds
 from training_cost.networks import conventional_step, count_operations, create_model, our_step
 
@@ -50,6 +52,7 @@ class Setting:
     precision: str = "32-true"
     compiled: bool = False
     kept_memory: bool = True
+    graphs: bool = True
     matrix_side: int = 4096
 
     @property
@@ -121,18 +124,6 @@ class ConventionalData:
             time.sleep(1.5 * min(drawn, self.ahead) * self.seconds_per_batch)
 
 
-def our_data(pixels: Tensor, labels: Tensor, setting: Setting) -> Iterator[Batch]:
-    """Endless batches of a split that lies on the device, augmented there."""
-    pixels, labels = pixels.to(setting.device), labels.to(setting.device)
-    generator = torch.Generator(setting.device).manual_seed(0)
-    while True:
-        for index in torch.randperm(len(labels), generator=generator, device=setting.device).split(
-            setting.batch
-        ):
-            if len(index) == setting.batch:
-                yield augment_images(pixels[index], setting.image_size, AUGMENT, generator), labels[index]
-
-
 class ConventionalSide:
     """The usual script: float32, contiguous, PyTorch's default optimiser, data from workers."""
 
@@ -159,30 +150,56 @@ class ConventionalSide:
 
 
 class OurSide:
-    """What ``facelex train`` does."""
+    """What ``facelex train`` does: a split on the device, and on a GPU each part as a recorded graph."""
 
     def __init__(self, setting: Setting):
         self.setting, self.compile_seconds = setting, None
         if setting.kept_memory and setting.device == "cpu":
             keep_memory()
-        self.data = our_data(*_faces(setting), setting)
+        device = torch.device(setting.device)
+        self.pixels, self.labels = (rows.to(device) for rows in _faces(setting))
+        self.generator = torch.Generator(device).manual_seed(0)
+        self.order = self._endless_order()
         model = create_model(setting.encoder, setting.device, ours=True)
-        self.step = our_step(model, setting.device, setting.precision)
-        self.fixed = next(self.data)
+        optimizer = create_optimizer(model, OptimizerConfig(name="sgd"), 0.01)
+        self.step = our_step(model, optimizer, setting.device, setting.precision)
+        self.fixed = self._batch(next(self.order), self.generator)
         self.operations = count_operations(lambda: self.step(*self.fixed), setting.batch)
         if setting.compiled:
-            self.step = our_step(model, setting.device, setting.precision, compiled=True)
+            self.step = our_step(model, optimizer, setting.device, setting.precision, compiled=True)
             self.compile_seconds = seconds(lambda: self.step(*self.fixed), setting.device)
-        _warm_up(lambda: self.step(*self.fixed))
+        replayed = setting.graphs and setting.device == "cuda"
+        self.graphs = {part: StepGraphs(optimizer, device) for part in PARTS} if replayed else {}
+        for part in self.graphs or ("model",):
+            _warm_up(lambda part=part: self._do(part))  # type: ignore[misc]
+
+    def _endless_order(self) -> Iterator[Tensor]:
+        device = self.labels.device
+        while True:
+            order = torch.randperm(len(self.labels), generator=self.generator, device=device)
+            yield from (i for i in order.split(self.setting.batch) if len(i) == self.setting.batch)
+
+    def _batch(self, index: Tensor, generator: torch.Generator) -> Batch:
+        images = augment_images(self.pixels[index], self.setting.image_size, AUGMENT, generator)
+        return images, self.labels[index]
+
+    def _do(self, part: str) -> None:
+        graphs = self.graphs.get(part)
+        generator = graphs.generator if graphs else self.generator
+
+        def work(index: Tensor, *_: object) -> dict[str, Tensor]:
+            if part == "data":
+                return {"images": self._batch(index, generator)[0]}
+            return self.step(*(self.fixed if part == "model" else self._batch(index, generator)))
+
+        if graphs:
+            graphs.run(self.setting.image_size, work, next(self.order), None, None)
+        else:
+            work(next(self.order))
 
     def time(self, part: str) -> float:
         """Seconds a batch of one of ``PARTS``."""
-        work: dict[str, Callable[[], object]] = {
-            "data": lambda: next(self.data),
-            "model": lambda: self.step(*self.fixed),
-            "both": lambda: self.step(*next(self.data)),
-        }
-        return seconds(work[part], self.setting.device, self.setting.repeats)
+        return seconds(lambda: self._do(part), self.setting.device, self.setting.repeats)
 
 
 SIDES = {"conventional": ConventionalSide, "facelex": OurSide}

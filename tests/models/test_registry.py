@@ -115,9 +115,9 @@ def test_unknown_option_is_named_with_the_nearest_known_one() -> None:
     ):
         create_image_encoder("slim_m", widht=2)
     with pytest.raises(
-        FacelexError, match=r"'vgg11' has no option 'depth'\. Known: none besides in_channels\."
+        FacelexError, match=r"'resnet18' has no option 'depth'\. Known: none besides in_channels\."
     ):
-        create_image_encoder("vgg11", depth=2)
+        create_image_encoder("resnet18", depth=2)
 
 
 def test_no_channels_are_refused() -> None:

@@ -133,7 +133,7 @@ class Objective:
         return total, {name: loss.detach() for name, loss in losses.items()}
 
     def mixed(
-        self, output: ModelOutput, targets: Targets, partners: Targets, share: float
+        self, output: ModelOutput, targets: Targets, partners: Targets, share: float | Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the phase's losses for mixed images, each of which stands for two examples.
 

@@ -18,9 +18,8 @@ For comparison: ``vgg11`` has 9,222,080 weights and needs 341,065,728.
 
 from __future__ import annotations
 
-from facelex.errors import FacelexError
 from facelex.models.registry import register_image_encoder
-from facelex.models.vgg import POOL, VGG
+from facelex.models.vgg import POOL, VGG, scaled_vgg
 
 SLIM_LAYERS: tuple[int | str, ...] = (32, POOL, 64, POOL, 128, 128, POOL, 256, 256, POOL, 256, 256)
 """Widths of the 3x3 convolutions at width 1; the last two see a 3x3 map of a face of 48 pixels."""
@@ -33,7 +32,7 @@ def slim_s(
     *, in_channels: int = 1, width: float = 0.28, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Smallest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return _slim(width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(SLIM_LAYERS, width, in_channels, squeeze_excitation, blur_pool)
 
 
 @register_image_encoder
@@ -41,7 +40,7 @@ def slim_m(
     *, in_channels: int = 1, width: float = 0.5, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Middle of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return _slim(width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(SLIM_LAYERS, width, in_channels, squeeze_excitation, blur_pool)
 
 
 @register_image_encoder
@@ -49,22 +48,10 @@ def slim_l(
     *, in_channels: int = 1, width: float = 1.0, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Largest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return _slim(width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(SLIM_LAYERS, width, in_channels, squeeze_excitation, blur_pool)
 
 
 @register_image_encoder
 def tiny_cnn(*, in_channels: int = 1) -> VGG:
     """Three narrow convolutions, 32 features: enough for drawn faces and quick tests."""
     return VGG(TINY_LAYERS, in_channels=in_channels)
-
-
-def _slim(width: float, in_channels: int, squeeze_excitation: bool, blur_pool: bool) -> VGG:
-    if width <= 0:
-        raise FacelexError(f"Expected a width above 0, but got {width}. 1 means the widths of slim_l.")
-    layers = [layer if isinstance(layer, str) else _scaled(layer, width) for layer in SLIM_LAYERS]
-    return VGG(layers, in_channels=in_channels, squeeze_excitation=squeeze_excitation, blur_pool=blur_pool)
-
-
-def _scaled(channels: int, width: float) -> int:
-    """Scale to the nearest multiple of 8, at least 8: vector instructions take channels by eights."""
-    return max(8, 8 * round(channels * width / 8))

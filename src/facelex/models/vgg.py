@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from facelex.errors import FacelexError
 from facelex.models.blocks import (
     SqueezeExcitation,
     blurred_max_pool,
@@ -86,12 +87,35 @@ class VGG(nn.Module):
 
 
 @register_image_encoder
-def vgg11(*, in_channels: int = 1) -> VGG:
-    """Configuration A: 8 convolutions, 512 features."""
-    return VGG(CONFIGURATIONS["A"], in_channels=in_channels)
+def vgg11(
+    *, in_channels: int = 1, width: float = 1.0, squeeze_excitation: bool = False, blur_pool: bool = False
+) -> VGG:
+    """Configuration A: 8 convolutions, 512 features; ``width`` multiplies the channels."""
+    return scaled_vgg(CONFIGURATIONS["A"], width, in_channels, squeeze_excitation, blur_pool)
 
 
 @register_image_encoder
-def vgg16(*, in_channels: int = 1) -> VGG:
-    """Configuration D: 13 convolutions, 512 features."""
-    return VGG(CONFIGURATIONS["D"], in_channels=in_channels)
+def vgg16(
+    *, in_channels: int = 1, width: float = 1.0, squeeze_excitation: bool = False, blur_pool: bool = False
+) -> VGG:
+    """Configuration D: 13 convolutions, 512 features; ``width`` multiplies the channels."""
+    return scaled_vgg(CONFIGURATIONS["D"], width, in_channels, squeeze_excitation, blur_pool)
+
+
+def scaled_vgg(
+    layers: Sequence[int | str], width: float, in_channels: int, squeeze_excitation: bool, blur_pool: bool
+) -> VGG:
+    """Build the stack ``layers`` with ``width`` times its channels, rounded to multiples of 8.
+
+    Raises:
+        FacelexError: If the width is not above 0.
+    """
+    if width <= 0:
+        raise FacelexError(f"Expected a width above 0, but got {width}. 1 means the encoder's usual widths.")
+    scaled = [layer if isinstance(layer, str) else _scaled(layer, width) for layer in layers]
+    return VGG(scaled, in_channels=in_channels, squeeze_excitation=squeeze_excitation, blur_pool=blur_pool)
+
+
+def _scaled(channels: int, width: float) -> int:
+    """Scale to the nearest multiple of 8, at least 8: vector instructions take channels by eights."""
+    return max(8, 8 * round(channels * width / 8))

@@ -29,8 +29,8 @@ class ModelConfig(Section):
     image_encoder: str = "vgg11"
     """Registry name of the face network, or ``timm:NAME``."""
     encoder_options: dict[str, bool | int | float | str] = {}
-    """Options of that network: ``width``, ``squeeze_excitation``, ``blur_pool`` of the slim family; of a timm
-    network what ``timm.create_model`` takes."""
+    """Options of that network: ``width``, ``squeeze_excitation``, ``blur_pool`` of the slim and VGG families;
+    of a timm network what ``timm.create_model`` takes."""
     text_encoder: Literal["glove", "synonyms", "random", "orthogonal", "shuffled", "one_hot"] = "synonyms"
     """What stands for a class: GloVe of its name, of several words, or a meaningless control."""
     vocabulary: str = "packaged"
@@ -261,6 +261,11 @@ class RunConfig(Section):
     where the device has instructions for it, else ``32-true``."""
     compile: bool = False
     """Compile the network with torch.compile (meant for GPUs; on the CPUs measured it is slower)."""
+    cuda_graphs: bool = True
+    """On one GPU record each kind of step once and replay it (not with ``optimizer.sam_rho`` or precision
+    ``16-mixed``). Changes no result but by rounding; needs memory for one step of each kind."""
+    checkpoint_seconds: float = Field(default=0.0, ge=0)
+    """Least time between two checkpoints of a phase; 0 writes one after each epoch."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where else to log; metrics.csv is always written."""
     model: ModelConfig = ModelConfig()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -15,8 +16,9 @@ from facelex.models.dual_encoder import ModelOutput
 from facelex.training.augment import augment_images
 from facelex.training.averaging import WeightAverage
 from facelex.training.config import AugmentConfig
+from facelex.training.cuda_graphs import StepGraphs
 from facelex.training.fabric import Fabric
-from facelex.training.mixing import draw_mix, mix_images, partners
+from facelex.training.mixing import Mix, draw_mix, mix_images, partners
 from facelex.training.prediction import answer_logits
 from facelex.training.sam import SharpnessAware
 
@@ -94,6 +96,7 @@ def train_one_epoch(
     sam: SharpnessAware | None = None,
     clip_grad_norm: float | None = None,
     average: WeightAverage[Any] | None = None,
+    graphs: StepGraphs | None = None,
     on_step: StepCallback | None = None,
 ) -> EpochResult:
     """Train for one pass over ``split``.
@@ -117,42 +120,33 @@ def train_one_epoch(
         sam: Finds the gradients in a second pass near the weights; None takes them at the weights.
         clip_grad_norm: Largest global gradient norm.
         average: Moving average of the bare model behind ``model``, updated after each step.
+        graphs: Replay steps that have been recorded, in this epoch or an earlier one of the same phase.
         on_step: Called with the number of examples after each step.
     """
     generator = torch.Generator(device=fabric.device).manual_seed(seed)
-    rank_generator = torch.Generator(device=fabric.device).manual_seed(seed + 7919 * (fabric.global_rank + 1))
+    draws = graphs.generator if graphs else torch.Generator(device=fabric.device)
+    draws.manual_seed(seed + 7919 * (fabric.global_rank + 1))
     mixing = np.random.default_rng(seed)
     torch.manual_seed(seed + fabric.global_rank)
+    step = _Step(
+        fabric, model, optimizer, split, objective, augment, image_size, draws, teachers, sam, clip_grad_norm
+    )
     totals: dict[str, Tensor] = {}
     steps = images_seen = 0
     for index in batch_indices(
         len(split.labels), batch_size, generator, fabric.global_rank, fabric.world_size
     ):
-        images = augment_images(
-            split.pixels[index], image_size, augment, rank_generator,
-            None if mirrored is None else mirrored[index],
-        )  # fmt: skip
-        targets = split.targets(index)
         mix = draw_mix(image_size, augment, mixing)
-        if mix is not None:
-            images = mix_images(images, mix)
-        batch = _Batch(
-            images, targets, None if mix is None else _each(targets, partners), mix.share if mix else 1.0
-        )
-        if teachers is not None:
-            batch = batch.taught(teachers(images))
-        forward_backward = partial(_forward_backward, fabric, model, objective, batch)
-        sums = forward_backward() if sam is None else sam.gradients(forward_backward)
-        if clip_grad_norm is not None:  # looking for infinite gradients would wait for the device
-            fabric.clip_gradients(model, optimizer, max_norm=clip_grad_norm, error_if_nonfinite=False)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        reflected = None if mirrored is None else mirrored[index]
+        sums = graphs.run(image_size, step, index, reflected, mix) if graphs else step(index, reflected, mix)
         if scheduler is not None:
             scheduler.step()
         if average is not None:
             average.update()
-        for name, value in sums.items():
-            totals[name] = totals[name] + value if name in totals else value.clone()
+        if totals:
+            torch._foreach_add_(list(totals.values()), [sums[name] for name in totals])
+        else:
+            totals = {name: value.clone() for name, value in sums.items()}
         steps += 1
         count = len(index) * fabric.world_size
         images_seen += count
@@ -163,6 +157,41 @@ def train_one_epoch(
     return EpochResult(means.pop("loss"), means.pop("accuracy"), means, images_seen)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """From a batch's place in the dataset to changed weights."""
+
+    fabric: Fabric
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    split: DeviceSplit
+    objective: Objective
+    augment: AugmentConfig
+    image_size: int
+    draws: torch.Generator
+    teachers: Callable[[Tensor], Tensor] | None
+    sam: SharpnessAware | None
+    clip_grad_norm: float | None
+
+    def __call__(self, index: Tensor, mirrored: Tensor | None, mix: Mix | None) -> dict[str, Tensor]:
+        """Return the batch's loss, accuracy and losses by name, detached scalars."""
+        images = augment_images(self.split.pixels[index], self.image_size, self.augment, self.draws, mirrored)
+        batch = _Batch(images, self.split.targets(index), None, 1.0)
+        if mix is not None:
+            batch = batch.mixed(mix)
+        if self.teachers is not None:
+            batch = batch.taught(self.teachers(batch.images))
+        forward_backward = partial(_forward_backward, self.fabric, self.model, self.objective, batch)
+        sums = forward_backward() if self.sam is None else self.sam.gradients(forward_backward)
+        if self.clip_grad_norm is not None:  # looking for infinite gradients would wait for the device
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.clip_grad_norm, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return sums
+
+
 class _Batch(NamedTuple):
     """One rank's share of a step, ready for the network."""
 
@@ -170,8 +199,21 @@ class _Batch(NamedTuple):
     targets: Targets
     partners: Targets | None
     """What is mixed into each image."""
-    share: float
+    share: float | Tensor
     """What each mixed image keeps of itself."""
+
+    @property
+    def main_labels(self) -> Tensor:
+        """Of each image the label that it shows most of, ``(B,)``."""
+        if self.partners is None:
+            return self.targets.labels
+        if isinstance(self.share, Tensor):
+            return torch.where(self.share >= 0.5, self.targets.labels, self.partners.labels)
+        return (self.targets if self.share >= 0.5 else self.partners).labels
+
+    def mixed(self, mix: Mix) -> _Batch:
+        """Mix each image with its partner."""
+        return _Batch(mix_images(self.images, mix), self.targets, _each(self.targets, partners), mix.share)
 
     def taught(self, teacher_probs: Tensor) -> _Batch:
         """Imitate what teachers say of the images as they are, mixed or not."""
@@ -193,8 +235,7 @@ def _forward_backward(
     output = _with_mirror(model, batch.images) if objective.needs_mirror else model(batch.images)
     with torch.no_grad():
         answers = answer_logits(output, by_words=objective.by_words)
-        mostly = batch.targets if batch.partners is None or batch.share >= 0.5 else batch.partners
-        accuracy = (answers.argmax(1) == mostly.labels).float().mean()
+        accuracy = (answers.argmax(1) == batch.main_labels).float().mean()
     output = _gather_output(fabric, output)
     targets = _gather_targets(fabric, batch.targets)
     if batch.partners is None:

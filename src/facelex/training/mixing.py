@@ -11,17 +11,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from facelex.training.config import AugmentConfig
 
 
 class Mix(NamedTuple):
-    """How one batch is mixed."""
+    """How one batch is mixed; numbers, or scalars on the device for a step that is recorded once for all."""
 
-    share: float
+    share: float | Tensor
     """What an image keeps of itself, lambda in [0, 1]; the rest is its partner's. So with the loss."""
-    box: tuple[int, int, int, int] | None = None
+    box: tuple[int | Tensor, ...] | None = None
     """CutMix: top, bottom, left and right of the partner's rectangle in pixels. None blends (mixup)."""
 
 
@@ -68,6 +69,6 @@ def mix_images(images: Tensor, mix: Mix) -> Tensor:
     if mix.box is None:  # Zhang et al. 2018, https://arxiv.org/abs/1710.09412
         return images.lerp(others, 1 - mix.share)
     top, bottom, left, right = mix.box
-    mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-    return mixed
+    rows, columns = (torch.arange(side, device=images.device) for side in images.shape[2:])
+    inside = ((rows >= top) & (rows < bottom))[:, None] & (columns >= left) & (columns < right)
+    return torch.where(inside, others, images)

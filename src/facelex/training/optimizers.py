@@ -11,11 +11,13 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from facelex.training.config import OptimizerConfig, ScheduleConfig
 
 
-def create_optimizer(model: nn.Module, config: OptimizerConfig, lr: float) -> torch.optim.Optimizer:
+def create_optimizer(
+    model: nn.Module, config: OptimizerConfig, lr: float, *, capturable: bool = False
+) -> torch.optim.Optimizer:
     """Build the optimiser over the parameters that require gradients.
 
     Vectors (normalisation weights, biases, the logit scale) form a second group without weight decay unless
-    ``decay_norms`` is set.
+    ``decay_norms`` is set. ``capturable``, on a GPU only, lets its step be part of a CUDA graph.
     """
     learning = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in learning if p.ndim > 1]
@@ -30,7 +32,7 @@ def create_optimizer(model: nn.Module, config: OptimizerConfig, lr: float) -> to
             groups, lr=lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
         )
     family = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return family(groups, lr=lr, betas=(config.momentum, 0.999), fused=True)
+    return family(groups, lr=lr, betas=(config.momentum, 0.999), fused=True, capturable=capturable)
 
 
 def schedule_factor(progress: float, config: ScheduleConfig) -> float:

@@ -39,6 +39,7 @@ from facelex.training.augment import alternating_reflection
 from facelex.training.averaging import WeightAverage
 from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
+from facelex.training.cuda_graphs import StepGraphs, can_be_replayed
 from facelex.training.environment import describe_environment, peak_resident_mb
 from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
@@ -140,6 +141,9 @@ class _Training:
         self.fabric, self.config, self.dataset, self.folder = fabric, config, dataset, folder
         self.reporter = reporter if fabric.is_global_zero else SilentReporter()
         self.rows: list[Row] = []
+        self._saved = time.monotonic()
+        if fabric.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # few shapes, many steps
         torch.manual_seed(config.seed)
         train_index = dataset.indices("train")
         if config.drop_blank:
@@ -202,7 +206,10 @@ class _Training:
     ) -> WeightAverage[DualEncoder] | None:
         fabric, config = self.fabric, self.config
         self._freeze_all_but(phase.learning)
-        optimizer = create_optimizer(self.model, config.optimizer, config.optimizer.lr * phase.lr_factor)
+        replayed = can_be_replayed(fabric, config)
+        optimizer = create_optimizer(
+            self.model, config.optimizer, config.optimizer.lr * phase.lr_factor, capturable=replayed
+        )
         scheduler = self._schedule(optimizer, number)
         optimizer.register_step_post_hook(lambda *_: self.model.clip_logit_scale())
         average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
@@ -225,6 +232,7 @@ class _Training:
             distillation_temperature=config.distillation_temperature,
         )
         sam = SharpnessAware(self.model, config.optimizer.sam_rho) if config.optimizer.sam_rho else None
+        graphs = StepGraphs(optimizer, fabric.device) if replayed else None
         for epoch in range(first_epoch, phase.epochs):
             started = time.perf_counter()
             self._training_mode(phase)
@@ -237,7 +245,7 @@ class _Training:
                 mirrored=self._mirrored(sum(p.epochs for p in config.phases[:number]) + epoch),
                 teachers=self.teachers if phase.losses.distillation else None, sam=sam,
                 clip_grad_norm=config.optimizer.clip_grad_norm,
-                average=average, on_step=self.reporter.step,
+                average=average, graphs=graphs, on_step=self.reporter.step,
             )  # fmt: skip
             seconds = time.perf_counter() - started
             evaluated = self._validate(average.model if average else self.model, objective.by_words)
@@ -324,6 +332,12 @@ class _Training:
     ) -> None:
         if not self.fabric.is_global_zero:
             return
+        _write_rows(self.folder / METRICS, self.rows)
+        self.fabric.log_dict({k: v for k, v in self.rows[-1].items() if k != "phase"}, step=len(self.rows))
+        now = time.monotonic()
+        if epoch < phase.epochs and now < self._saved + self.config.checkpoint_seconds:
+            return
+        self._saved = now
         last = epoch == phase.epochs and number + 1 < len(self.config.phases)
         model = average.model if last and average else self.model
         state = {
@@ -340,8 +354,6 @@ class _Training:
         if average:
             state |= {"average": average.model.state_dict(), "average_steps": average.steps}
         save_checkpoint(self.folder / CHECKPOINT, state)
-        _write_rows(self.folder / METRICS, self.rows)
-        self.fabric.log_dict({k: v for k, v in self.rows[-1].items() if k != "phase"}, step=len(self.rows))
 
     def _write_beginnings(self) -> None:
         if not self.fabric.is_global_zero:

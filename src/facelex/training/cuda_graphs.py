@@ -1,0 +1,161 @@
+"""Training steps as CUDA graphs: the GPU is handed a step at once, in place of its several hundred kernels.
+
+The kernels of a small network on small pictures take microseconds, less than Python needs to ask for the next
+one. A graph records a step once and replays it (https://docs.nvidia.com/cuda/cuda-c-programming-guide,
+"CUDA Graphs"). What changes from step to step then lives in tensors that stay in place: which examples, their
+reflection, how they are mixed, the learning rates. Random numbers come from generators that the graph knows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from facelex.training.config import RunConfig
+from facelex.training.fabric import Fabric
+from facelex.training.mixing import Mix
+
+WARM_UP_STEPS = 3
+"""Steps of each kind that run kernel by kernel first, while libraries choose algorithms and take memory."""
+
+Sums = dict[str, Tensor]
+Step = Callable[[Tensor, Tensor | None, Mix | None], Sums]
+"""Takes the examples ``(B,)`` int64, which are reflected ``(B,)`` bool, and how they are mixed."""
+Capture = Callable[[Callable[[], Sums]], tuple[Sums, Callable[[], None]]]
+"""Records work; returns where its results will lie, and how to have it done."""
+
+
+def can_be_replayed(fabric: Fabric, config: RunConfig) -> bool:
+    """Whether the steps of a run can be graphs: on one GPU, where nothing has to look at a number."""
+    return (
+        config.cuda_graphs
+        and fabric.device.type == "cuda"
+        and fabric.world_size == 1
+        and config.optimizer.sam_rho is None
+        and config.precision != "16-mixed"  # its gradient scaling waits to see whether a step overflowed
+    )
+
+
+class StepGraphs:
+    """The graphs of one phase of training, one for each kind of step: image size, way of mixing.
+
+    A step must do the same kernels on the same tensors whenever it is of the same kind, and leave its results
+    where nothing else writes. Graphs share memory, so a result is good until the next step.
+
+    Args:
+        optimizer: Whose learning rates the steps read. Of the Adams it must be ``capturable``.
+        device: Where the steps run.
+        capture: Records a step; by default as a CUDA graph.
+
+    Attributes:
+        generator: What the steps draw from; seeding it anew between steps is allowed.
+    """
+
+    def __init__(self, optimizer: Any, device: torch.device, capture: Capture | None = None):
+        self.generator = torch.Generator(device=device)
+        self._groups: list[dict[str, Any]] = optimizer.param_groups
+        self._rates = [torch.zeros((), device=device) for _ in self._groups]
+        self._capture = capture or _CudaCapture(device, self.generator)
+        self._graphs: dict[tuple[object, ...], _Graph] = {}
+        self._done: Counter[tuple[object, ...]] = Counter()
+
+    def run(
+        self, image_size: int, step: Step, index: Tensor, mirrored: Tensor | None, mix: Mix | None
+    ) -> Sums:
+        """Take one step.
+
+        Args:
+            image_size: Side of the images, which ``step`` knows.
+            step: Does the work; of each kind only the first ones are ever called.
+            index: Examples, ``(B,)``.
+            mirrored: Which of them are reflected, ``(B,)`` bool.
+            mix: How they are mixed.
+
+        Returns:
+            What ``step`` returned, good until the next call.
+        """
+        kind = (image_size, len(index), mirrored is None, mix if mix is None else mix.box is None)
+        graph = self._graphs.get(kind)
+        if graph is None and self._done[kind] < WARM_UP_STEPS:
+            self._done[kind] += 1
+            return self._by_kernels(lambda: step(index, mirrored, mix))
+        if graph is None:
+            graph = self._graphs[kind] = self._record(step, _Inputs.like(index, mirrored, mix))
+        graph.inputs.take(index, mirrored, mix)
+        for rate, group in zip(self._rates, self._groups, strict=True):
+            rate.fill_(group["lr"])
+        graph.replay()
+        return graph.sums
+
+    def _by_kernels(self, work: Callable[[], Sums]) -> Sums:
+        """Run on the stream of the recording, whose gradients must not belong to another one."""
+        if not isinstance(self._capture, _CudaCapture):
+            return work()
+        stream, current = self._capture.stream, torch.cuda.current_stream()
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            sums = work()
+        current.wait_stream(stream)
+        return sums
+
+    def _record(self, step: Step, inputs: _Inputs) -> _Graph:
+        numbers = [group["lr"] for group in self._groups]
+        for group, rate in zip(self._groups, self._rates, strict=True):
+            group["lr"] = rate  # a number would be written into the graph for good
+        try:
+            sums, replay = self._capture(lambda: step(inputs.examples, inputs.mirrored, inputs.mix))
+        finally:
+            for group, number in zip(self._groups, numbers, strict=True):
+                group["lr"] = number
+        return _Graph(inputs, sums, replay)
+
+
+class _Inputs(NamedTuple):
+    """Where a graph reads what a step is about."""
+
+    examples: Tensor
+    mirrored: Tensor | None
+    mix: Mix | None
+
+    @classmethod
+    def like(cls, index: Tensor, mirrored: Tensor | None, mix: Mix | None) -> _Inputs:
+        if mix is not None:
+            share = torch.zeros((), device=index.device)
+            box = mix.box and torch.zeros(4, dtype=torch.int64, device=index.device).unbind()
+            mix = Mix(share, box)
+        return cls(index.clone(), None if mirrored is None else mirrored.clone(), mix)
+
+    def take(self, index: Tensor, mirrored: Tensor | None, mix: Mix | None) -> None:
+        self.examples.copy_(index)
+        if self.mirrored is not None and mirrored is not None:
+            self.mirrored.copy_(mirrored)
+        if self.mix is not None and mix is not None:
+            self.mix.share.fill_(mix.share)  # type: ignore[union-attr, arg-type]
+            for place, number in zip(self.mix.box or (), mix.box or (), strict=True):
+                place.fill_(number)  # type: ignore[union-attr, arg-type]
+
+
+class _Graph(NamedTuple):
+    inputs: _Inputs
+    sums: Sums
+    replay: Callable[[], None]
+
+
+class _CudaCapture:
+    """Records work on a stream of its own, all graphs in one pool of memory."""
+
+    def __init__(self, device: torch.device, generator: torch.Generator):
+        self.stream = torch.cuda.Stream(device)
+        self._generator = generator
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._generator)
+        with torch.cuda.graph(graph, pool=self._pool, stream=self.stream):
+            sums = work()
+        return sums, graph.replay

@@ -1,0 +1,162 @@
+"""Recorded steps do what the steps themselves do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import FACES, tiny_config, weights
+from torch import Tensor
+
+from facelex.training import run
+from facelex.training.cuda_graphs import WARM_UP_STEPS, StepGraphs, Sums, can_be_replayed
+from facelex.training.fabric import Fabric
+from facelex.training.mixing import Mix
+from facelex.training.run import train_run
+
+SETTINGS = (
+    "batch_size=4", "method=baseline", "optimizer={name: sgd, lr: 0.02}", "schedule.name=one_cycle",
+    "methods.baseline=[{name: one, epochs: 3, losses: {cross_entropy: 1}, image_sizes: {0: 20, 0.5: 24}}]",
+    "augment={mixup: 0.4, cutmix: 1, mix_probability: 0.7, erasing: 0.5, alternate_reflection: true}",
+    "model.dropout=0.2", "ema_decay=0.9",
+)  # fmt: skip
+
+
+def rerun(work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+    """Stand in for a recording: reads the same places, and does the work again."""
+    sums: Sums = {}
+    return sums, lambda: sums.update(work())
+
+
+def test_replayed_run_ends_with_the_weights_of_a_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run(tiny_config(*SETTINGS), FACES, tmp_path / "plain", accelerator="cpu")
+    recorded: list[object] = []
+
+    def capture(work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+        recorded.append(work)
+        return rerun(work)
+
+    monkeypatch.setattr(run, "can_be_replayed", lambda *_: True)
+    monkeypatch.setattr(run, "StepGraphs", partial(StepGraphs, capture=capture))
+    train_run(tiny_config(*SETTINGS), FACES, tmp_path / "replayed", accelerator="cpu")
+    assert 4 <= len(recorded) <= 6  # two sizes, three ways of mixing
+    plain, replayed = weights(tmp_path / "plain"), weights(tmp_path / "replayed")
+    for name, value in plain.items():  # shares are float32 on the device and double on the host
+        torch.testing.assert_close(replayed[name], value, atol=1e-4, rtol=1e-3)
+
+
+class Step:
+    """Notes what it was called with."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def __call__(self, index: Tensor, mirrored: Tensor | None, mix: Mix | None) -> Sums:
+        share = None if mix is None else float(mix.share)
+        box = None if mix is None or mix.box is None else tuple(int(side) for side in mix.box)
+        self.seen.append((index.tolist(), None if mirrored is None else mirrored.tolist(), share, box))
+        return {"loss": index.float().sum()}
+
+
+def optimizer(lr: float = 0.5) -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+
+
+def test_each_step_sees_its_own_examples_and_mixing() -> None:
+    graphs, step = StepGraphs(optimizer(), torch.device("cpu"), rerun), Step()
+    mixes = [None, Mix(0.25), Mix(0.75, (1, 2, 3, 4)), Mix(0.5, (0, 9, 8, 7))]
+    given: list[tuple[Any, ...]] = []
+    for number in range(6 * len(mixes)):
+        mix = mixes[number % len(mixes)]
+        index, mirrored = torch.tensor([number, number + 1]), torch.tensor([number % 3 == 0, True])
+        sums = graphs.run(24, step, index, mirrored, mix)
+        assert float(sums["loss"]) == 2 * number + 1
+        given.append((index.tolist(), mirrored.tolist(), mix and mix.share, mix and mix.box))
+    assert step.seen == given
+
+
+def test_kinds_of_steps_are_recorded_once_each_after_warming_up() -> None:
+    recorded: list[object] = []
+
+    def capture(work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+        recorded.append(work)
+        return rerun(work)
+
+    graphs, step, index = StepGraphs(optimizer(), torch.device("cpu"), capture), Step(), torch.arange(2)
+    for calls, size in ((WARM_UP_STEPS, 24), (1, 24), (5, 24), (WARM_UP_STEPS, 32), (2, 32)):
+        before = len(recorded)
+        for _ in range(calls):
+            graphs.run(size, step, index, None, None)
+        assert len(recorded) - before == (1 if calls in (1, 2) else 0)
+    graphs.run(32, step, torch.arange(3), None, None)  # another number of examples: warms up first
+    assert len(recorded) == 2
+
+
+def test_recorded_step_reads_the_learning_rate_of_the_moment() -> None:
+    sgd = optimizer()
+    inside: list[Any] = []
+
+    def capture(work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+        inside.append(sgd.param_groups[0]["lr"])
+        return {}, lambda: inside.append(float(inside[0]))
+
+    graphs = StepGraphs(sgd, torch.device("cpu"), capture)
+    for lr in (0.5,) * WARM_UP_STEPS + (0.25, 0.125):
+        sgd.param_groups[0]["lr"] = lr
+        graphs.run(24, Step(), torch.arange(2), None, None)
+    assert isinstance(inside[0], Tensor)  # the graph holds a place, not a number
+    assert inside[1:] == [0.25, 0.125]
+    assert sgd.param_groups[0]["lr"] == 0.125
+
+
+def test_only_a_single_gpu_without_second_passes_replays() -> None:
+    assert not can_be_replayed(Fabric(accelerator="cpu"), tiny_config())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", ["false", "true"])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_graphs_on_a_gpu_learn_what_kernels_do(name: str, compiled: str, tmp_path: Path) -> None:
+    found: dict[str, dict[str, Tensor]] = {}
+    for graphs in ("true", "false"):
+        settings = (f"cuda_graphs={graphs}", "precision=32-true", f"compile={compiled}",
+                    f"optimizer={{name: {name}, lr: 0.002}}")  # fmt: skip
+        config = tiny_config(*SETTINGS, "model.dropout=0", "augment={mixup: 0.4, cutmix: 1, mix_probability: 0.7,"
+                             " rotation: 0, translation: 0, resize: 0, alternate_reflection: true}", *settings)  # fmt: skip
+        train_run(config, FACES, tmp_path / graphs, accelerator="cuda")
+        found[graphs] = weights(tmp_path / graphs)
+    for key, value in found["false"].items():
+        torch.testing.assert_close(found["true"][key].float(), value.float(), atol=2e-3, rtol=2e-2)
+
+
+@pytest.mark.gpu
+def test_graphs_on_a_gpu_draw_anew_at_each_step(tmp_path: Path) -> None:
+    device = torch.device("cuda")
+    graphs = StepGraphs(optimizer(), device)
+
+    def step(index: Tensor, mirrored: Tensor | None, mix: Mix | None) -> Sums:
+        own = torch.rand(4, device=device, generator=graphs.generator)
+        return {"own": own, "dropout": torch.rand(4, device=device), "examples": index.float()}
+
+    def draws() -> list[dict[str, Tensor]]:
+        graphs.generator.manual_seed(5)
+        torch.manual_seed(6)
+        index = torch.arange(2, device=device)
+        return [
+            {k: v.clone() for k, v in graphs.run(24, step, index + n, None, None).items()} for n in range(4)
+        ]
+
+    for _ in range(2):
+        draws()  # by now the step has been recorded
+    one, two = draws(), draws()
+    for before, again in zip(one, two, strict=True):
+        assert all(torch.equal(before[name], again[name]) for name in before)
+    assert not torch.equal(one[0]["own"], one[1]["own"])
+    assert not torch.equal(one[0]["dropout"], one[1]["dropout"])
+    assert one[3]["examples"].tolist() == [3, 4]
