@@ -262,7 +262,7 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--keep-memory", action=argparse.BooleanOptionalAction, default=True,
                      help="as `facelex train` does, facelex's side keeps what it frees")  # fmt: skip
     one.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True,
-                     help="on a GPU facelex's side replays recorded steps, as `facelex train` does")  # fmt: skip
+                     help="on a GPU facelex's side replays CUDA graphs, as `facelex train` does")  # fmt: skip
     two = command("limits", limits)
     two.add_argument("--encoders", type=_names, default=_names(f"{BACKBONES},slim_m,slim_s"))
     two.add_argument("--image-sizes", type=_numbers, default=[32, 40, 48])

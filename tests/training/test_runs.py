@@ -16,6 +16,7 @@ from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.training import loop
+from facelex.training.checkpoint import load_checkpoint
 from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.resume import changed_settings
@@ -384,3 +385,20 @@ def test_training_learns_drawn_faces_well_above_chance(method: str, tmp_path: Pa
     losses = [float(row["cross_entropy"]) for row in rows if row["cross_entropy"]]
     assert losses[-1] < 0.7 * losses[0]
     assert result.val_accuracy > 0.33  # of 70 faces; chance is 1/7, with a standard error of 0.04
+
+
+@pytest.mark.parametrize(("seconds", "phase", "epoch"), [(0, 1, 1), (3600, 1, 0)])
+def test_checkpoints_keep_their_distance_but_never_miss_the_end_of_a_phase(
+    seconds: int, phase: int, epoch: int, tmp_path: Path
+) -> None:
+    config = tiny_config(*two_phases(2, 2), f"checkpoint_seconds={seconds}")
+    train_run(config, FACES, tmp_path / "whole", accelerator="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, FACES, tmp_path / "parts", accelerator="cpu", reporter=StopAfter(3))
+    state = load_checkpoint(tmp_path / "parts" / "checkpoint.pt")
+    assert (state["phase"], state["epoch"]) == (phase, epoch)
+    assert len(read_rows(tmp_path / "parts", ["epoch"])) == 3
+    train_run(config, FACES, tmp_path / "parts", accelerator="cpu", resume=True)
+    assert differing(tmp_path / "whole", tmp_path / "parts") == []
+    columns = ["epoch", "train_loss", "val_loss"]
+    assert read_rows(tmp_path / "whole", columns) == read_rows(tmp_path / "parts", columns)

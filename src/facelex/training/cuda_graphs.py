@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -25,8 +25,16 @@ WARM_UP_STEPS = 3
 Sums = dict[str, Tensor]
 Step = Callable[[Tensor, Tensor | None, Mix | None], Sums]
 """Takes the examples ``(B,)`` int64, which are reflected ``(B,)`` bool, and how they are mixed."""
-Capture = Callable[[Callable[[], Sums]], tuple[Sums, Callable[[], None]]]
-"""Records work; returns where its results will lie, and how to have it done."""
+
+
+class Recorder(Protocol):
+    """Does work now, or records it."""
+
+    def run(self, work: Callable[[], Sums]) -> Sums:
+        """Do the work, in the same way as it would be recorded."""
+
+    def record(self, work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+        """Return where the results will lie, and what to call to have the work done."""
 
 
 def can_be_replayed(fabric: Fabric, config: RunConfig) -> bool:
@@ -49,17 +57,17 @@ class StepGraphs:
     Args:
         optimizer: Whose learning rates the steps read. Of the Adams it must be ``capturable``.
         device: Where the steps run.
-        capture: Records a step; by default as a CUDA graph.
+        recorder: How a step is recorded; by default as a CUDA graph.
 
     Attributes:
         generator: What the steps draw from; seeding it anew between steps is allowed.
     """
 
-    def __init__(self, optimizer: Any, device: torch.device, capture: Capture | None = None):
+    def __init__(self, optimizer: Any, device: torch.device, recorder: Recorder | None = None):
         self.generator = torch.Generator(device=device)
         self._groups: list[dict[str, Any]] = optimizer.param_groups
         self._rates = [torch.zeros((), device=device) for _ in self._groups]
-        self._capture = capture or _CudaCapture(device, self.generator)
+        self._recorder = recorder or _CudaRecorder(device, self.generator)
         self._graphs: dict[tuple[object, ...], _Graph] = {}
         self._done: Counter[tuple[object, ...]] = Counter()
 
@@ -82,7 +90,7 @@ class StepGraphs:
         graph = self._graphs.get(kind)
         if graph is None and self._done[kind] < WARM_UP_STEPS:
             self._done[kind] += 1
-            return self._by_kernels(lambda: step(index, mirrored, mix))
+            return self._recorder.run(lambda: step(index, mirrored, mix))
         if graph is None:
             graph = self._graphs[kind] = self._record(step, _Inputs.like(index, mirrored, mix))
         graph.inputs.take(index, mirrored, mix)
@@ -91,23 +99,12 @@ class StepGraphs:
         graph.replay()
         return graph.sums
 
-    def _by_kernels(self, work: Callable[[], Sums]) -> Sums:
-        """Run on the stream of the recording, whose gradients must not belong to another one."""
-        if not isinstance(self._capture, _CudaCapture):
-            return work()
-        stream, current = self._capture.stream, torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            sums = work()
-        current.wait_stream(stream)
-        return sums
-
     def _record(self, step: Step, inputs: _Inputs) -> _Graph:
         numbers = [group["lr"] for group in self._groups]
         for group, rate in zip(self._groups, self._rates, strict=True):
             group["lr"] = rate  # a number would be written into the graph for good
         try:
-            sums, replay = self._capture(lambda: step(inputs.examples, inputs.mirrored, inputs.mix))
+            sums, replay = self._recorder.record(lambda: step(inputs.examples, inputs.mirrored, inputs.mix))
         finally:
             for group, number in zip(self._groups, numbers, strict=True):
                 group["lr"] = number
@@ -145,17 +142,25 @@ class _Graph(NamedTuple):
     replay: Callable[[], None]
 
 
-class _CudaCapture:
-    """Records work on a stream of its own, all graphs in one pool of memory."""
+class _CudaRecorder:
+    """Works on a stream of its own, since gradients belong to one; all graphs share memory."""
 
     def __init__(self, device: torch.device, generator: torch.Generator):
-        self.stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)
         self._generator = generator
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+    def run(self, work: Callable[[], Sums]) -> Sums:
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            sums = work()
+        current.wait_stream(self._stream)
+        return sums
+
+    def record(self, work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
-        with torch.cuda.graph(graph, pool=self._pool, stream=self.stream):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             sums = work()
         return sums, graph.replay
