@@ -56,7 +56,7 @@ ENCODERS = """
 
 `model.image_encoder` is one of {names}, or `timm:NAME` for any backbone of timm, with random first weights:
 `--set model.image_encoder=timm:mobilenetv4_conv_small`. `paper`'s four are `vgg11`, `vgg16`, `resnet18` and
-`resnet50`; `slim_s`, `slim_m` and `slim_l` are small plain stacks, the shipped network is a `slim_l`;
+`resnet50`; `slim_s`, `slim_m` and `slim_l` are small plain stacks, the shipped network is a thinner `vgg16`;
 `tiny_cnn` is for tests.
 """
 
