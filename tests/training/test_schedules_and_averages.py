@@ -8,7 +8,7 @@ from torch import nn
 
 from facelex.training.averaging import WeightAverage
 from facelex.training.config import OptimizerConfig, ScheduleConfig
-from facelex.training.optimizers import create_optimizer, create_schedule, schedule_factor
+from facelex.training.optimizers import create_optimizer, create_schedule, restore_optimizer, schedule_factor
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,22 @@ def test_vectors_decay_only_when_asked_and_frozen_weights_stay_out(name: str, de
     assert decay[id(model[1].weight)] == decay[id(model[0].bias)] == (0.1 if decay_norms else 0.0)
     assert id(model[2].weight) not in decay
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_checkpoint_of_another_device_does_not_decide_whether_steps_are_recorded(name: str) -> None:
+    model = nn.Linear(3, 2)
+    written, own = (create_optimizer(model, OptimizerConfig(name=name), lr) for lr in (0.5, 0.1))  # type: ignore[arg-type]
+    model(torch.ones(1, 3)).sum().backward()
+    written.step()
+    for group in written.param_groups:
+        group["capturable"] = True
+    before = [group.get("capturable") for group in own.param_groups]
+    restore_optimizer(own, written.state_dict())
+    assert [group["lr"] for group in own.param_groups] == [0.5, 0.5]
+    if name != "sgd":
+        assert [group["capturable"] for group in own.param_groups] == before == [False, False]
+    own.step()
 
 
 def test_average_equals_the_closed_form() -> None:

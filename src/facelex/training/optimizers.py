@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +34,18 @@ def create_optimizer(
         )
     family = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return family(groups, lr=lr, betas=(config.momentum, 0.999), fused=True, capturable=capturable)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over a checkpoint's moments and rates, which another device may have written.
+
+    Whether steps can be part of a CUDA graph belongs to this run's device and stays as it is.
+    """
+    own = [group.get("capturable") for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, capturable in zip(optimizer.param_groups, own, strict=True):
+        if capturable is not None:
+            group["capturable"] = capturable
 
 
 def schedule_factor(progress: float, config: ScheduleConfig) -> float:

@@ -44,7 +44,7 @@ from facelex.training.environment import describe_environment, peak_resident_mb
 from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.loop import DeviceSplit, steps_per_epoch, train_one_epoch
 from facelex.training.model_spec import class_vectors, describe_model
-from facelex.training.optimizers import create_optimizer, create_schedule
+from facelex.training.optimizers import create_optimizer, create_schedule, restore_optimizer
 from facelex.training.precision import choose_precision
 from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
@@ -218,7 +218,7 @@ class _Training:
             fabric.strategy.precision.load_state_dict(state["precision"])
         if state and state["epoch"] > 0:
             first_epoch = state["epoch"]
-            optimizer.load_state_dict(state["optimizer"])
+            restore_optimizer(optimizer, state["optimizer"])
             scheduler.load_state_dict(state["scheduler"])
             if average:
                 average.model.load_state_dict(state["average"])
