@@ -7,6 +7,8 @@ import torch
 import torchvision
 from torch import nn
 
+from facelex.errors import FacelexError
+from facelex.models.blocks import SqueezeExcitation
 from facelex.models.registry import create_image_encoder
 
 
@@ -61,3 +63,23 @@ def test_last_row_of_a_face_reaches_the_features() -> None:
     """Rounding down, the fifth pooling would drop the last row of the 3x3 map."""
     maps = create_image_encoder("vgg11").eval().layers(torch.zeros(1, 1, 48, 48))  # type: ignore[operator]
     assert maps.shape == (1, 512, 2, 2)
+
+
+def test_thin_network_with_squeeze_excitation_is_the_shipped_ones() -> None:
+    encoder = create_image_encoder("vgg16", width=0.75, squeeze_excitation=True)
+    assert encoder.num_features == 384
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 8_367_692
+    assert sum(isinstance(module, SqueezeExcitation) for module in encoder.modules()) == 5
+    assert encoder(torch.zeros(2, 1, 48, 48)).shape == (2, 384)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg16"])
+def test_width_scales_the_channels_of_the_paper(name: str) -> None:
+    whole, half = create_image_encoder(name), create_image_encoder(name, width=0.5)
+    assert [2 * out for out in widths(half)] == widths(whole)
+    with pytest.raises(FacelexError, match="width above 0, but got 0"):
+        create_image_encoder(name, width=0)
+
+
+def widths(encoder: nn.Module) -> list[int]:
+    return [module.out_channels for module in encoder.modules() if isinstance(module, nn.Conv2d)]

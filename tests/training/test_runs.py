@@ -138,6 +138,10 @@ def test_only_the_phases_that_are_run_make_another_run() -> None:
     assert changed_settings(before, tiny_config(*two_phases(), "methods.baseline.0.epochs=9")) == []
     assert changed_settings(before, tiny_config(*two_phases(), "data=x.npz", "max_epochs_per_phase=2")) == []
     assert changed_settings(before, tiny_config(*two_phases(3), "max_epochs_per_phase=2")) == []
+    assert (
+        changed_settings(before, tiny_config(*two_phases(), "cuda_graphs=false", "checkpoint_seconds=9"))
+        == []
+    )
     assert changed_settings(before, tiny_config(*two_phases(3), "seed=1")) == ["phases", "seed"]
 
 

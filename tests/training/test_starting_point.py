@@ -17,9 +17,10 @@ from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
+from facelex.models.registry import create_image_encoder
 from facelex.recognize.model import load_model as load_onnx
 from facelex.training.compare import check_cells, list_cells
-from facelex.training.config import RunConfig
+from facelex.training.config import RunConfig, load_config
 from facelex.training.export import export_run
 from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.run import train_run
@@ -259,3 +260,10 @@ def test_resuming_from_another_network_under_the_same_name_is_refused(finished: 
     train_run(tiny_config(*two_phases(1, 1)), sketch_dataset(150, seed=1), start, accelerator="cpu")
     with pytest.raises(FacelexError, match="another network under the name that start_from gives"):
         train_run(config, FACES, tmp_path / "run", accelerator="cpu", resume=True)
+
+
+def test_finetune_describes_the_shipped_network() -> None:
+    config = load_config("finetune", [])
+    encoder = create_image_encoder(config.model.image_encoder, **config.model.encoder_options)
+    assert config.start_from is not None
+    open_starting_point(config.start_from).check_encoder(encoder)

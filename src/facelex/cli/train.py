@@ -33,7 +33,7 @@ def train(
             --resume the one in the run folder.
         overrides: Change one setting, for example --set model.image_encoder=resnet18; may be repeated.
         output: The run folder; by default runs/CONFIG-METHOD-ENCODER-sSEED.
-        resume: Continue the run in the folder from its last finished epoch, and leave it as it is if it has
+        resume: Continue the run in the folder from its last checkpoint, and leave it as it is if it has
             finished. With --config also begin it if there is none yet.
         data: Dataset file, in place of the configuration's.
         accelerator: auto, cpu or cuda.

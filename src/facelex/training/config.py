@@ -262,10 +262,11 @@ class RunConfig(Section):
     compile: bool = False
     """Compile the network with torch.compile (meant for GPUs; on the CPUs measured it is slower)."""
     cuda_graphs: bool = True
-    """On one GPU record each kind of step once and replay it (not with ``optimizer.sam_rho`` or precision
-    ``16-mixed``). Changes no result but by rounding; needs memory for one step of each kind."""
+    """On one GPU record each kind of step once and replay it (not with ``compile``, ``optimizer.sam_rho`` or
+    precision ``16-mixed``). Changes no result but by rounding; keeps the memory of the largest step."""
     checkpoint_seconds: float = Field(default=0.0, ge=0)
-    """Least time between two checkpoints of a phase; 0 writes one after each epoch."""
+    """Least time between two checkpoints of a phase; 0 writes one after each epoch. What was trained since
+    the last one is trained, and logged, again by ``--resume``."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where else to log; metrics.csv is always written."""
     model: ModelConfig = ModelConfig()

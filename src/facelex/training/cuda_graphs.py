@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from facelex.errors import FacelexError
 from facelex.training.config import RunConfig
-from facelex.training.fabric import Fabric
+from facelex.training.fabric import Fabric, SingleDeviceStrategy
 from facelex.training.mixing import Mix
 
 WARM_UP_STEPS = 3
@@ -38,11 +39,15 @@ class Recorder(Protocol):
 
 
 def can_be_replayed(fabric: Fabric, config: RunConfig) -> bool:
-    """Whether the steps of a run can be graphs: on one GPU, where nothing has to look at a number."""
+    """Whether the steps of a run can be graphs: on one GPU, where nothing has to look at a number.
+
+    A compiled network and a data-parallel one have recordings of their own kind and go kernel by kernel.
+    """
     return (
         config.cuda_graphs
         and fabric.device.type == "cuda"
-        and fabric.world_size == 1
+        and isinstance(fabric.strategy, SingleDeviceStrategy)
+        and not config.compile
         and config.optimizer.sam_rho is None
         and config.precision != "16-mixed"  # its gradient scaling waits to see whether a step overflowed
     )
@@ -105,6 +110,11 @@ class StepGraphs:
             group["lr"] = rate  # a number would be written into the graph for good
         try:
             sums, replay = self._recorder.record(lambda: step(inputs.examples, inputs.mirrored, inputs.mix))
+        except RuntimeError as error:  # also a want of memory
+            raise FacelexError(
+                f"A training step cannot be recorded as a CUDA graph: {str(error).partition(chr(10))[0]} "
+                "Run kernel by kernel with --set cuda_graphs=false."
+            ) from error
         finally:
             for group, number in zip(self._groups, numbers, strict=True):
                 group["lr"] = number

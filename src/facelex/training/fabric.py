@@ -10,12 +10,14 @@ try:
     from lightning_fabric import Fabric
     from lightning_fabric.loggers import Logger, TensorBoardLogger
     from lightning_fabric.loggers.logger import rank_zero_experiment
+    from lightning_fabric.strategies import SingleDeviceStrategy
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 except ImportError:
     from lightning.fabric import Fabric  # type: ignore[assignment,no-redef]
     from lightning.fabric.loggers import Logger, TensorBoardLogger  # type: ignore[assignment,no-redef]
     from lightning.fabric.loggers.logger import rank_zero_experiment  # type: ignore[assignment,no-redef]
+    from lightning.fabric.strategies import SingleDeviceStrategy  # type: ignore[assignment,no-redef]
     from lightning.fabric.utilities.exceptions import MisconfigurationException  # type: ignore[assignment,no-redef]
     from lightning.fabric.utilities.rank_zero import rank_zero_only  # type: ignore[assignment,no-redef]
 
@@ -26,6 +28,7 @@ __all__ = [
     "Fabric",
     "Logger",
     "MisconfigurationException",
+    "SingleDeviceStrategy",
     "TensorBoardLogger",
     "rank_zero_experiment",
     "rank_zero_only",

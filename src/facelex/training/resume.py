@@ -12,7 +12,9 @@ from facelex.evaluation.run_folder import CONFIG, WEIGHTS, load_run_folder, pred
 from facelex.training.checkpoint import CHECKPOINT, load_checkpoint
 from facelex.training.config import RunConfig, load_config, validate_config
 
-UNIMPORTANT = ("description", "data", "trackers", "methods", "max_epochs_per_phase")
+UNIMPORTANT = (
+    "description", "data", "trackers", "methods", "max_epochs_per_phase", "cuda_graphs", "checkpoint_seconds",
+)  # fmt: skip
 """Settings that may change within a run: of methods only the phases that are run count, and the data are
 compared by their fingerprint."""
 

@@ -83,8 +83,9 @@ def train_run(
     """Train all phases of ``config`` and write the run folder.
 
     Each epoch's randomness follows from the seed, the phase and the epoch alone, and a checkpoint is written
-    after each epoch; so a run that is killed at any moment and continued with ``resume`` ends with the
-    weights of an uninterrupted one (bit for bit on a CPU with the same number of threads).
+    after each epoch, or each few (``checkpoint_seconds``); so a run that is killed at any moment and
+    continued with ``resume`` ends with the weights of an uninterrupted one (bit for bit on a CPU with the
+    same number of threads).
 
     Args:
         config: What to do.
@@ -144,6 +145,7 @@ class _Training:
         self._saved = time.monotonic()
         if fabric.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # few shapes, many steps
+            torch.cuda.reset_peak_memory_stats(fabric.device)
         torch.manual_seed(config.seed)
         train_index = dataset.indices("train")
         if config.drop_blank:
@@ -178,7 +180,7 @@ class _Training:
             self.model.load_state_dict(state["model"])
             self.rows = [dict(row) for row in state["rows"]]
             if self.fabric.is_global_zero:
-                _write_rows(self.folder / METRICS, self.rows)  # the run may have died just before it did
+                _write_rows(self.folder / METRICS, self.rows)  # the run may have died before or after it did
         else:
             self._write_beginnings()
         if self.fabric.is_global_zero:
@@ -330,30 +332,30 @@ class _Training:
     def _save(
         self, number: int, epoch: int, phase: PhaseConfig, optimizer: Any, scheduler: Any, average: Any
     ) -> None:
+        """Write what an epoch leaves behind; the checkpoint first, if one is due."""
         if not self.fabric.is_global_zero:
             return
+        now, ends = time.monotonic(), epoch == phase.epochs
+        if ends or now >= self._saved + self.config.checkpoint_seconds:
+            self._saved = now
+            last = ends and number + 1 < len(self.config.phases)
+            model = average.model if last and average else self.model
+            state = {
+                "config": self.config.model_dump_json(),
+                "fingerprint": self.dataset.fingerprint,
+                "phase": number + 1 if last else number,
+                "epoch": 0 if last else epoch,
+                "rows": self.rows,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": {k: v for k, v in scheduler.state_dict().items() if _is_plain(v)},
+                "precision": self.fabric.strategy.precision.state_dict(),
+            }
+            if average:
+                state |= {"average": average.model.state_dict(), "average_steps": average.steps}
+            save_checkpoint(self.folder / CHECKPOINT, state)
         _write_rows(self.folder / METRICS, self.rows)
         self.fabric.log_dict({k: v for k, v in self.rows[-1].items() if k != "phase"}, step=len(self.rows))
-        now = time.monotonic()
-        if epoch < phase.epochs and now < self._saved + self.config.checkpoint_seconds:
-            return
-        self._saved = now
-        last = epoch == phase.epochs and number + 1 < len(self.config.phases)
-        model = average.model if last and average else self.model
-        state = {
-            "config": self.config.model_dump_json(),
-            "fingerprint": self.dataset.fingerprint,
-            "phase": number + 1 if last else number,
-            "epoch": 0 if last else epoch,
-            "rows": self.rows,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": {k: v for k, v in scheduler.state_dict().items() if _is_plain(v)},
-            "precision": self.fabric.strategy.precision.state_dict(),
-        }
-        if average:
-            state |= {"average": average.model.state_dict(), "average_steps": average.steps}
-        save_checkpoint(self.folder / CHECKPOINT, state)
 
     def _write_beginnings(self) -> None:
         if not self.fabric.is_global_zero:
