@@ -201,7 +201,7 @@ def test_images_of_another_size_start_from_a_file_as_well(file: Callable[[str], 
 
 
 def test_a_file_without_a_record_of_its_training_says_what_it_can(file: Callable[[str], Path]) -> None:
-    start = dataclasses.replace(open_starting_point(str(file("fp32"))), settings="")
+    start = dataclasses.replace(open_starting_point(str(file("fp32"))), image_encoder=None)
     with pytest.raises(FacelexError, match=r"Set model\.image_encoder and model\.encoder_options to"):
         start.check_encoder(torch.nn.Conv2d(1, 3, 3))
 

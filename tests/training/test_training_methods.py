@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -25,6 +26,7 @@ from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.run import _Training, train_run
+from facelex.training.starting_point import open_starting_point
 from facelex.training.teachers import Teachers
 from facelex.training.weights import load_model, predict_run
 
@@ -96,7 +98,7 @@ def test_reflection_alternates_over_all_phases(tmp_path: Path, monkeypatch: pyte
 def test_teachers_answer_with_their_mean_each_at_its_own_size(teachers: tuple[Path, Path]) -> None:
     images = torch.rand(5, 1, 20, 20, generator=torch.Generator().manual_seed(0))
     fabric = Fabric(accelerator="cpu")
-    found = Teachers([str(t) for t in teachers], FACES.class_names, fabric)(images)
+    found = Teachers([str(t) for t in teachers], FACES.class_names, FACES.pixels, fabric)(images)
     expected = torch.zeros(5, 7)
     for folder, size in zip(teachers, (24, 32)):
         model, spec = load_model(folder)
@@ -108,8 +110,9 @@ def test_teachers_answer_with_their_mean_each_at_its_own_size(teachers: tuple[Pa
     assert not found.requires_grad
     assert not found.is_inference()
     half = Teachers(
-        [str(t) for t in teachers], FACES.class_names, Fabric(accelerator="cpu", precision="bf16-mixed")
-    )
+        [str(t) for t in teachers], FACES.class_names, FACES.pixels,
+        Fabric(accelerator="cpu", precision="bf16-mixed"),
+    )  # fmt: skip
     rounded = half(images)
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, found)
@@ -144,14 +147,34 @@ def test_resuming_with_another_network_under_the_same_name_is_refused(
     train_run(config, FACES, tmp_path / "s", accelerator="cpu", resume=True)
 
 
-def test_a_model_file_cannot_judge_the_batches_and_a_missing_one_nothing(tmp_path: Path) -> None:
-    config = tiny_config(STUDENT, "teachers=[shipped]", "teacher_views=batch")
-    with pytest.raises(FacelexError, match=r"run folder as teacher, but got shipped.*teacher_views=cached"):
-        train_run(config, FACES, tmp_path / "s", accelerator="cpu")
-    config = tiny_config(STUDENT, "teachers=[missing.onnx]")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.001), ("int8", 0.2)])
+def test_a_model_file_judges_the_batches_as_its_run_does(
+    precision: str, tolerance: float, teachers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    file = export_run(teachers[1], tmp_path / "teacher.onnx", precision=precision)  # type: ignore[arg-type]
+    images = torch.from_numpy(FACES.pixels[:20]).unsqueeze(1) / 255
+    by_run, by_file = (
+        Teachers([str(name)], FACES.class_names, FACES.pixels, Fabric(accelerator="cpu"))
+        for name in (teachers[1], file)
+    )
+    assert by_file.models[0][1] == 32
+    assert not any(module.training for module in by_file.models[0][0].modules())
+    expected, found = by_run(images), by_file(images)
+    assert float((found - expected).abs().max()) < tolerance * float(expected.std(0).max())
+
+
+@pytest.mark.parametrize("views", ["batch", "cached"])
+def test_missing_teacher_is_refused_before_anything_is_written(views: str, tmp_path: Path) -> None:
+    config = tiny_config(STUDENT, "teachers=[missing.onnx]", f"teacher_views={views}")
     with pytest.raises(FacelexError, match=r"missing\.onnx: there is no such file"):
         train_run(config, FACES, tmp_path / "s", accelerator="cpu")
     assert not (tmp_path / "s").exists()
+
+
+def test_a_file_that_does_not_say_what_it_holds_cannot_judge_batches(teachers: tuple[Path, Path]) -> None:
+    start = dataclasses.replace(open_starting_point(str(teachers[0])), image_encoder=None)
+    with pytest.raises(FacelexError, match="does not say which face network it holds"):
+        start.rebuild(FACES.pixels)
 
 
 def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path], tmp_path: Path) -> None:
@@ -166,15 +189,9 @@ def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path]
         assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
 
 
-def test_teacher_of_other_classes_is_refused_before_anything_is_written(
-    teachers: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_teacher_of_other_classes_is_refused(teachers: tuple[Path, Path]) -> None:
     with pytest.raises(FacelexError, match="Name teachers trained on the same classes"):
-        Teachers([str(teachers[0])], ("angry", "happy"), Fabric(accelerator="cpu"))
-    config = tiny_config(STUDENT, f"teachers=[{tmp_path / 'none'}]", "teacher_views=batch")
-    with pytest.raises(FacelexError, match="holds no finished run"):
-        train_run(config, FACES, tmp_path / "s", accelerator="cpu")
-    assert not (tmp_path / "s").exists()
+        Teachers([str(teachers[0])], ("angry", "happy"), FACES.pixels, Fabric(accelerator="cpu"))
 
 
 @pytest.mark.parametrize(

@@ -245,8 +245,8 @@ class RunConfig(Section):
     """Whose weights the network begins with, where they fit: a run folder, an ONNX file that facelex
     exported, ``hf:owner/name``, ``shipped`` or ``tiny``. Null: random weights."""
     teachers: tuple[str, ...] = ()
-    """Whose mean probabilities ``distillation`` imitates: run folders; with ``cached`` views also ONNX files,
-    ``hf:owner/name``, ``shipped`` and ``tiny``."""
+    """Whose mean probabilities ``distillation`` imitates: run folders, ONNX files, ``hf:owner/name``,
+    ``shipped`` and ``tiny``; with ``batch`` views files that facelex exported."""
     teacher_views: Literal["cached", "batch"] = "cached"
     """Whether teachers judge each plain training image once, with its mirror image (``cached``), or in every
     step the very images that the student sees (``batch``; Beyer et al. 2022)."""

@@ -167,7 +167,9 @@ class _Training:
         self.teachers: Teachers | None = None
         if config.has_teachers:
             if config.teacher_views == "batch":
-                self.teachers = Teachers(config.teachers, dataset.class_names, fabric)
+                self.teachers = Teachers(
+                    config.teachers, dataset.class_names, dataset.pixels[train_index], fabric
+                )
             else:
                 cached = cached_teacher_probs(config.teachers, dataset, train_index, fabric.device)
                 self.train = self.train._replace(teacher_probs=cached)

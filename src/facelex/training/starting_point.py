@@ -51,7 +51,8 @@ class StartingPoint:
         classes: Its classes in the order of its answers.
         tensors: Its weights, by their names in `DualEncoder`, float32.
         answer: From images ``(n, 1, S, S)`` in [0, 1] to its logits ``(n, K)``.
-        settings: What to set for a face network like its own, as far as is known.
+        image_encoder: Registry name of its face network, where the file says it.
+        encoder_options: Options of that network.
         folded_biases: By the name of a convolution with which a normalisation was folded, that one's bias.
         text: Its text side, None without words that mean something.
         vocabulary: Name of the word vectors the text side is for.
@@ -62,7 +63,8 @@ class StartingPoint:
     classes: Sequence[str]
     tensors: Mapping[str, Tensor]
     answer: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    settings: str = ""
+    image_encoder: str | None = None
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
     folded_biases: Mapping[str, Tensor] = field(default_factory=dict)
     text: TextArrays | None = None
     vocabulary: str | None = None
@@ -111,13 +113,44 @@ class StartingPoint:
         logger.info("starts from %s: %s", self.name, ", ".join(taken))
         return model, spec
 
+    def rebuild(self, pixels: NDArray[np.uint8]) -> DualEncoder:
+        """Make the network itself again, face network and classifier, to be asked on any device.
+
+        Args:
+            pixels: Faces ``(N, H, W)`` that are shown to a folded network to take it apart.
+
+        Returns:
+            The network on the CPU, in evaluation mode.
+
+        Raises:
+            FacelexError: If the file does not say what network it holds, or it cannot be put together.
+        """
+        if self.image_encoder is None:
+            raise FacelexError(
+                f"{self.name} does not say which face network it holds, so PyTorch cannot run it. "
+                "Name the run folder that it was exported from."
+            )
+        spec = ModelSpec(
+            image_encoder=self.image_encoder, encoder_options=dict(self.encoder_options),
+            classes=list(self.classes), image_size=self.image_size, mean=0, std=1, hidden_dim=1, embed_dim=1,
+            dropout=0, temperature=1, center_words=False, mix_words=False, has_words=False,
+        )  # fmt: skip
+        return self.build(spec, None, pixels)[0].eval()
+
     def check_encoder(self, encoder: nn.Module) -> None:
         """Raise FacelexError if this network's face network has other weights than ``encoder``."""
         if _matrices(encoder) != self._matrices("image_encoder."):
             raise FacelexError(
                 f"The run's face network is not that of {self.name}, so it cannot start from it. "
-                + (self.settings or "Set model.image_encoder and model.encoder_options to that network's.")
+                + self._settings()
             )
+
+    def _settings(self) -> str:
+        """What to set for a face network like this one, as far as is known."""
+        if self.image_encoder is None:
+            return "Set model.image_encoder and model.encoder_options to that network's."
+        pairs = ", ".join(f"{key}: {value}" for key, value in self.encoder_options.items())
+        return f"Set model.image_encoder={self.image_encoder} and 'model.encoder_options={{{pairs}}}'."
 
     @torch.no_grad()
     def _copy_classifier(self, model: DualEncoder, classes: Sequence[str]) -> int:
@@ -205,7 +238,8 @@ def open_starting_point(name: str) -> StartingPoint:
         classes=network.classes,
         tensors=tensors,
         answer=lambda images: network.run(images)[0],
-        settings=_settings(training.get("image_encoder"), model.get("encoder_options", {})),
+        image_encoder=training.get("image_encoder"),
+        encoder_options=model.get("encoder_options", {}),
         folded_biases=biases,
         text=_text_side(network.arrays),
         vocabulary=network.info.get("vocabulary"),
@@ -227,17 +261,11 @@ def _of_run(name: str) -> StartingPoint:
         classes=spec.classes,
         tensors=model.state_dict(),
         answer=answer,
-        settings=_settings(spec.image_encoder, spec.encoder_options),
+        image_encoder=spec.image_encoder,
+        encoder_options=spec.encoder_options,
         text=trained_text_arrays(model) if speaks else None,
         vocabulary=vocabulary_name(spec.vocabulary) if speaks else None,
     )
-
-
-def _settings(image_encoder: str | None, options: Mapping[str, Any]) -> str:
-    if image_encoder is None:
-        return ""
-    pairs = ", ".join(f"{key}: {value}" for key, value in options.items())
-    return f"Set model.image_encoder={image_encoder} and 'model.encoder_options={{{pairs}}}'."
 
 
 def _text_side(arrays: TextArrays | None) -> TextArrays | None:

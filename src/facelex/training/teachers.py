@@ -13,11 +13,11 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.networks import open_network
+from facelex.evaluation.networks import names_run, open_network
 from facelex.models.dual_encoder import DualEncoder
-from facelex.recognize.model import PACKAGED
 from facelex.training.augment import resize_images
 from facelex.training.fabric import Fabric
+from facelex.training.starting_point import open_starting_point
 from facelex.training.weights import load_model, load_predictor
 
 
@@ -58,19 +58,23 @@ class Teachers:
     "consistent" teaching in the words of Beyer et al. 2022 (https://arxiv.org/abs/2106.05237).
 
     Args:
-        folders: Finished runs on the classes ``class_names``.
+        names: Run folders, ONNX files that facelex exported, ``hf:owner/name``, ``shipped`` or ``tiny``, on
+            the classes ``class_names``.
         class_names: In the student's order.
+        pixels: Training faces ``(N, H, W)``, some of which are shown to exported networks to take them apart.
         fabric: The teachers stay on its device and compute in its precision.
 
     Raises:
-        FacelexError: If a folder holds no finished run, or its classes differ.
+        FacelexError: If a name is none of them, its classes differ, or PyTorch cannot run the network.
     """
 
-    def __init__(self, folders: Sequence[str], class_names: Sequence[str], fabric: Fabric):
+    def __init__(
+        self, names: Sequence[str], class_names: Sequence[str], pixels: NDArray[np.uint8], fabric: Fabric
+    ):
         self.fabric = fabric
         self.models: list[tuple[DualEncoder, int]] = []
-        for folder in folders:
-            model, size = _load_teacher(folder, class_names)
+        for name in names:
+            model, size = _load_teacher(name, class_names, pixels)
             self.models.append((model.to(fabric.device).requires_grad_(False), size))
 
     @torch.no_grad()  # inference mode would make tensors that a loss cannot keep for its gradient
@@ -92,16 +96,17 @@ class Teachers:
         return total / len(self.models)
 
 
-def _load_teacher(folder: str, class_names: Sequence[str]) -> tuple[DualEncoder, int]:
-    """A finished run in evaluation mode on the CPU, and the side of its images in pixels."""
-    if folder in PACKAGED or folder.startswith("hf:") or Path(folder).is_file():
-        raise FacelexError(
-            f"Expected a run folder as teacher, but got {folder}: teacher_views=batch needs weights that "
-            "PyTorch can run. Name a run, or set teacher_views=cached, which takes ONNX files too."
-        )
-    model, spec = load_model(Path(folder))
-    _check_classes(folder, spec.classes, class_names)
-    return model, spec.image_size
+def _load_teacher(
+    name: str, class_names: Sequence[str], pixels: NDArray[np.uint8]
+) -> tuple[DualEncoder, int]:
+    """A finished network in evaluation mode on the CPU, and the side of its images in pixels."""
+    if names_run(name):
+        model, spec = load_model(Path(name))
+        _check_classes(name, spec.classes, class_names)
+        return model, spec.image_size
+    network = open_starting_point(name)
+    _check_classes(name, network.classes, class_names)
+    return network.rebuild(pixels), network.image_size
 
 
 def _check_classes(teacher: str, known: Sequence[str], wanted: Sequence[str]) -> None:
