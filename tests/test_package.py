@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from facelex import Recognizer
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -250,3 +252,8 @@ def test_the_wheel_holds_what_the_first_prediction_needs_and_stays_small(tmp_pat
     assert not [name for name in sizes if name.startswith(("tests", "tools", "data/"))]
     assert {name: size for name, size in sizes.items() if size > 10_000_000} == {}
     assert wheel.stat().st_size < 20_000_000
+
+
+@pytest.mark.parametrize(("name", "card"), [("shipped", "model-card.md"), ("tiny", "model-card-tiny.md")])
+def test_card_inside_a_packaged_model_is_the_one_in_the_documents(name: str, card: str) -> None:
+    assert Recognizer(name).info["card"] == (ROOT / "docs" / card).read_text(encoding="utf-8")
