@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -10,11 +11,16 @@ import pytest
 from fake_fer2013 import faces
 from PIL import Image
 
+import facelex
+from facelex import Recognizer
 from facelex.data.folder import AUTO, read_folder
 from facelex.data.pictures import UnreadableImageError, read_grey
+from facelex.data.prepare import PrepareOptions, prepare
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.images import load_image
+
+SAMPLES = Path(facelex.__file__).parent / "samples"
 
 
 def put(path: Path, image: np.ndarray | None = None, **save: object) -> Path:
@@ -311,3 +317,42 @@ def test_bomb_is_refused_without_being_decoded(tmp_path: Path) -> None:
     )
     with pytest.raises(UnreadableImageError, match="more than 128,000,000 pixels"):
         read_grey(path, 48)
+
+
+def photos(folder: Path) -> Path:
+    """The packaged photos by class, one of them twice as a pair of faces, and a picture of nothing."""
+    astronaut, hopper = (SAMPLES / f"{name}.jpg" for name in ("astronaut", "grace_hopper"))
+    for name, photo in {"happy/1.jpg": astronaut, "neutral/2.jpg": hopper}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, folder / name)
+    small = Image.open(astronaut)
+    small = small.resize((small.width // 3, small.height // 3))
+    both = Image.open(hopper).convert("RGB")
+    both.paste(small, (0, 0))
+    both.save(folder / "neutral" / "3.png")
+    Image.new("RGB", (200, 200), "white").save(folder / "neutral" / "4.png")
+    return folder
+
+
+def test_faces_are_cut_out_of_photos_as_the_recogniser_does(tmp_path: Path) -> None:
+    dataset, notes = read_folder(photos(tmp_path), split=(1, 0, 0), find_faces=True)
+    assert dataset.labels.tolist() == [EMOTIONS.index(name) for name in ("happy", "neutral", "neutral")]
+    assert any(note == "1 image: neutral/4.png left out, since no face was found." for note in notes)
+    recogniser = Recognizer("tiny")
+    for row, name in enumerate(["happy/1.jpg", "neutral/2.jpg"]):
+        pixels = load_image(tmp_path / name)
+        (crop,) = recogniser.crop(pixels, recogniser.find(pixels))
+        np.testing.assert_array_equal(dataset.pixels[row], crop)
+    hopper, beside_a_smaller_face = dataset.pixels[1:].astype(float)
+    assert np.abs(hopper - beside_a_smaller_face).mean() < 4  # of 255: the same face
+
+
+def test_photos_without_any_face_and_csv_files_are_refused(tmp_path: Path) -> None:
+    put(tmp_path / "happy" / "1.png")
+    with pytest.raises(
+        FacelexError, match="No face was found in any of the 1 images.*leave --find-faces out"
+    ):
+        read_folder(tmp_path, find_faces=True)
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
+    with pytest.raises(FacelexError, match="--find-faces is for folders of photos"):
+        prepare(tmp_path / "fer2013.csv", tmp_path / "d.npz", PrepareOptions(find_faces=True))

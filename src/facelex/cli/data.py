@@ -34,6 +34,7 @@ def prepare(
     split: str = "0.8,0.1,0.1",
     seed: int = 0,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
+    find_faces: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read labelled faces into one cached file; a second call with the same source reads nothing.
@@ -58,6 +59,9 @@ def prepare(
         Seed of those splits.
     skip_bad
         Leave out images that cannot be read instead of stopping.
+    find_faces
+        The images are photos: take the largest face of each, cut out as "facelex predict" does, and leave
+        out those without one. Otherwise images are taken as face crops.
     force
         Read again even if nothing changed.
     """
@@ -71,6 +75,7 @@ def prepare(
         split=_shares(split),
         seed=seed,
         skip_bad=skip_bad,
+        find_faces=find_faces,
     )
     with _progress_bar(f"Reading {source.name}") as progress:
         prepared = run(source, output, options, force, progress)

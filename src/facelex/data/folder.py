@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
-from facelex.data.pictures import IMAGE_SUFFIXES, UnreadableImageError, read_grey
+from facelex.data.pictures import IMAGE_SUFFIXES, NoFaceError, UnreadableImageError, read_face, read_grey
 from facelex.data.splits import DEFAULT_SHARES, Shares, random_splits
 from facelex.emotions import EMOTIONS, canonical_name
 from facelex.errors import FacelexError, did_you_mean
@@ -30,6 +31,9 @@ AUTO = ("auto",)
 """As ``classes``: take the folders' own names, in alphabetical order."""
 
 _NAMED_AT_MOST = 10
+
+Read = Callable[[Path, int], NDArray[np.uint8]]
+"""From a file and a side in pixels to a grey square."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ def read_folder(
     seed: int = 0,
     skip_bad: bool = False,
     progress: Progress | None = None,
+    *,
+    find_faces: bool = False,
 ) -> tuple[FaceDataset, list[str]]:
     """Read a folder of labelled images, grey and ``size`` x ``size``.
 
@@ -62,19 +68,26 @@ def read_folder(
         seed: Seed of those splits.
         skip_bad: Leave out images that cannot be read.
         progress: Called now and then with images read and images in all.
+        find_faces: Take the largest face of each image, found and cut out as a recogniser does, and leave
+            images without one out; by default the images are face crops.
 
     Returns:
         The dataset and notes for the user: what was decided or left out.
 
     Raises:
-        FacelexError: If there is no image, a class is unknown or an image cannot be read.
+        FacelexError: If there is no image or no face, a class is unknown or an image cannot be read.
     """
     found, notes = _find_images(root)
     class_names, labels = _classify(root, [image.folder for image in found], classes)
-    pixels, good, bad = _read_all(root, [image.path for image in found], size, skip_bad, progress)
+    read = _reader(find_faces)
+    pixels, good, bad, faceless = _read_all(
+        root, [image.path for image in found], size, read, skip_bad, progress
+    )
     if bad:
         notes.append(f"{_some(bad)} left out, since unreadable.")
-        found, labels = [found[row] for row in good], labels[good]
+    if faceless:
+        notes.append(f"{_some(faceless)} left out, since no face was found.")
+    found, labels = [found[row] for row in good], labels[good]
     splits, split_notes = _splits(found, labels, pixels, split, seed)
     notes += split_notes
     empty = [name for code, name in enumerate(SPLITS) if not np.any(splits == code)]
@@ -184,19 +197,30 @@ def _known(folder: str, index: dict[str, int]) -> int | None:
     return index.get(folder.strip().lower(), index.get(canonical_name(folder)))
 
 
+def _reader(find_faces: bool) -> Read:
+    if not find_faces:
+        return read_grey
+    from facelex.recognize.faces import create_detector
+
+    return partial(read_face, detector=create_detector())
+
+
 def _read_all(
-    root: Path, paths: Sequence[Path], size: int, skip_bad: bool, progress: Progress | None
-) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-    """Return the pixels of the readable images, their rows among ``paths``, and the unreadable names."""
+    root: Path, paths: Sequence[Path], size: int, read: Read, skip_bad: bool, progress: Progress | None
+) -> tuple[NDArray[np.uint8], list[int], list[str], list[str]]:
+    """Return the pixels that could be read, their rows among ``paths``, the unreadable and the faceless."""
     pixels = np.empty((len(paths), size, size), np.uint8)
     good: list[int] = []
     bad: list[str] = []
+    faceless: list[str] = []
     for row, path in enumerate(paths):
         try:
-            pixels[len(good)] = read_grey(path, size)
+            pixels[len(good)] = read(path, size)
             good.append(row)
         except UnreadableImageError as error:
             bad.append(f"{path.relative_to(root)} ({error})")
+        except NoFaceError:
+            faceless.append(str(path.relative_to(root)))
         if progress and row % 100 == 0:
             progress(row, len(paths))
     if progress:
@@ -205,9 +229,14 @@ def _read_all(
         raise FacelexError(
             f"{_some(bad)} in {root} cannot be read; mend or remove them, or leave them out with --skip-bad."
         )
+    if not good and faceless:
+        raise FacelexError(
+            f"No face was found in any of the {len(paths):,} images in {root}; leave --find-faces out if "
+            "they are face crops already."
+        )
     if not good:
         raise FacelexError(f"None of the {len(paths):,} images in {root} can be read.")
-    return pixels[: len(good)], good, bad
+    return pixels[: len(good)], good, bad, faceless
 
 
 def _some(bad: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Read one image file as a small grey square."""
+"""Read one image file as a small grey square: the whole of it, or the face in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from facelex.errors import FacelexError
+from facelex.recognize.detection import Detector
+from facelex.recognize.framing import crop_face
 from facelex.recognize.images import load_image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"})
@@ -17,6 +19,10 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 
 class UnreadableImageError(Exception):
     """A file is no image, is damaged, or is smaller or larger than any photo."""
+
+
+class NoFaceError(Exception):
+    """In a picture no face was found."""
 
 
 def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
@@ -29,14 +35,31 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
     Raises:
         UnreadableImageError: With the reason in a few words, without the file's name.
     """
-    if not path.exists():
-        raise UnreadableImageError("there is no such file")
-    try:
-        pixels = load_image(path)
-    except FacelexError as error:
-        reason = str(error).replace(repr(str(path)), "it").rstrip(".")
-        raise UnreadableImageError(reason) from error
-    grey = Image.fromarray(pixels).convert("L")
+    grey = Image.fromarray(_load(path)).convert("L")
     if grey.size != (size, size):
         grey = ImageOps.fit(grey, (size, size), Image.Resampling.LANCZOS)
     return np.asarray(grey, np.uint8)
+
+
+def read_face(path: Path, size: int, detector: Detector) -> NDArray[np.uint8]:
+    """Cut the largest face out of a photo, as a recogniser does, ``(size, size)`` uint8 grey.
+
+    Raises:
+        UnreadableImageError: As :func:`read_grey`.
+        NoFaceError: If the detector finds none.
+    """
+    pixels = _load(path)
+    faces = detector.detect(pixels)
+    if not faces:
+        raise NoFaceError
+    return crop_face(pixels, max(faces, key=lambda face: face.box[2] * face.box[3]), size)
+
+
+def _load(path: Path) -> NDArray[np.uint8]:
+    if not path.exists():
+        raise UnreadableImageError("there is no such file")
+    try:
+        return load_image(path)
+    except FacelexError as error:
+        reason = str(error).replace(repr(str(path)), "it").rstrip(".")
+        raise UnreadableImageError(reason) from error

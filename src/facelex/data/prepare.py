@@ -34,6 +34,7 @@ class PrepareOptions:
     split: Shares = DEFAULT_SHARES
     seed: int = 0
     skip_bad: bool = False
+    find_faces: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ def prepare(
                 "no rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave --ferplus out."
             )
         dataset, notes = read_folder(
-            source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress
-        )
+            source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress,
+            find_faces=options.find_faces,
+        )  # fmt: skip
     else:
         dataset, notes = _from_csv(source, options, progress)
     dataset.save(output, signature)
@@ -167,6 +169,8 @@ def _from_csv(
 ) -> tuple[FaceDataset, list[str]]:
     if options.classes is not None:
         raise FacelexError(f"--classes is for folders of images; the classes of {source} are fixed.")
+    if options.find_faces:
+        raise FacelexError(f"--find-faces is for folders of photos; {source} holds face crops. Leave it out.")
     faces = read_fer2013(source, progress)
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
     counts = {split: int(np.sum(faces.splits == code)) for code, split in enumerate(SPLITS)}
