@@ -349,9 +349,7 @@ def test_faces_are_cut_out_of_photos_as_the_recogniser_does(tmp_path: Path) -> N
 
 def test_photos_without_any_face_and_csv_files_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "happy" / "1.png")
-    with pytest.raises(
-        FacelexError, match="No face was found in any of the 1 images.*leave --find-faces out"
-    ):
+    with pytest.raises(FacelexError, match=r"No face was found in any of the 1 images.*--find-faces out"):
         read_folder(tmp_path, find_faces=True)
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
     with pytest.raises(FacelexError, match="--find-faces is for folders of photos"):
