@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +190,18 @@ def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path]
         assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
 
 
-def test_teacher_of_other_classes_is_refused(teachers: tuple[Path, Path]) -> None:
+def test_teacher_of_other_classes_or_unfinished_is_refused_before_anything_is_written(
+    teachers: tuple[Path, Path], tmp_path: Path
+) -> None:
     with pytest.raises(FacelexError, match="Name teachers trained on the same classes"):
         Teachers([str(teachers[0])], ("angry", "happy"), FACES.pixels, Fabric(accelerator="cpu"))
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(teachers[0] / "config.yaml", begun)
+    config = tiny_config(STUDENT, f"teachers=[{begun}]", "teacher_views=batch")
+    with pytest.raises(FacelexError, match="holds no finished run"):
+        train_run(config, FACES, tmp_path / "s", accelerator="cpu")
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

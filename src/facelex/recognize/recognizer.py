@@ -144,7 +144,7 @@ class Recognizer:
             words: Words and phrases to score beside the classes.
             detect: False if the pictures are face crops already.
             bgr: The arrays' channels are in OpenCV's order.
-            batch_size: Faces the network sees at once, and pictures read ahead.
+            batch_size: Faces gathered for the network, and pictures read ahead.
             workers: Threads that decode and detect; by default the cores this process may use.
             keep_images: Give each result its pixels as ``image``; fewer pictures are then read ahead.
 
@@ -297,11 +297,12 @@ class Recognizer:
         return _scale(np.concatenate(rows) if rows else np.zeros((0, size, size), np.uint8))
 
     def _run(
-        self, images: NDArray[np.float32], flip: bool, batch_size: int = FACES_AT_ONCE
+        self, images: NDArray[np.float32], flip: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return probabilities ``(N, K)`` and features ``(N, E)`` of crops ``(N, S, S)`` in [0, 1]."""
         batches = [
-            self._run_batch(images[i : i + batch_size], flip) for i in range(0, len(images), batch_size)
+            self._run_batch(images[start : start + FACES_AT_ONCE], flip)
+            for start in range(0, len(images), FACES_AT_ONCE)
         ]
         if not batches:
             width = int(self.info.get("embed_dim") or 0)
