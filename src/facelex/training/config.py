@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -99,6 +99,14 @@ class AugmentConfig(Section):
     def mixes(self) -> bool:
         """Whether any batch is mixed."""
         return self.mix_probability > 0 and (self.mixup > 0 or self.cutmix > 0)
+
+    def in_two_steps(self) -> tuple[AugmentConfig, AugmentConfig]:
+        """Part the changes into those of a single picture, and reflection and mixing, which come after."""
+        names = ("reflection", "alternate_reflection", "mixup", "cutmix", "mix_probability")
+        later = {name: getattr(self, name) for name in names}
+        nothing = AugmentConfig(rotation=0, translation=0, resize=0)
+        unreflected = {"reflection": 0.0, "alternate_reflection": False, "mixup": 0.0, "cutmix": 0.0}
+        return self.model_copy(update=unreflected), nothing.model_copy(update=later)
 
 
 class OptimizerConfig(Section):
@@ -247,9 +255,10 @@ class RunConfig(Section):
     teachers: tuple[str, ...] = ()
     """Whose mean probabilities ``distillation`` imitates: run folders, ONNX files, ``hf:owner/name``,
     ``shipped`` and ``tiny``; with ``batch`` views files that facelex exported."""
-    teacher_views: Literal["cached", "batch"] = "cached"
-    """Whether teachers judge each plain training image once, with its mirror image (``cached``), or in every
-    step the very images that the student sees (``batch``; Beyer et al. 2022)."""
+    teacher_views: Literal["cached", "batch"] | Annotated[int, Field(ge=1)] = "cached"
+    """What teachers judge: each plain training image once, with its mirror image (``cached``); in every step
+    the very images that the student sees (``batch``; Beyer et al. 2022); or, once each, the training images
+    augmented in this many ways, which then serve the epochs in turn."""
     distillation_temperature: float = Field(default=1.0, gt=0)
     """Softens teachers and student (Hinton et al. 2015)."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ from facelex.models.dual_encoder import PARTS, DualEncoder
 from facelex.training.augment import alternating_reflection
 from facelex.training.averaging import WeightAverage
 from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
-from facelex.training.config import PhaseConfig, RunConfig
+from facelex.training.config import AugmentConfig, PhaseConfig, RunConfig
 from facelex.training.cuda_graphs import StepGraphs, can_be_replayed
 from facelex.training.environment import describe_environment, peak_resident_mb
 from facelex.training.fabric import Fabric, MisconfigurationException
@@ -51,7 +52,7 @@ from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import find_checkpoint, is_finished
 from facelex.training.sam import SharpnessAware
 from facelex.training.starting_point import open_starting_point
-from facelex.training.teachers import Teachers, cached_teacher_probs
+from facelex.training.teachers import JudgedViews, Teachers, cached_teacher_probs
 from facelex.training.text_side import fit_text_side, text_hidden_dim
 from facelex.training.trackers import create_trackers
 from facelex.training.weights import create_model, save_weights
@@ -59,6 +60,9 @@ from facelex.training.weights import create_model, save_weights
 logger = logging.getLogger(__name__)
 
 Row = dict[str, float | int | str]
+
+TEACHER_ANSWERS = "teacher-answers"
+"""Folder of a run that holds what teachers said of augmented views, until the run is finished."""
 
 
 class RunResult(NamedTuple):
@@ -165,14 +169,9 @@ class _Training:
         self.module = fabric.setup_module(network)
         self.train = self._split(train_index)
         self.teachers: Teachers | None = None
+        self.views: JudgedViews | None = None
         if config.has_teachers:
-            if config.teacher_views == "batch":
-                self.teachers = Teachers(
-                    config.teachers, dataset.class_names, dataset.pixels[train_index], fabric
-                )
-            else:
-                cached = cached_teacher_probs(config.teachers, dataset, train_index, fabric.device)
-                self.train = self.train._replace(teacher_probs=cached)
+            self._engage_teachers(train_index)
         self.val = self._split(dataset.indices("val"), soft=False)
 
     def run(self, state: dict[str, Any] | None) -> RunResult:
@@ -237,16 +236,18 @@ class _Training:
         )
         sam = SharpnessAware(self.model, config.optimizer.sam_rho) if config.optimizer.sam_rho else None
         graphs = StepGraphs(optimizer, fabric.device) if replayed else None
+        epochs_before = sum(p.epochs for p in config.phases[:number])
         for epoch in range(first_epoch, phase.epochs):
+            examples, augment = self._examples(phase, epochs_before + epoch)
             started = time.perf_counter()
             self._training_mode(phase)
             size = phase.image_size(epoch, config.image_size)
             result = train_one_epoch(
                 fabric, self.module, optimizer,
                 scheduler if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR) else None,
-                self.train, objective, config.augment,
+                examples, objective, augment,
                 image_size=size, batch_size=config.batch_size, seed=_epoch_seed(config.seed, number, epoch),
-                mirrored=self._mirrored(sum(p.epochs for p in config.phases[:number]) + epoch),
+                mirrored=self._mirrored(epochs_before + epoch),
                 teachers=self.teachers if phase.losses.distillation else None, sam=sam,
                 clip_grad_norm=config.optimizer.clip_grad_norm,
                 average=average, graphs=graphs, on_step=self.reporter.step,
@@ -282,6 +283,29 @@ class _Training:
         if average:
             self.model.load_state_dict(average.model.state_dict())  # the next phase starts from the average
         return average
+
+    def _engage_teachers(self, train_index: NDArray[np.int64]) -> None:
+        config, dataset = self.config, self.dataset
+        names, classes = config.teachers, dataset.class_names
+        if config.teacher_views == "batch":
+            self.teachers = Teachers(names, classes, dataset.pixels[train_index], self.fabric)
+        elif config.teacher_views == "cached":
+            cached = cached_teacher_probs(names, dataset, train_index, self.fabric.device)
+            self.train = self.train._replace(teacher_probs=cached)
+        else:
+            self.views = JudgedViews(
+                names, classes, self.train.pixels, config.augment.in_two_steps()[0], config.teacher_views,
+                seed=config.seed, folder=self.folder / TEACHER_ANSWERS, writes=self.fabric.is_global_zero,
+            )  # fmt: skip
+
+    def _examples(self, phase: PhaseConfig, epoch: int) -> tuple[DeviceSplit, AugmentConfig]:
+        """What an epoch, counted over all phases, learns from, and what is still done to each image."""
+        augment = self.config.augment
+        if self.views is None or not phase.losses.distillation:
+            return self.train, augment
+        self.views.show(epoch)
+        shown = self.train._replace(pixels=self.views.pixels, teacher_probs=self.views.probs)
+        return shown, augment.in_two_steps()[1]
 
     def _freeze_all_but(self, learning: Collection[str]) -> None:
         for part in PARTS:
@@ -392,6 +416,7 @@ class _Training:
                 )  # fmt: skip
                 self.spec = self.spec.model_copy(update={"text_hidden_dim": text_hidden_dim(model)})
             save_weights(self.folder, model, self.spec)
+            shutil.rmtree(self.folder / TEACHER_ANSWERS, ignore_errors=True)
             index = self.dataset.indices("val")
             Predictions(
                 probs=probs,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,9 +17,11 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.networks import names_run, open_network
+from facelex.evaluation.networks import Answer, names_run, network_digest, open_network
+from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
-from facelex.training.augment import resize_images
+from facelex.training.augment import augment_images, resize_images
+from facelex.training.config import AugmentConfig
 from facelex.training.fabric import Fabric
 from facelex.training.starting_point import open_starting_point
 from facelex.training.weights import load_model, load_predictor
@@ -38,17 +44,106 @@ def cached_teacher_probs(
     Raises:
         FacelexError: If a name is none of them, or its classes differ from the dataset's.
     """
+    teachers = _open_teachers(names, dataset.class_names, device)
+    pixels = dataset.pixels[index]
+    total = np.zeros((len(pixels), len(dataset.class_names)), np.float32)
+    for load in teachers:
+        answer = load()
+        total += (answer(pixels) + answer(pixels[:, :, ::-1])) / 2
+    return torch.from_numpy(total / len(teachers)).to(device)
+
+
+def _open_teachers(
+    names: Sequence[str], class_names: Sequence[str], device: torch.device
+) -> list[Callable[[], Answer]]:
+    """Check all teachers before the first is loaded."""
     teachers = [open_network(name, threads=torch.get_num_threads()) for name in names]
     for teacher in teachers:
-        _check_classes(teacher.source, teacher.classes, dataset.class_names)
-    pixels = dataset.pixels[dataset.indices("train")]
-    total = np.zeros((len(pixels), len(dataset.class_names)), np.float32)
-    for teacher in teachers:
-        answer = load_predictor(teacher.run.path, str(device)) if teacher.run else teacher.load()
-        total += (answer(pixels) + answer(pixels[:, :, ::-1])) / 2
-    position = np.full(len(dataset.labels), -1, np.int64)
-    position[dataset.indices("train")] = np.arange(len(dataset.indices("train")))
-    return torch.from_numpy(total / len(teachers))[position[index]].to(device)
+        _check_classes(teacher.source, teacher.classes, class_names)
+    return [
+        partial(load_predictor, teacher.run.path, str(device)) if teacher.run else teacher.load
+        for teacher in teachers
+    ]
+
+
+class JudgedViews:
+    """The training images augmented in a fixed number of ways, each judged once by the teachers.
+
+    Between asking the teachers about the plain images alone and asking them in every step: epoch ``e`` of a
+    run shows view ``e`` modulo the number of views, so that a long run sees every view several times and pays
+    for a few. A view is asked about when its first epoch begins; its answers are kept in the run folder, for
+    a run that is continued. Reflection and mixing are left to the epoch: a mirror image is taken to be judged
+    as the view is.
+
+    Args:
+        names: Run folders, ONNX files, ``hf:owner/name``, ``shipped`` or ``tiny``.
+        class_names: The student's, in its order.
+        pixels: Training faces ``(N, 1, H, W)`` uint8, on the device of the student.
+        augment: How a view differs from the plain images.
+        count: Number of views.
+        seed: Decides the views.
+        folder: Where answers are kept.
+        writes: Whether this process keeps them.
+
+    Raises:
+        FacelexError: If a name is none of them, or its classes differ.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        class_names: Sequence[str],
+        pixels: Tensor,
+        augment: AugmentConfig,
+        count: int,
+        *,
+        seed: int,
+        folder: Path,
+        writes: bool,
+    ):
+        self._teachers = _open_teachers(names, class_names, pixels.device)
+        self._answers: list[Answer] = []
+        self._plain = pixels.cpu()  # views are made there, for other devices draw other numbers
+        self._augment, self._count, self._seed = augment, count, seed
+        self._folder, self._writes = folder, writes
+        self._known: dict[int, NDArray[np.float32]] = {}
+        what = json.dumps([
+            [network_digest(name) for name in names], augment.model_dump(), seed, list(class_names),
+            hashlib.sha256(self._plain.numpy().tobytes()).hexdigest(),
+        ])  # fmt: skip
+        self._digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+        self.pixels = torch.empty_like(pixels)
+        """The current view, ``(N, 1, H, W)`` uint8."""
+        self.probs = torch.empty(len(pixels), len(class_names), device=pixels.device)
+        """What the teachers say of it, ``(N, K)`` float32."""
+
+    def show(self, epoch: int) -> None:
+        """Fill ``pixels`` and ``probs`` with the view of an epoch, counted from 0 over the whole run."""
+        view = epoch % self._count
+        pixels = self._make(view)
+        if view not in self._known:
+            self._known[view] = self._read_or_ask(view, pixels.squeeze(1).numpy())
+        self.pixels.copy_(pixels)
+        self.probs.copy_(torch.from_numpy(self._known[view]))
+
+    def _make(self, view: int) -> Tensor:
+        seed = np.random.SeedSequence([self._seed, view]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(seed))
+        parts = (
+            augment_images(part, part.shape[-1], self._augment, generator).mul_(255).round_().byte()
+            for part in self._plain.split(1024)
+        )
+        return torch.cat(list(parts))
+
+    def _read_or_ask(self, view: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        path = self._folder / f"{self._digest}-{view}.npy"
+        if path.is_file():
+            return cast("NDArray[np.float32]", np.load(path))
+        self._answers = self._answers or [load() for load in self._teachers]
+        probs = np.stack([answer(pixels) for answer in self._answers]).mean(0, dtype=np.float32)
+        if self._writes:
+            replace_file(path, lambda file: np.save(file, probs))
+        return probs
 
 
 class Teachers:
