@@ -44,14 +44,18 @@ class Rerun:
         return sums, lambda: sums.update(work())
 
 
+@pytest.mark.parametrize(
+    "teachers", [(), ("teachers=[tiny]", "teacher_views=2", "methods.baseline.0.losses.distillation=1")]
+)
 def test_replayed_run_ends_with_the_weights_of_a_plain_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teachers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_run(tiny_config(*SETTINGS), FACES, tmp_path / "plain", accelerator="cpu")
+    config = tiny_config(*SETTINGS, *teachers)
+    train_run(config, FACES, tmp_path / "plain", accelerator="cpu")
     recorder = Rerun()
     monkeypatch.setattr(run, "can_be_replayed", lambda *_: True)
     monkeypatch.setattr(run, "StepGraphs", partial(StepGraphs, recorder=recorder))
-    train_run(tiny_config(*SETTINGS), FACES, tmp_path / "replayed", accelerator="cpu")
+    train_run(config, FACES, tmp_path / "replayed", accelerator="cpu")
     assert 4 <= recorder.recorded <= 6  # two sizes, three ways of mixing
     plain, replayed = weights(tmp_path / "plain"), weights(tmp_path / "replayed")
     for name, value in plain.items():  # shares are float32 on the device and double on the host

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from facelex.errors import FacelexError
 from facelex.losses.classification import mirror_consistency
 from facelex.losses.objective import Objective, Targets
 from facelex.training import loop, run
-from facelex.training.config import load_config
+from facelex.training import teachers as teachers_module
+from facelex.training.config import AugmentConfig, load_config
 from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.run import _Training, train_run
 from facelex.training.starting_point import open_starting_point
-from facelex.training.teachers import Teachers
-from facelex.training.weights import load_model, predict_run
+from facelex.training.teachers import JudgedViews, Teachers
+from facelex.training.weights import load_model, load_predictor, predict_run
 
 MIXED = "augment={mixup: 0.4, cutmix: 1, mix_probability: 0.7, alternate_reflection: true}"
 STUDENT = "methods.multimodal=[{name: imitate, epochs: 2, losses: {distillation: 1, alignment: 0.5}}]"
@@ -53,6 +55,7 @@ METHODS = {
     "sharpness-aware, clipped": ("optimizer.sam_rho=0.05", "optimizer.clip_grad_norm=0.5"),
     "teachers on mixed images": (MIXED, STUDENT, "teacher_views=batch"),
     "cached teachers, mixed images": (MIXED, STUDENT),
+    "judged views, mixed images": (MIXED, STUDENT, "teacher_views=2"),
 }
 
 
@@ -164,7 +167,7 @@ def test_a_model_file_judges_the_batches_as_its_run_does(
     assert float((found - expected).abs().max()) < tolerance * float(expected.std(0).max())
 
 
-@pytest.mark.parametrize("views", ["batch", "cached"])
+@pytest.mark.parametrize("views", ["batch", "cached", "3"])
 def test_missing_teacher_is_refused_before_anything_is_written(views: str, tmp_path: Path) -> None:
     config = tiny_config(STUDENT, "teachers=[missing.onnx]", f"teacher_views={views}")
     with pytest.raises(FacelexError, match=r"missing\.onnx: there is no such file"):
@@ -176,6 +179,100 @@ def test_a_file_that_does_not_say_what_it_holds_cannot_judge_batches(teachers: t
     start = dataclasses.replace(open_starting_point(str(teachers[0])), image_encoder=None)
     with pytest.raises(FacelexError, match="does not say which face network it holds"):
         start.rebuild(FACES.pixels)
+
+
+THREE_PHASES = """methods.multimodal=[
+    {name: labels, epochs: 1, losses: {cross_entropy: 1}},
+    {name: imitate, epochs: 3, losses: {distillation: 1, alignment: 0.5}},
+    {name: both, epochs: 1, losses: {cross_entropy: 1, distillation: 1}}]"""
+STRONG = "augment={rotation: 40, resize: 0.3, brightness: 0.3, erasing: 1, mixup: 0.3, mix_probability: 0.5}"
+
+
+def test_views_are_judged_once_and_serve_the_epochs_in_turn(
+    teachers: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[loop.DeviceSplit, AugmentConfig]] = []
+    train = run.train_one_epoch
+
+    def noted(*args: Any, **rest: Any) -> loop.EpochResult:
+        split, augment = args[4], args[6]
+        shown.append((split._replace(pixels=split.pixels.clone()), augment))
+        if split.teacher_probs is not None:
+            shown[-1] = (shown[-1][0]._replace(teacher_probs=split.teacher_probs.clone()), augment)
+        return train(*args, **rest)
+
+    monkeypatch.setattr(run, "train_one_epoch", noted)
+    config = tiny_config(THREE_PHASES, STRONG, naming(teachers), "teacher_views=2")
+    train_run(config, FACES, tmp_path / "s", accelerator="cpu")
+    (plain, whole), *views = shown
+    assert plain.teacher_probs is None
+    assert whole == config.augment
+    assert torch.equal(plain.pixels.squeeze(1), torch.from_numpy(FACES.pixels[FACES.indices("train")]))
+    for split, rest in views:
+        assert (rest.rotation, rest.translation, rest.resize, rest.brightness, rest.erasing) == (0,) * 5
+        assert (rest.reflection, rest.mixup, rest.mix_probability) == (0.5, 0.3, 0.5)
+        faces = split.pixels.squeeze(1).numpy()
+        expected = sum(load_predictor(folder, "cpu")(faces) for folder in teachers)
+        assert split.teacher_probs is not None
+        np.testing.assert_allclose(split.teacher_probs.numpy(), expected / 2, atol=1e-6)
+    first, second, third, fourth = (split.pixels for split, _ in views)
+    assert torch.equal(first, third)
+    assert torch.equal(second, fourth)
+    for one, other in [(first, second), (first, plain.pixels), (second, plain.pixels)]:
+        assert float((one.float() - other.float()).abs().flatten(1).mean(1).min()) > 3
+
+
+def test_answers_about_views_outlive_an_interruption_and_go_when_the_run_is_finished(
+    teachers: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def counted(folder: Path, device: str) -> Any:
+        answer = load_predictor(folder, device)
+        return lambda pixels: asked.append(folder) or answer(pixels)
+
+    monkeypatch.setattr(teachers_module, "load_predictor", counted)
+    config = tiny_config(THREE_PHASES, naming(teachers), "teacher_views=3")
+    folder = tmp_path / "s"
+    for epochs in (1, 2):
+        with pytest.raises(KeyboardInterrupt):  # the epoch after those is trained, its checkpoint is missing
+            train_run(config, FACES, folder, accelerator="cpu", reporter=StopAfter(epochs), resume=True)
+    assert len(asked) == 2 * 3
+    assert len(list((folder / run.TEACHER_ANSWERS).iterdir())) == 3
+    train_run(config, FACES, folder, accelerator="cpu", resume=True)
+    assert len(asked) == 2 * 3
+    assert not (folder / run.TEACHER_ANSWERS).exists()
+
+
+def test_kept_answers_are_only_used_for_the_same_question(
+    teachers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pixels = torch.from_numpy(FACES.pixels[:12]).unsqueeze(1)
+    names = [str(folder) for folder in teachers]
+
+    def judged(
+        names: Sequence[str], classes: Sequence[str] = FACES.class_names, rotation: float = 5, seed: int = 0
+    ) -> JudgedViews:
+        views = JudgedViews(
+            names,
+            classes,
+            pixels,
+            AugmentConfig(rotation=rotation),
+            2,
+            seed=seed,
+            folder=tmp_path,
+            writes=True,
+        )
+        views.show(0)
+        return views
+
+    first = judged(names)
+    (path,) = tmp_path.iterdir()
+    np.save(path, np.full_like(first.probs, 1 / 7))
+    assert float(judged(names).probs.std()) == 0
+    for other in (judged(names[:1]), judged(names, rotation=9), judged(names, seed=1)):
+        assert float(other.probs.std()) > 0
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path], tmp_path: Path) -> None:
@@ -223,6 +320,7 @@ def test_teacher_of_other_classes_or_unfinished_is_refused_before_anything_is_wr
         (("augment.mixup=-1",), "augment.mixup"),
         (("augment.mix_probability=2",), "augment.mix_probability"),
         (("teacher_views=every",), "teacher_views"),
+        (("teacher_views=0",), "teacher_views"),
     ],
 )
 def test_what_does_not_go_together_is_refused(settings: tuple[str, ...], expected: str) -> None:

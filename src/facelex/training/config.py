@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from facelex.errors import FacelexError, did_you_mean, unknown_name
 from facelex.losses.objective import LOSS_PARTS
@@ -21,6 +21,14 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, docstrings become descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _check_views(value: object) -> object:
+    """One fault in place of one for each type that it might have been."""
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if number or value in ("cached", "batch"):
+        return value
+    raise ValueError("expected cached, batch or a whole number of views, 1 or more")
 
 
 class ModelConfig(Section):
@@ -255,7 +263,7 @@ class RunConfig(Section):
     teachers: tuple[str, ...] = ()
     """Whose mean probabilities ``distillation`` imitates: run folders, ONNX files, ``hf:owner/name``,
     ``shipped`` and ``tiny``; with ``batch`` views files that facelex exported."""
-    teacher_views: Literal["cached", "batch"] | Annotated[int, Field(ge=1)] = "cached"
+    teacher_views: Annotated[Literal["cached", "batch"] | int, BeforeValidator(_check_views)] = "cached"
     """What teachers judge: each plain training image once, with its mirror image (``cached``); in every step
     the very images that the student sees (``batch``; Beyer et al. 2022); or, once each, the training images
     augmented in this many ways, which then serve the epochs in turn."""
