@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facelex.losses.objective import Objective
-from facelex.training import run
+from facelex.training import examples, resume, run
 from facelex.training.fabric import Fabric
 from facelex.training.loop import steps_per_epoch, train_one_epoch
 from facelex.training.progress import SilentReporter
@@ -62,17 +62,17 @@ def epoch_of(
 ) -> tuple[Callable[..., Any], int]:
     """An epoch with everything on, ready to be called, and its number of steps."""
     config = tiny_config("batch_size=16", *settings)
-    monkeypatch.setattr(run, "cached_teacher_probs", lambda *_: None)
-    monkeypatch.setattr(run, "network_digest", lambda *_: "")
+    monkeypatch.setattr(examples, "cached_teacher_probs", lambda *_: None)
+    monkeypatch.setattr(resume, "network_digest", lambda *_: "")
     training = _Training(fabric, config, FACES, folder, SilentReporter())
     training._training_mode(config.phases[0])
     optimizer = fabric.setup_optimizers(run.create_optimizer(training.model, config.optimizer, 0.01))
-    rho, count = config.optimizer.sam_rho, len(training.train.labels)
+    rho, count = config.optimizer.sam_rho, len(training.examples.plain.labels)
     device = fabric.device
 
     def epoch(on_step: Callable[[int], None]) -> None:
         train_one_epoch(
-            fabric, training.module, optimizer, None, training.train,
+            fabric, training.module, optimizer, None, training.examples.plain,
             Objective(config.phases[0].losses.model_dump(), label_smoothing=config.label_smoothing),
             config.augment, image_size=24, batch_size=16, seed=0, clip_grad_norm=1.0,
             mirrored=torch.zeros(count, dtype=torch.bool, device=device) if rho else None,

@@ -269,7 +269,7 @@ def test_votes_share_the_target_and_pictures_without_votes_keep_their_label(tmp_
         Fabric(accelerator="cpu"), tiny_config("vote_weight=0.5"), with_votes(votes), tmp_path,
         SilentReporter(),
     )  # fmt: skip
-    targets = training.train.label_probs
+    targets = training.examples.plain.label_probs
     assert targets is not None
     names = list(FACES.class_names)
     expected = torch.zeros(len(names))
@@ -295,7 +295,7 @@ def test_a_second_head_foretells_votes_and_answers_nothing(tmp_path: Path) -> No
     training = _Training(
         Fabric(accelerator="cpu"), config, with_votes(votes), tmp_path / "r", SilentReporter()
     )
-    shares = training.train.vote_shares
+    shares = training.examples.plain.vote_shares
     assert shares is not None
     assert not shares[0].any()
     torch.testing.assert_close(shares[1:].sum(1), torch.ones(len(shares) - 1))
@@ -321,8 +321,8 @@ def test_distillation_imitates_its_teachers_mean(finished: Path, tmp_path: Path)
     expected = sum(
         predict_run(folder, FACES, "train", device="cpu") for folder in (finished, tmp_path / "second")
     )
-    assert training.train.teacher_probs is not None
-    np.testing.assert_allclose(training.train.teacher_probs.numpy(), expected / 2, atol=1e-6)
+    assert training.examples.plain.teacher_probs is not None
+    np.testing.assert_allclose(training.examples.plain.teacher_probs.numpy(), expected / 2, atol=1e-6)
     training.run(None)
     assert not load_model(tmp_path / "s")[0].has_words
 

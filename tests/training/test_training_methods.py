@@ -129,8 +129,10 @@ def test_a_model_file_teaches_with_its_cached_answers(teachers: tuple[Path, Path
         config = tiny_config(STUDENT, f"teachers=[{', '.join(map(str, names))}]")
         training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
         expected = sum(predict_run(folder, FACES, "train", device="cpu") for folder in teachers[: len(names)])
-        assert training.train.teacher_probs is not None
-        np.testing.assert_allclose(training.train.teacher_probs.numpy(), expected / len(names), atol=1e-5)
+        assert training.examples.plain.teacher_probs is not None
+        np.testing.assert_allclose(
+            training.examples.plain.teacher_probs.numpy(), expected / len(names), atol=1e-5
+        )
 
 
 def test_resuming_with_another_network_under_the_same_name_is_refused(
@@ -278,10 +280,10 @@ def test_kept_answers_are_only_used_for_the_same_question(
 def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path], tmp_path: Path) -> None:
     config = tiny_config(STUDENT, MIXED, naming(teachers), "teacher_views=batch")
     training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
-    assert training.train.teacher_probs is None
+    assert training.examples.plain.teacher_probs is None
     training.run(None)
-    assert training.teachers is not None
-    for (model, _), folder in zip(training.teachers.models, teachers):
+    assert training.examples.teachers is not None
+    for (model, _), folder in zip(training.examples.teachers.models, teachers):
         assert not model.training
         saved = load_model(folder)[0].state_dict()
         assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())

@@ -50,6 +50,13 @@ def peak_resident_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory in use so far, MiB: what PyTorch allocated on a GPU, else the process's resident size."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return peak_resident_mb()
+
+
 def _commit() -> str | None:
     """Commit of the source checkout, with ``+changes`` if it differs; None outside one."""
     folder = Path(__file__).parent

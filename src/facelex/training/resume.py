@@ -8,6 +8,7 @@ from typing import Any
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
+from facelex.evaluation.networks import network_digest
 from facelex.evaluation.run_folder import CONFIG, WEIGHTS, load_run_folder, predictions_file
 from facelex.training.checkpoint import CHECKPOINT, load_checkpoint
 from facelex.training.config import RunConfig, load_config, validate_config
@@ -85,3 +86,27 @@ def _check_same_run(
             f"The run in {folder} began with other settings of {', '.join(changed)}. "
             "Resume it with its own config, or start a new run folder."
         )
+
+
+def sources(config: RunConfig) -> dict[str, list[str]]:
+    """Digests of the finished networks that a run learns from, by the setting that names them."""
+    named = {
+        "start_from": [config.start_from] if config.start_from else [],
+        "teachers": config.teachers if config.has_teachers else [],
+    }
+    return {setting: [network_digest(name) for name in names] for setting, names in named.items() if names}
+
+
+def check_same_sources(folder: Path, config: RunConfig) -> None:
+    """Refuse to go on with other networks to learn from than the run began with, where it noted them.
+
+    Raises:
+        FacelexError: If a name of ``start_from`` or ``teachers`` now means another network, or none.
+    """
+    began = load_run_folder(folder).environment
+    for setting, digests in sources(config).items():
+        if began.get(setting, digests) != digests:
+            raise FacelexError(
+                f"The run in {folder} began with another network under the name that {setting} gives: the "
+                "weights differ. Name the file that it began with, or start a new run folder."
+            )

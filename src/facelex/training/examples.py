@@ -1,0 +1,145 @@
+"""What a run learns from: the faces on the device, their targets, and what teachers make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facelex.data.dataset import FaceDataset
+from facelex.data.ferplus import vote_shares
+from facelex.errors import FacelexError
+from facelex.training.augment import alternating_reflection
+from facelex.training.config import AugmentConfig, PhaseConfig, RunConfig
+from facelex.training.fabric import Fabric
+from facelex.training.loop import DeviceSplit
+from facelex.training.teachers import JudgedViews, Teachers, cached_teacher_probs
+
+TEACHER_ANSWERS = "teacher-answers"
+"""Folder of a run that holds what teachers said of augmented views, until the run is finished."""
+
+
+def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
+    """Refuse a dataset that a run cannot learn from.
+
+    Raises:
+        FacelexError: If it lacks training or validation images, or annotators' votes that the run asks for.
+    """
+    if len(dataset.indices("train")) == 0:
+        raise FacelexError(f"{dataset.source} has no training images. Prepare a dataset with a train split.")
+    if len(dataset.indices("val")) == 0:
+        raise FacelexError(f"{dataset.source} has no validation images. Prepare a dataset with a val split.")
+    if config.drop_blank and dataset.blank()[dataset.indices("train")].all():
+        raise FacelexError(
+            f"Every training image of {dataset.source} is blank. Look at the data, or set drop_blank=false."
+        )
+    if (config.vote_weight or config.foretells_votes) and dataset.votes is None:
+        what = "vote_weight" if config.vote_weight else "The weight of the loss votes"
+        raise FacelexError(
+            f"{what} is above zero, but the dataset has no FER+ votes. "
+            "Prepare it with --ferplus fer2013new.csv."
+        )
+
+
+def training_index(config: RunConfig, dataset: FaceDataset) -> NDArray[np.int64]:
+    """Which examples of the dataset a run learns from, ``(N,)``."""
+    index = dataset.indices("train")
+    return index[~dataset.blank()[index]] if config.drop_blank else index
+
+
+class EpochExamples(NamedTuple):
+    """What one epoch learns from."""
+
+    split: DeviceSplit
+    augment: AugmentConfig
+    """What is still to be done to each image."""
+    mirrored: Tensor | None
+    """Which images are mirrored, ``(N,)`` bool; None leaves it to a coin."""
+    teachers: Callable[[Tensor], Tensor] | None
+    """Judge the images of each batch, ``(B, 1, S, S)`` to ``(B, K)``."""
+
+
+class Examples:
+    """The training split of a run, and what each epoch makes of it.
+
+    Args:
+        config: Of the run.
+        dataset: Whose training split it learns from.
+        fabric: Everything lies on its device.
+        folder: The run folder, where answers of teachers are kept that take long.
+
+    Raises:
+        FacelexError: If a teacher is not there or knows other classes.
+    """
+
+    def __init__(self, config: RunConfig, dataset: FaceDataset, fabric: Fabric, folder: Path):
+        self._config, self._device = config, fabric.device
+        index = training_index(config, dataset)
+        self.plain = _training_split(config, dataset, index, fabric.device)
+        """Unaugmented."""
+        self.teachers: Teachers | None = None
+        """That judge each batch."""
+        self._views: JudgedViews | None = None
+        if not config.has_teachers:
+            return
+        names, classes = config.teachers, dataset.class_names
+        if config.teacher_views == "batch":
+            self.teachers = Teachers(names, classes, dataset.pixels[index], fabric)
+        elif config.teacher_views == "cached":
+            cached = cached_teacher_probs(names, dataset, index, fabric.device)
+            self.plain = self.plain._replace(teacher_probs=cached)
+        else:
+            self._views = JudgedViews(
+                names, classes, self.plain.pixels, config.augment.in_two_steps()[0], config.teacher_views,
+                seed=config.seed, folder=folder / TEACHER_ANSWERS, writes=fabric.is_global_zero,
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        """Number of training images."""
+        return len(self.plain.labels)
+
+    def of_epoch(self, phase: PhaseConfig, epoch: int) -> EpochExamples:
+        """Prepare an epoch of ``phase``, counted from 0 over all phases of the run."""
+        split, augment = self.plain, self._config.augment
+        mirrored = None
+        if augment.alternate_reflection:
+            mirrored = alternating_reflection(len(self), self._config.seed, epoch).to(self._device)
+        if not phase.losses.distillation:
+            return EpochExamples(split, augment, mirrored, None)
+        if self._views is not None:
+            self._views.show(epoch)
+            split = split._replace(pixels=self._views.pixels, teacher_probs=self._views.probs)
+            augment = augment.in_two_steps()[1]
+        return EpochExamples(split, augment, mirrored, self.teachers)
+
+
+def device_split(dataset: FaceDataset, index: NDArray[np.int64], device: torch.device) -> DeviceSplit:
+    """Lay faces and labels of a dataset's examples ``index`` on the device."""
+    pixels = torch.from_numpy(np.ascontiguousarray(dataset.pixels[index])).unsqueeze(1).to(device)
+    return DeviceSplit(pixels, torch.from_numpy(dataset.labels[index]).to(device))
+
+
+def _training_split(
+    config: RunConfig, dataset: FaceDataset, index: NDArray[np.int64], device: torch.device
+) -> DeviceSplit:
+    """Faces and labels, with the votes that the run's losses ask for."""
+    split = device_split(dataset, index, device)
+    if weight := config.vote_weight:
+        assert dataset.votes is not None
+        shares = torch.from_numpy(vote_shares(dataset.votes[index], dataset.class_names)).float().to(device)
+        hard = F.one_hot(split.labels, len(dataset.class_names)).float()
+        known = (shares != shares[:, :1]).any(1, keepdim=True)  # without votes all shares are equal
+        label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
+        split = split._replace(label_probs=label_probs)
+    if config.foretells_votes:
+        assert dataset.votes is not None
+        counts = dataset.votes[index].astype(np.float32)
+        votes = torch.from_numpy(counts / np.maximum(counts.sum(1, keepdims=True), 1)).to(device)
+        split = split._replace(vote_shares=votes)
+    return split
