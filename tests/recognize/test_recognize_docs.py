@@ -20,7 +20,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "recognize.md").read_text()
 def folder(tmp_path, monkeypatch) -> Path:
     """A folder with the pictures the examples name; the tiny model stands for the shipped one."""
     shipped = write_shipped_model(tmp_path / "model.onnx")
-    monkeypatch.setattr(model, "DEFAULT_MODEL", shipped)
+    monkeypatch.setitem(model.PACKAGED, "shipped", shipped)
     monkeypatch.setattr(
         faces, "create_detector", lambda name="auto", model=None: FixedDetector((0.1, 0.2, 0.3, 0.4))
     )

@@ -257,7 +257,7 @@ def test_the_small_model_is_small_and_named_like_a_file_it_is_not():
 
 
 def test_missing_shipped_model_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(model_module, "DEFAULT_MODEL", tmp_path / "default.onnx")
+    monkeypatch.setitem(model_module.PACKAGED, "shipped", tmp_path / "default.onnx")
     with pytest.raises(FacelexError, match=r"lacks the model 'shipped'.*--model"):
         Recognizer()
 

@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """A folder with the film and the photos of the examples; the tiny model stands for the shipped one."""
     for package in ("matplotlib", "pandas"):
         pytest.importorskip(package)
-    monkeypatch.setattr(model, "DEFAULT_MODEL", write_shipped_model(tmp_path / "model.onnx"))
+    monkeypatch.setitem(model.PACKAGED, "shipped", write_shipped_model(tmp_path / "model.onnx"))
     write_video(tmp_path / "film.mp4", still((30, 30)), seconds=1.0, sound=True)
     for seed in range(3):
         pixels = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8)

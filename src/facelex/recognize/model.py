@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, did_you_mean, require
 
-DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default.onnx"
-TINY_MODEL = Path(__file__).parents[1] / "weights" / "tiny.onnx"
-PACKAGED = ("shipped", "tiny")
-"""Names of the models in the package: the one that is taken by default, and a small and fast one."""
+WEIGHTS = Path(__file__).parents[1] / "weights"
+PACKAGED = {"shipped": WEIGHTS / "default.onnx", "tiny": WEIGHTS / "tiny.onnx"}
+"""The models of the package by name: the one that is taken by default, and one that is small and fast."""
 FORMAT = 1
 ARRAYS = (
     "text_center", "text_weight1", "text_bias1", "text_weight2", "text_bias2", "feature_mean", "feature_cov",
@@ -128,7 +127,7 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     """
     name = "shipped" if model is None else os.fspath(model)
     if name in PACKAGED:
-        path = TINY_MODEL if name == "tiny" else DEFAULT_MODEL
+        path = PACKAGED[name]
         if not path.is_file():
             raise FacelexError(
                 f"This installation lacks the model {name!r} (weights/{path.name}). Install it again, or "
@@ -142,7 +141,7 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
         nearby = [entry.name for entry in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
         hint = (
             did_you_mean(path.name, nearby if path.parent.name else [*nearby, *PACKAGED])
-            or " Check the path, or leave it out for the shipped model; another in the package is tiny."
+            or f" Check the path, or name a model of the package: {', '.join(PACKAGED)}."
         )
         raise FacelexError(f"No model file at {name!r}.{hint}")
     return path
