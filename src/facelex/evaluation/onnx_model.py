@@ -6,26 +6,24 @@ import numpy as np
 from PIL import Image
 
 from facelex.evaluation.calibration import softmax
-from facelex.recognize.model import Model
+from facelex.recognize.model import FACES_AT_ONCE, Model
 
 
-def predict_onnx(model: Model, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
+def predict_onnx(model: Model, pixels: np.ndarray) -> np.ndarray:
     """Return class probabilities without the model's calibration.
 
     Args:
         model: The opened model.
         pixels: Grey faces of any size, ``(n, H, W)`` uint8; scaled to the model's size.
-        batch_size: Faces at once.
 
     Returns:
         Probabilities, ``(n, K)`` float32.
     """
     rows = [np.zeros((0, len(model.classes)), np.float32)]
-    for start in range(0, len(pixels), batch_size):
-        faces = pixels[start : start + batch_size].astype(np.float32) / 255
-        images = resize_faces(faces, model.image_size)[:, None]  # (B, 1, S, S)
-        logits, _ = model.run(np.ascontiguousarray(images))
-        rows.append(softmax(np.asarray(logits)).astype(np.float32))
+    for start in range(0, len(pixels), FACES_AT_ONCE):
+        faces = pixels[start : start + FACES_AT_ONCE].astype(np.float32) / 255
+        logits, _ = model.run(resize_faces(faces, model.image_size)[:, None])  # (B, 1, S, S)
+        rows.append(softmax(logits).astype(np.float32))
     return np.concatenate(rows)
 
 

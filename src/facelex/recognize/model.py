@@ -22,6 +22,8 @@ from facelex.errors import FacelexError, did_you_mean, require
 WEIGHTS = Path(__file__).parents[1] / "weights"
 PACKAGED = {"shipped": WEIGHTS / "default.onnx", "tiny": WEIGHTS / "tiny.onnx"}
 """The models of the package by name: the one that is taken by default, and one that is small and fast."""
+FACES_AT_ONCE = 32
+"""Images in one run of the network. More are no faster on two cores, and each takes 2.5 MB while it runs."""
 FORMAT = 1
 ARRAYS = (
     "text_center", "text_weight1", "text_bias1", "text_weight2", "text_bias2", "feature_mean", "feature_cov",
@@ -64,7 +66,7 @@ class Model:
         return None if encoded is None else _read_arrays(encoded, self.name)
 
     def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Run the network.
+        """Run the network, `FACES_AT_ONCE` images at a time.
 
         Args:
             images: Grey faces in [0, 1], ``(B, 1, S, S)``.
@@ -72,10 +74,14 @@ class Model:
         Returns:
             Logits ``(B, K)`` and unit-length features ``(B, E)``, or None for a model without words.
         """
-        if not self.has_features:
-            return self.session.run(["logits"], {"images": images})[0], None
-        logits, features = self.session.run(["logits", "image_features"], {"images": images})
-        return logits, features
+        names = ["logits", "image_features"] if self.has_features else ["logits"]
+        parts = (images[start : start + FACES_AT_ONCE] for start in range(0, len(images), FACES_AT_ONCE))
+        batches = [self.session.run(names, {"images": np.ascontiguousarray(part)}) for part in parts]
+        if not batches:
+            widths = (len(self.classes), int(self.info.get("embed_dim") or 0))
+            batches = [[np.zeros((0, width), np.float32) for width in widths[: len(names)]]]
+        logits, *features = (np.concatenate(rows) for rows in zip(*batches))
+        return logits, features[0] if features else None
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``softmax(logits / temperature)``: the calibrated probabilities, ``(B, K)``.

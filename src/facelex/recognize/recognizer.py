@@ -27,10 +27,6 @@ Words = Sequence[str] | str | None
 """``["bored", "barely hidden anger"]``, ``"bored, proud"``, or None for none."""
 
 
-FACES_AT_ONCE = 32
-"""Crops in one run of the network. More are no faster on two cores, and each takes 2.5 MB while it runs."""
-
-
 class Recognizer:
     """Finds faces in pictures and says which emotion each shows, in the model's classes or in any words.
 
@@ -300,25 +296,11 @@ class Recognizer:
         self, images: NDArray[np.float32], flip: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return probabilities ``(N, K)`` and features ``(N, E)`` of crops ``(N, S, S)`` in [0, 1]."""
-        batches = [
-            self._run_batch(images[start : start + FACES_AT_ONCE], flip)
-            for start in range(0, len(images), FACES_AT_ONCE)
-        ]
-        if not batches:
-            width = int(self.info.get("embed_dim") or 0)
-            features = np.zeros((0, width), np.float32) if self._model.has_features else None
-            return np.zeros((0, len(self.classes)), np.float32), features
-        vectors = [vectors for _, vectors in batches if vectors is not None]
-        return np.concatenate([rows for rows, _ in batches]), np.concatenate(vectors) if vectors else None
-
-    def _run_batch(
-        self, images: NDArray[np.float32], flip: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        logits, features = self._model.run(np.ascontiguousarray(images[:, None]))
+        logits, features = self._model.run(images[:, None])
         probabilities = self._model.probabilities(logits)
         if not flip:
             return probabilities, features
-        mirrored_logits, mirrored = self._model.run(np.ascontiguousarray(images[:, None, :, ::-1]))
+        mirrored_logits, mirrored = self._model.run(images[:, None, :, ::-1])
         probabilities = (probabilities + self._model.probabilities(mirrored_logits)) * np.float32(0.5)
         if features is None or mirrored is None:
             return probabilities, None
