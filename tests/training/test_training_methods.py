@@ -25,6 +25,7 @@ from facelex.losses.objective import Objective, Targets
 from facelex.training import loop, run
 from facelex.training import teachers as teachers_module
 from facelex.training.config import AugmentConfig, load_config
+from facelex.training.examples import Examples
 from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
@@ -187,7 +188,7 @@ THREE_PHASES = """methods.multimodal=[
     {name: labels, epochs: 1, losses: {cross_entropy: 1}},
     {name: imitate, epochs: 3, losses: {distillation: 1, alignment: 0.5}},
     {name: both, epochs: 1, losses: {cross_entropy: 1, distillation: 1}}]"""
-STRONG = "augment={rotation: 40, resize: 0.3, brightness: 0.3, erasing: 1, mixup: 0.3, mix_probability: 0.5}"
+STRONG = "augment={rotation: 40, resize: 0.3, erasing: 1, mixup: 0.3, mix_probability: 0.5}"
 
 
 def test_views_are_judged_once_and_serve_the_epochs_in_turn(
@@ -211,8 +212,7 @@ def test_views_are_judged_once_and_serve_the_epochs_in_turn(
     assert whole == config.augment
     assert torch.equal(plain.pixels.squeeze(1), torch.from_numpy(FACES.pixels[FACES.indices("train")]))
     for split, rest in views:
-        assert (rest.rotation, rest.translation, rest.resize, rest.brightness, rest.erasing) == (0,) * 5
-        assert (rest.reflection, rest.mixup, rest.mix_probability) == (0.5, 0.3, 0.5)
+        assert rest == config.augment.in_two_steps()[1]
         faces = split.pixels.squeeze(1).numpy()
         expected = sum(load_predictor(folder, "cpu")(faces) for folder in teachers)
         assert split.teacher_probs is not None
@@ -253,28 +253,73 @@ def test_kept_answers_are_only_used_for_the_same_question(
     names = [str(folder) for folder in teachers]
 
     def judged(
-        names: Sequence[str], classes: Sequence[str] = FACES.class_names, rotation: float = 5, seed: int = 0
-    ) -> JudgedViews:
+        names: Sequence[str] = names, faces: Tensor = pixels, rotation: float = 5, seed: int = 0
+    ) -> Tensor:
         views = JudgedViews(
-            names,
-            classes,
-            pixels,
-            AugmentConfig(rotation=rotation),
-            2,
-            seed=seed,
-            folder=tmp_path,
+            names, FACES.class_names, faces, AugmentConfig(rotation=rotation), 2, seed=seed, folder=tmp_path,
             writes=True,
-        )
+        )  # fmt: skip
         views.show(0)
-        return views
+        return views.probs
 
-    first = judged(names)
+    first = judged()
     (path,) = tmp_path.iterdir()
-    np.save(path, np.full_like(first.probs, 1 / 7))
-    assert float(judged(names).probs.std()) == 0
-    for other in (judged(names[:1]), judged(names, rotation=9), judged(names, seed=1)):
-        assert float(other.probs.std()) > 0
-    assert len(list(tmp_path.iterdir())) == 4
+    np.save(path, np.full(first.shape, 1 / 7, np.float32))
+    assert float(judged().std()) == 0
+    for other in (judged(names[:1]), judged(rotation=9), judged(seed=1), judged(faces=pixels.flip(0))):
+        assert float(other.std()) > 0
+    assert len(list(tmp_path.iterdir())) == 5
+    for damage in (b"", path.read_bytes()[:200], b"not an array"):
+        path.write_bytes(damage)
+        assert torch.equal(judged(), first)
+    np.save(path, np.zeros((3, 7), np.float32))
+    assert torch.equal(judged(), first)
+
+
+def test_views_of_faces_that_are_not_square_are_square(teachers: tuple[Path, Path], tmp_path: Path) -> None:
+    pixels = torch.from_numpy(FACES.pixels[:12, :40]).unsqueeze(1)
+    unchanged = AugmentConfig(rotation=0, translation=0, resize=0, reflection=0)
+    views = JudgedViews(
+        [str(teachers[0])], FACES.class_names, pixels, unchanged, 1, seed=0, folder=tmp_path, writes=False
+    )
+    said: list[str] = []
+    for epoch in range(3):
+        views.show(epoch, said.append)
+    assert said == ["asking the teachers about view 1 of 1"]
+    stretched = F.interpolate(pixels.float(), (48, 48), mode="bilinear")
+    assert float((views.pixels.float() - stretched).abs().max()) <= 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_alternating_reflection_shows_both_sides_of_every_view(count: int, tmp_path: Path) -> None:
+    config = tiny_config(
+        THREE_PHASES, "teachers=[tiny]", f"teacher_views={count}", "augment.alternate_reflection=true"
+    )
+    examples = Examples(config, FACES, Fabric(accelerator="cpu"), tmp_path)
+    seen = set()
+    for epoch in range(2 * count):
+        shown = examples.of_epoch(config.phases[1], epoch)
+        assert shown.mirrored is not None
+        seen.add((shown.split.pixels.numpy().tobytes(), bool(shown.mirrored[0])))
+    assert len(seen) == 2 * count
+
+
+def test_every_change_of_a_picture_is_made_in_one_of_two_steps() -> None:
+    off: dict[str, Any] = {
+        "rotation": 0.0, "translation": 0.0, "resize": 0.0, "crop": 0.0, "reflection": 0.0, "brightness": 0.0,
+        "contrast": 0.0, "erasing": 0.0, "alternate_reflection": False, "mixup": 0.0, "cutmix": 0.0,
+    }  # fmt: skip
+    on = {name: 0.5 if isinstance(value, float) else True for name, value in off.items()}
+    whole = AugmentConfig(**on, erasing_area=(0.1, 0.3), mix_probability=0.7)
+    first, second = whole.in_two_steps()
+    later = {"reflection", "alternate_reflection", "mixup", "cutmix"}
+    for name, value in off.items():
+        assert getattr(first, name) == (value if name in later else on[name])
+        assert getattr(second, name) == (on[name] if name in later else value)
+    assert first.erasing_area == whole.erasing_area
+    assert second.mix_probability == whole.mix_probability
+    assert {*off, "erasing_area", "mix_probability"} == set(AugmentConfig.model_fields)
 
 
 def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path], tmp_path: Path) -> None:
@@ -321,8 +366,8 @@ def test_teacher_of_other_classes_or_unfinished_is_refused_before_anything_is_wr
         (("augment.alternate_reflection=true", "augment.reflection=0"), "set reflection to 0.5"),
         (("augment.mixup=-1",), "augment.mixup"),
         (("augment.mix_probability=2",), "augment.mix_probability"),
-        (("teacher_views=every",), "teacher_views"),
-        (("teacher_views=0",), "teacher_views"),
+        (("teacher_views=every",), "whole number of views, 1 or more, but got 'every'"),
+        (("teacher_views=0",), "whole number of views, 1 or more, but got 0"),
     ],
 )
 def test_what_does_not_go_together_is_refused(settings: tuple[str, ...], expected: str) -> None:

@@ -64,6 +64,11 @@ METHODS = {
         "optimizer.sam_rho=0.1", "methods.all.0.losses.supervised_contrastive=0",
     ),
     "agreement with the mirror image": ("methods.all.1.losses.mirror_consistency=1",),
+    "judged views": (
+        "methods.all=[{name: taught, epochs: 3, losses: {distillation: 1}}]",
+        "teachers=[tiny]", "teacher_views=2",
+        "augment={rotation: 20, erasing: 0.5, mixup: 0.5, alternate_reflection: true}",
+    ),
     "one phase": ("methods.all=[{name: joint, epochs: 2, losses: {cross_entropy: 1, alignment: 0.5}}]",),
 }  # fmt: skip
 

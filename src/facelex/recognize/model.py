@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, did_you_mean, require
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
-PACKAGED = {"shipped": WEIGHTS / "default.onnx", "tiny": WEIGHTS / "tiny.onnx"}
+_WEIGHTS = Path(__file__).parents[1] / "weights"
+PACKAGED = {"shipped": _WEIGHTS / "default.onnx", "tiny": _WEIGHTS / "tiny.onnx"}
 """The models of the package by name: the one that is taken by default, and one that is small and fast."""
 FACES_AT_ONCE = 32
 """Images in one run of the network. More are no faster on two cores, and each takes 2.5 MB while it runs."""

@@ -28,7 +28,7 @@ def _check_views(value: object) -> object:
     number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     if number or value in ("cached", "batch"):
         return value
-    raise ValueError("expected cached, batch or a whole number of views, 1 or more")
+    raise ValueError(f"expected cached, batch or a whole number of views, 1 or more, but got {value!r}")
 
 
 class ModelConfig(Section):

@@ -74,6 +74,10 @@ class Examples:
         fabric: Everything lies on its device.
         folder: The run folder, where answers of teachers are kept that take long.
 
+    Attributes:
+        plain: The training images as they are, with what cached teachers say of them.
+        teachers: Those that judge each batch, if any do.
+
     Raises:
         FacelexError: If a teacher is not there or knows other classes.
     """
@@ -82,9 +86,7 @@ class Examples:
         self._config, self._device = config, fabric.device
         index = training_index(config, dataset)
         self.plain = _training_split(config, dataset, index, fabric.device)
-        """Unaugmented."""
         self.teachers: Teachers | None = None
-        """That judge each batch."""
         self._views: JudgedViews | None = None
         if not config.has_teachers:
             return
@@ -104,19 +106,28 @@ class Examples:
         """Number of training images."""
         return len(self.plain.labels)
 
-    def of_epoch(self, phase: PhaseConfig, epoch: int) -> EpochExamples:
-        """Prepare an epoch of ``phase``, counted from 0 over all phases of the run."""
-        split, augment = self.plain, self._config.augment
+    def of_epoch(
+        self, phase: PhaseConfig, epoch: int, say: Callable[[str], None] = lambda _: None
+    ) -> EpochExamples:
+        """Prepare an epoch; what is returned is good until the next call.
+
+        Args:
+            phase: Of the epoch.
+            epoch: Counted from 0 over all phases of the run.
+            say: Hears a sentence before something takes long.
+        """
+        split, augment, turn = self.plain, self._config.augment, epoch
+        views = self._views if phase.losses.distillation else None
+        if views is not None:
+            views.show(epoch, say)
+            split = split._replace(pixels=views.pixels, teacher_probs=views.probs)
+            augment = augment.in_two_steps()[1]
+            if views.count % 2 == 0:  # or a view would show the same side whenever its turn comes
+                turn += epoch // views.count
         mirrored = None
         if augment.alternate_reflection:
-            mirrored = alternating_reflection(len(self), self._config.seed, epoch).to(self._device)
-        if not phase.losses.distillation:
-            return EpochExamples(split, augment, mirrored, None)
-        if self._views is not None:
-            self._views.show(epoch)
-            split = split._replace(pixels=self._views.pixels, teacher_probs=self._views.probs)
-            augment = augment.in_two_steps()[1]
-        return EpochExamples(split, augment, mirrored, self.teachers)
+            mirrored = alternating_reflection(len(self), self._config.seed, turn).to(self._device)
+        return EpochExamples(split, augment, mirrored, self.teachers if phase.losses.distillation else None)
 
 
 def device_split(dataset: FaceDataset, index: NDArray[np.int64], device: torch.device) -> DeviceSplit:

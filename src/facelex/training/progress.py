@@ -15,6 +15,9 @@ class Reporter(Protocol):
     def start(self, total_images: int, done_images: int) -> None:
         """The run begins (or continues) with this many image passes ahead and behind."""
 
+    def note(self, text: str) -> None:
+        """Something that takes long begins."""
+
     def step(self, images: int) -> None:
         """A batch of ``images`` is done."""
 
@@ -29,6 +32,9 @@ class SilentReporter:
     """Says nothing."""
 
     def start(self, total_images: int, done_images: int) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
         """Ignore."""
 
     def step(self, images: int) -> None:
@@ -70,6 +76,10 @@ class RichReporter:
         self.started, self.done_before = monotonic(), done_images
         self.progress.reset(self.task, total=total_images, completed=done_images, rate="")
         self.progress.start()
+
+    def note(self, text: str) -> None:
+        """Print the text."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, images: int) -> None:
         """Move the bar."""

@@ -212,8 +212,9 @@ class _Training:
         graphs = StepGraphs(optimizer, fabric.device) if replayed else None
         epochs_before = sum(p.epochs for p in config.phases[:number])
         for epoch in range(first_epoch, phase.epochs):
-            examples = self.examples.of_epoch(phase, epochs_before + epoch)
             started = time.perf_counter()
+            examples = self.examples.of_epoch(phase, epochs_before + epoch, self.reporter.note)
+            prepared = time.perf_counter()
             self._training_mode(phase)
             size = phase.image_size(epoch, config.image_size)
             result = train_one_epoch(
@@ -225,7 +226,7 @@ class _Training:
                 clip_grad_norm=config.optimizer.clip_grad_norm,
                 average=average, graphs=graphs, on_step=self.reporter.step,
             )  # fmt: skip
-            seconds = time.perf_counter() - started
+            ended = time.perf_counter()
             evaluated = self._validate(average.model if average else self.model, objective.by_words)
             # batch statistics differ between ranks; all follow the first, also in the plateau schedule
             val_loss, val_accuracy = fabric.broadcast(evaluated)
@@ -245,8 +246,8 @@ class _Training:
                 "train_accuracy": result.accuracy,
                 "val_loss": val_loss,
                 "val_accuracy": val_accuracy,
-                "seconds": round(seconds, 3),
-                "images_per_second": round(result.images / seconds, 1),
+                "seconds": round(ended - started, 3),
+                "images_per_second": round(result.images / (ended - prepared), 1),
                 "peak_memory_mb": round(peak_memory_mb(fabric.device)),
                 **result.losses,
             }

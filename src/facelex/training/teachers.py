@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -44,13 +43,13 @@ def cached_teacher_probs(
     Raises:
         FacelexError: If a name is none of them, or its classes differ from the dataset's.
     """
-    teachers = _open_teachers(names, dataset.class_names, device)
+    loaders = _open_teachers(names, dataset.class_names, device)
     pixels = dataset.pixels[index]
     total = np.zeros((len(pixels), len(dataset.class_names)), np.float32)
-    for load in teachers:
+    for load in loaders:
         answer = load()
         total += (answer(pixels) + answer(pixels[:, :, ::-1])) / 2
-    return torch.from_numpy(total / len(teachers)).to(device)
+    return torch.from_numpy(total / len(loaders)).to(device)
 
 
 def _open_teachers(
@@ -71,9 +70,9 @@ class JudgedViews:
 
     Between asking the teachers about the plain images alone and asking them in every step: epoch ``e`` of a
     run shows view ``e`` modulo the number of views, so that a long run sees every view several times and pays
-    for a few. A view is asked about when its first epoch begins; its answers are kept in the run folder, for
-    a run that is continued. Reflection and mixing are left to the epoch: a mirror image is taken to be judged
-    as the view is.
+    for a few. A view is asked about when its first epoch begins; its answers are kept in a folder, for a run
+    that is continued. Reflection and mixing are left to the epoch: a mirror image is taken to be judged as
+    the view is. Views are as large as the dataset's images, whatever the student's size.
 
     Args:
         names: Run folders, ONNX files, ``hf:owner/name``, ``shipped`` or ``tiny``.
@@ -84,6 +83,12 @@ class JudgedViews:
         seed: Decides the views.
         folder: Where answers are kept.
         writes: Whether this process keeps them.
+
+    Attributes:
+        pixels: The view of the current epoch, ``(N, 1, S, S)`` uint8, square.
+        probs: What the teachers say of it, ``(N, K)`` float32.
+
+    Both are filled in place, never replaced: recorded steps (`facelex.training.cuda_graphs`) read from there.
 
     Raises:
         FacelexError: If a name is none of them, or its classes differ.
@@ -101,49 +106,70 @@ class JudgedViews:
         folder: Path,
         writes: bool,
     ):
-        self._teachers = _open_teachers(names, class_names, pixels.device)
+        self._loaders = _open_teachers(names, class_names, pixels.device)
         self._answers: list[Answer] = []
+        self._digests = [network_digest(name) for name in names]
         self._plain = pixels.cpu()  # views are made there, for other devices draw other numbers
-        self._augment, self._count, self._seed = augment, count, seed
+        self._augment, self._seed = augment, seed
+        self.count = count
         self._folder, self._writes = folder, writes
         self._known: dict[int, NDArray[np.float32]] = {}
-        what = json.dumps([
-            [network_digest(name) for name in names], augment.model_dump(), seed, list(class_names),
-            hashlib.sha256(self._plain.numpy().tobytes()).hexdigest(),
-        ])  # fmt: skip
-        self._digest = hashlib.sha256(what.encode()).hexdigest()[:12]
-        self.pixels = torch.empty_like(pixels)
-        """The current view, ``(N, 1, H, W)`` uint8."""
+        self._shown: int | None = None
+        side = max(pixels.shape[-2:])
+        self.pixels = torch.empty((len(pixels), 1, side, side), dtype=torch.uint8, device=pixels.device)
         self.probs = torch.empty(len(pixels), len(class_names), device=pixels.device)
-        """What the teachers say of it, ``(N, K)`` float32."""
 
-    def show(self, epoch: int) -> None:
-        """Fill ``pixels`` and ``probs`` with the view of an epoch, counted from 0 over the whole run."""
-        view = epoch % self._count
+    def show(self, epoch: int, say: Callable[[str], None] = lambda _: None) -> None:
+        """Fill ``pixels`` and ``probs`` with the view of an epoch.
+
+        Args:
+            epoch: Counted from 0 over the whole run.
+            say: Hears a sentence before something takes long.
+        """
+        view = epoch % self.count
+        if view == self._shown:
+            return
         pixels = self._make(view)
         if view not in self._known:
-            self._known[view] = self._read_or_ask(view, pixels.squeeze(1).numpy())
+            self._known[view] = self._read_or_ask(view, pixels.squeeze(1).numpy(), say)
+        if len(self._known) == self.count:  # nothing is left to ask
+            self._loaders, self._answers = [], []
         self.pixels.copy_(pixels)
         self.probs.copy_(torch.from_numpy(self._known[view]))
+        self._shown = view
 
     def _make(self, view: int) -> Tensor:
         seed = np.random.SeedSequence([self._seed, view]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(seed))
         parts = (
-            augment_images(part, part.shape[-1], self._augment, generator).mul_(255).round_().byte()
+            augment_images(part, self.pixels.shape[-1], self._augment, generator).mul_(255).round_().byte()
             for part in self._plain.split(1024)
         )
         return torch.cat(list(parts))
 
-    def _read_or_ask(self, view: int, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        path = self._folder / f"{self._digest}-{view}.npy"
-        if path.is_file():
-            return cast("NDArray[np.float32]", np.load(path))
-        self._answers = self._answers or [load() for load in self._teachers]
+    def _read_or_ask(
+        self, view: int, pixels: NDArray[np.uint8], say: Callable[[str], None]
+    ) -> NDArray[np.float32]:
+        question = hashlib.sha256(repr((self._digests, pixels.shape)).encode())
+        question.update(pixels.tobytes())
+        path = self._folder / f"{question.hexdigest()[:16]}.npy"
+        kept = _read_array(path)
+        if kept is not None and kept.shape == self.probs.shape:
+            return kept
+        say(f"asking the teachers about view {view + 1} of {self.count}")
+        self._answers = self._answers or [load() for load in self._loaders]
         probs = np.stack([answer(pixels) for answer in self._answers]).mean(0, dtype=np.float32)
         if self._writes:
             replace_file(path, lambda file: np.save(file, probs))
         return probs
+
+
+def _read_array(path: Path) -> NDArray[np.float32] | None:
+    """What `numpy.save` wrote; None if it is missing or was cut short."""
+    try:
+        return cast("NDArray[np.float32]", np.load(path))
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 class Teachers:
