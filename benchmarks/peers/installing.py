@@ -47,11 +47,19 @@ PEERS = (
         options={"flip": False},
     ),
     Peer(
+        "facelex, small",
+        "facelex",
+        "run_facelex.py",
+        (str(ROOT),),
+        note="a smaller model of the package, each face averaged with its mirror image",
+        options={"model": "small"},
+    ),
+    Peer(
         "facelex, tiny",
         "facelex",
         "run_facelex.py",
         (str(ROOT),),
-        note="the package's small model, each face averaged with its mirror image",
+        note="the package's smallest model, each face averaged with its mirror image",
         options={"model": "tiny"},
     ),
     Peer(

@@ -183,7 +183,7 @@ def test_bad_arguments_are_one_sentence_each(
 ) -> None:
     data = ("--data", faces[1])
     missing = error_of(capsys, "evaluate", tmp_path / "runs")
-    assert "hf:owner/name or the word shipped or tiny" in missing
+    assert "hf:owner/name or the word shipped or small or tiny" in missing
     assert "there is no such file or folder" in missing
     (tmp_path / "empty").mkdir()
     assert "holds neither metrics.csv nor config.yaml" in error_of(capsys, "evaluate", tmp_path / "empty")

@@ -246,8 +246,9 @@ def test_every_model_of_the_package_answers_in_labels_and_words(name):
     assert recognizer.info["card"].startswith("# Model card")
 
 
-def test_the_small_model_is_small_and_named_like_a_file_it_is_not():
+def test_the_smaller_models_are_small_and_named_like_files_they_are_not():
     assert model_module.find_model("tiny").stat().st_size < 0.5e6
+    assert model_module.find_model("small").stat().st_size < 1e6
     assert model_module.find_model(Path("tiny")) == model_module.find_model("tiny")
     with pytest.raises(FacelexError, match="Did you mean 'tiny'"):
         model_module.find_model("tinny")

@@ -37,7 +37,7 @@ def evaluate(
     Parameters
     ----------
     models
-        A run folder, an .onnx file, hf:owner/name, or the word "shipped" or "tiny"; or several.
+        A run folder, an .onnx file, hf:owner/name, or the word "shipped", "small" or "tiny"; or several.
     split
         Which part of the data. Decide on val; read test for a finished model.
     data

@@ -77,7 +77,7 @@ def predict(
     redact_style
         How: blurred or in large squares.
     model
-        An exported model.onnx, hf:owner/name, or tiny, the package's small and fast model; by default its
+        An exported model.onnx, hf:owner/name, or small or tiny, the package's faster models; by default its
         larger one.
     detector
         Face detector: auto, centerface, dlib, yunet or none.

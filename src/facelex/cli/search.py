@@ -80,7 +80,7 @@ def search(
     detect
         --no-detect: the photos are face crops already.
     model
-        An exported model.onnx with words, hf:owner/name, or tiny, the package's small and fast model; by
+        An exported model.onnx with words, hf:owner/name, or small or tiny, the package's faster models; by
         default its larger one.
     detector
         Face detector: auto, centerface, dlib, yunet or none.

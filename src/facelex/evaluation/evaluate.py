@@ -19,6 +19,7 @@ from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import SCORES, RunFolder, merge_scores
 from facelex.evaluation.scores import score_predictions
+from facelex.recognize.model import PACKAGED
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def evaluate(
     and so are those that the folder cannot take, with a note.
 
     Args:
-        models: A run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped`` or ``tiny``; or several, whose
-            probabilities are averaged.
+        models: A run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``; or
+            several, whose probabilities are averaged.
         split: ``train``, ``val`` or ``test``.
         data: What to score on, see ``load_labelled``; by default the (first) run's own dataset, or
             ``fer2013``.
@@ -156,8 +157,8 @@ def _open_networks(models: Sequence[str | Path]) -> list[Network]:
     """Open the networks and give each a name of its own."""
     if not models:
         raise FacelexError(
-            "Expected a run folder, an .onnx file, hf:owner/name or the word shipped or tiny, but got none. "
-            "Name at least one."
+            f"Expected a run folder, an .onnx file, hf:owner/name or the word {' or '.join(PACKAGED)}, but "
+            "got none. Name at least one."
         )
     twice = [name for name, count in Counter(str(Path(model)) for model in models).items() if count > 1]
     if twice:

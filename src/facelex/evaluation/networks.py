@@ -52,7 +52,7 @@ class Network:
 
 
 def open_network(model: str | Path, *, threads: int | None = None) -> Network:
-    """Open a run folder, an ``.onnx`` file, ``hf:owner/name``, or ``shipped`` or ``tiny``.
+    """Open a run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``.
 
     Args:
         model: Which.

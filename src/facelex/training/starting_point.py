@@ -218,7 +218,7 @@ class StartingPoint:
 
 
 def open_starting_point(name: str) -> StartingPoint:
-    """Read the network of a run folder, an exported file, ``hf:owner/name``, ``shipped`` or ``tiny``.
+    """Read the network of a run folder, an exported file, ``hf:owner/name`` or a model of the package.
 
     Raises:
         FacelexError: If it is none of them.

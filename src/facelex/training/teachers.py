@@ -32,7 +32,7 @@ def cached_teacher_probs(
     """Mean probabilities of the teachers on unaugmented training images and their mirror images.
 
     Args:
-        names: Run folders, ONNX files, ``hf:owner/name``, ``shipped`` or ``tiny``, on the dataset's classes.
+        names: Run folders, ONNX files, ``hf:owner/name`` or models of the package, on the dataset's classes.
         dataset: Whose train split they judge.
         index: Which examples of the dataset, all in train, ``(n,)``.
         device: Where they compute and the result lies.
@@ -75,7 +75,7 @@ class JudgedViews:
     the view is. Views are as large as the dataset's images, whatever the student's size.
 
     Args:
-        names: Run folders, ONNX files, ``hf:owner/name``, ``shipped`` or ``tiny``.
+        names: Run folders, ONNX files, ``hf:owner/name`` or models of the package.
         class_names: The student's, in its order.
         pixels: Training faces ``(N, 1, H, W)`` uint8, on the device of the student.
         augment: How a view differs from the plain images.
@@ -179,7 +179,7 @@ class Teachers:
     "consistent" teaching in the words of Beyer et al. 2022 (https://arxiv.org/abs/2106.05237).
 
     Args:
-        names: Run folders, ONNX files that facelex exported, ``hf:owner/name``, ``shipped`` or ``tiny``, on
+        names: Run folders, ONNX files that facelex exported, ``hf:owner/name`` or models of the package, on
             the classes ``class_names``.
         class_names: In the student's order.
         pixels: Training faces ``(N, H, W)``, some of which are shown to exported networks to take them apart.
