@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from facelex.data.dataset import SPLITS
 from facelex.emotions import ALIASES, EMOTIONS
 from facelex.errors import FacelexError
 from facelex.evaluation.labelled import load_labelled, match_classes, parse_mapping
@@ -109,6 +110,21 @@ def test_a_csv_of_files_and_names_is_read_relative_to_itself(tmp_path: Path) -> 
     assert [dataset.class_names[label] for label in dataset.labels] == ["sad", "happy"]
     assert dataset.pixels[:, 0, 0].tolist() == [200, 10]
     assert len(dataset.indices("test")) == 2
+
+
+def test_a_csv_of_files_may_name_splits(tmp_path: Path) -> None:
+    for name in "abc":
+        picture(tmp_path / f"{name}.png", 50)
+    table = tmp_path / "labels.csv"
+    table.write_text("path,emotion,split\na.png,joy,train\nb.png,joy,Test\nc.png,rage, val \n")
+    dataset = load_labelled(table)
+    assert [SPLITS[code] for code in dataset.splits] == ["train", "test", "val"]
+    table.write_text("path,emotion,split\na.png,joy,train\nb.png,joy,later\n")
+    with pytest.raises(FacelexError, match=r"train, val or test as the split .* row 3 has 'later'"):
+        load_labelled(table)
+    table.write_text("path,emotion\na.png,joy\nb.png, \n")
+    with pytest.raises(FacelexError, match=r"a class name in every row .* row 3 has none"):
+        load_labelled(table)
 
 
 def test_the_official_csv_keeps_its_splits(tmp_path: Path) -> None:

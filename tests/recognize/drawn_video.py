@@ -70,6 +70,14 @@ def write_video(
     return path
 
 
+def overwrite_the_middle(path: Path, count: int) -> None:
+    """Damage a file: put random bytes in its middle."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + count] = np.random.default_rng(0).bytes(count)
+    path.write_bytes(data)
+
+
 class BrightSquares:
     """Finds the bright squares of `draw`, from left to right, and counts the frames it saw."""
 

@@ -468,3 +468,30 @@ def test_the_command_refuses_with_a_sentence(run, photos, monkeypatch, arguments
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
     assert (photos / "0.png").read_bytes() == before
+
+
+def test_the_sheet_never_replaces_what_the_search_needs(run, photos, tmp_path):
+    index = tmp_path / "index.png"
+    assert run("delighted", photos, "--index", index)[0] == 0
+    before = index.read_bytes()
+    code, _, err = run("delighted", photos, "--index", index, "--sheet", index)
+    assert code == 2
+    assert "would replace a file that the search needs" in err
+    assert index.read_bytes() == before
+    code, _, err = run("delighted", photos, "--sheet", tmp_path / "s.png", "--redact-style", "blur")
+    assert code == 2
+    assert "Expected --redact with --redact-style" in err
+
+
+def test_a_photo_that_could_not_be_read_is_tried_again(photos, fer, tmp_path):
+    """What it takes may have come since: a plugin, a permission."""
+    path = next(photos.glob("*.png"))
+    whole, status = path.read_bytes(), path.stat()
+    path.write_bytes(bytes(len(whole)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    index = tmp_path / "album.index"
+    assert list(Album(photos, fer, index).update().failed) == [str(path)]
+    path.write_bytes(whole)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    changes = Album(photos, fer, index).update()
+    assert (changes.failed, changes.changed) == ({}, 1)

@@ -268,3 +268,33 @@ def test_file_names_that_are_not_unicode_pass_through(run, photos, tmp_path):
     code, _, _ = run(os.fsdecode(name), "-o", tmp_path / "x.json")
     assert code == 0
     assert json.loads((tmp_path / "x.json").read_text())[0]["source"] == os.fsdecode(name)
+
+
+def test_a_style_of_covering_without_covering_is_refused(run, photos, tmp_path):
+    options = ("--redact-style", "pixelate", "--annotate", tmp_path / "out")
+    code, _, err = run(photos / "a.png", *options)
+    assert code == 2
+    assert "Expected --redact with --redact-style" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_never_replace_what_they_are_made_with(run, wordless_model, photos, tmp_path):
+    before = wordless_model.read_bytes()
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("happy 1 0\n")
+    for output, options in ((wordless_model, ()), (vectors, ("--vocabulary", vectors))):
+        code, _, err = run(photos / "a.png", "--format", "json", "-o", output, *options)
+        assert code == 2
+        assert "which they are made with. Name another file" in err
+    assert wordless_model.read_bytes() == before
+    assert vectors.read_text() == "happy 1 0\n"
+
+
+def test_names_with_emoji_codes_are_shown_as_they_are(run, photos):
+    (photos / "a.png").rename(photos / ":smile:.png")
+    code, out, _ = run(photos / ":smile:.png")
+    assert code == 0
+    assert ":smile:.png" in out
+    code, _, err = run(photos / ":smile:x.png")
+    assert code == 2
+    assert ":smile:x.png" in err

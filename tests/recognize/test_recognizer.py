@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from tiny_recognition import EMBED, FixedDetector, TinyVocabulary, word_arrays, write_model
 
+from facelex import Vocabulary
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import model as model_module
@@ -168,7 +169,28 @@ def test_words_may_be_one_comma_separated_text(recognizer, photo):
     assert list(first.words) == ["bored", "barely hidden anger"]
 
 
-@pytest.mark.parametrize("words", ["", " ", "bored,,proud", [], [""], [3], ["bored", None]])
+def test_words_may_come_from_any_iterable(recognizer, photo, crops):
+    words = ["bored", "barely hidden anger"]
+
+    def scored(faces):
+        return [{word: face.words[word] for word in words} for face in faces]
+
+    expected = scored(recognizer.predict(photo, words=words))
+    detections = recognizer.find(photo)
+    cut = recognizer.crop(photo, detections)
+    assert scored(recognizer.predict(photo, words=iter(words))) == expected
+    assert scored(recognizer.rank(photo, (word for word in words))) == expected
+    assert scored(recognizer.describe(photo, detections, words=dict.fromkeys(words))) == expected
+    assert scored(recognizer.faces_of(detections, cut, words=iter(words))) == expected
+    results = list(recognizer.predict_many([photo] * 3, words=iter(words), batch_size=1))
+    assert [scored(result.faces) for result in results] == [expected] * 3
+    features = recognizer.embed(crops)
+    np.testing.assert_array_equal(
+        recognizer.score_words(features, iter(words)), recognizer.score_words(features, words)
+    )
+
+
+@pytest.mark.parametrize("words", ["", " ", "bored,,proud", [], [""], [3], ["bored", None], 5, iter([""])])
 def test_empty_or_odd_words_are_refused(words):
     with pytest.raises(FacelexError, match="words"):
         parse_words(words)
@@ -189,6 +211,72 @@ def test_a_model_without_words_classifies_but_declines_words(wordless_model, cro
     for call in (lambda: recognizer.embed(crops), lambda: recognizer.rank(crops[0], ["bored"])):
         with pytest.raises(FacelexError, match="trained with words"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("features", "found"),
+    [
+        (np.full((2, EMBED), np.nan), "numbers that are not finite"),
+        (np.eye(EMBED)[0], rf"shape \({EMBED},\)"),
+        (np.eye(EMBED + 1), rf"shape \({EMBED + 1}, {EMBED + 1}\)"),
+        (np.full((2, EMBED), 9.0), "a length of 22"),
+        (np.zeros((1, EMBED)), "a length of 0"),
+        (1.0, r"shape \(\)"),
+        ([["a"]], "a list that is no array of numbers"),
+        (None, "shape|NoneType"),
+    ],
+)
+def test_features_that_are_none_are_refused(recognizer, features, found):
+    with pytest.raises(
+        FacelexError, match=rf"finite features of unit length, shape \(N, {EMBED}\).*({found})"
+    ):
+        recognizer.score_words(features, "bored")
+
+
+def test_features_may_be_none_at_all_or_in_half_precision(recognizer, crops):
+    features = recognizer.embed(crops)
+    np.testing.assert_allclose(
+        recognizer.score_words(features.astype(np.float16), "bored"),
+        recognizer.score_words(features, "bored"),
+        atol=0.01,
+    )
+    assert recognizer.score_words(features[:0], "bored, proud").shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": 5}, "Expected model to be a name or the path of an ONNX file, but got 5"),
+        ({"threads": "2"}, "Expected threads to be a whole number, 1 or more, but got '2'"),
+        ({"threads": 1.5}, "Expected threads to be a whole number, 1 or more, but got 1.5"),
+        ({"unsure_below": "a"}, r"Expected unsure_below to be a probability in \[0, 1\], but got 'a'"),
+        ({"unsure_below": float("nan")}, r"a probability in \[0, 1\], but got nan"),
+        (
+            {"vocabulary": 5},
+            "Expected vocabulary to be a Vocabulary or the path of a GloVe text file, but got 5",
+        ),
+    ],
+)
+def test_options_of_a_wrong_type_are_refused(options, message):
+    with pytest.raises(FacelexError, match=message):
+        Recognizer(**options)
+
+
+def test_words_of_a_wrong_type_are_refused(recognizer, photo):
+    with pytest.raises(FacelexError, match="or a list of them, but got 5 of type int"):
+        recognizer.predict(photo, words=5)
+
+
+def test_vocabulary_may_be_a_path(tiny_model, crops, tmp_path):
+    path = tmp_path / "g.txt"
+    path.write_text("bored 1 2 3 4 5\nproud 5 -4 3 2 1\n", encoding="utf-8")
+    given = [Recognizer(tiny_model, vocabulary=v) for v in (path, str(path), Vocabulary.from_glove(path))]
+    features = given[0].embed(crops)
+    by_path, by_text, by_object = (one.score_words(features, "bored, proud") for one in given)
+    np.testing.assert_array_equal(by_path, by_object)
+    np.testing.assert_array_equal(by_text, by_object)
+    with pytest.raises(FacelexError, match="there is no such file"):
+        Recognizer(tiny_model, vocabulary="missing.txt").score_words(features, "bored")
 
 
 def test_vocabulary_of_another_width_is_refused(tiny_model):
@@ -367,3 +455,10 @@ def test_a_detector_that_cannot_be_is_refused_before_anything_is_loaded(monkeypa
     with pytest.raises(FacelexError) as caught:
         Recognizer(detector=detector)
     assert message in str(caught.value)
+
+
+def test_no_more_threads_than_processors_are_started(tiny_model, monkeypatch):
+    monkeypatch.setattr(model_module.os, "cpu_count", lambda: 2)
+    for asked, started in ((1, 1), (2, 2), (100_000, 2)):
+        session = model_module.load_model(tiny_model, threads=asked).session
+        assert session.get_session_options().intra_op_num_threads == started

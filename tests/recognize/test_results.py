@@ -10,11 +10,13 @@ import os
 
 import numpy as np
 import pytest
+from tiny_recognition import FixedDetector, TinyVocabulary
 
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import writers
-from facelex.recognize.results import Face, ImageResult, to_frame
+from facelex.recognize.recognizer import Recognizer
+from facelex.recognize.results import Face, ImageResult, table_columns, to_frame
 from facelex.recognize.writers import open_writer
 
 PROBABILITIES = dict(zip(EMOTIONS, (0.01, 0.02, 0.03, 0.8, 0.04, 0.05, 0.05)))
@@ -111,6 +113,20 @@ def test_data_frame_has_the_same_columns_as_csv():
     assert len(frame) == 3
     assert frame["happy"].max() == 0.8
     assert len(to_frame([])) == 0
+
+
+def test_data_frame_has_all_columns_also_without_a_face(tiny_model, photo):
+    pytest.importorskip("pandas")
+    nobody = Recognizer(tiny_model, detector=FixedDetector(), vocabulary=TinyVocabulary())
+    frame = to_frame(nobody.predict_many([photo, b"broken"], words="proud"))
+    assert list(frame.columns) == table_columns(EMOTIONS, ["proud"])
+    assert len(frame) == 1
+
+
+def test_data_frame_takes_file_names_that_are_not_unicode():
+    pytest.importorskip("pandas")
+    frame = to_frame([ImageResult("broken\udcff.jpg", 9, 9, (FACE,)), ImageResult("a\udcff", error="gone")])
+    assert frame["source"].tolist() == ["broken\\udcff.jpg", "a\\udcff"]
 
 
 def test_table_says_what_a_person_wants_to_know():

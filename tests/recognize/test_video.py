@@ -9,12 +9,23 @@ import json
 import re
 import sys
 import types
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
-from drawn_video import FACE, HEIGHT, SIDE, WIDTH, BrightSquares, draw, still, write_video
+from drawn_video import (
+    FACE,
+    HEIGHT,
+    SIDE,
+    WIDTH,
+    BrightSquares,
+    draw,
+    overwrite_the_middle,
+    still,
+    write_video,
+)
 from PIL import Image
 from tiny_recognition import TinyVocabulary
 
@@ -27,7 +38,7 @@ from facelex.recognize.annotated_video import AnnotatedVideo
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.results import Face
 from facelex.recognize.timeline import MOST_BINS, Timeline, _clock
-from facelex.recognize.video import predict_video, read_video, to_frame
+from facelex.recognize.video import FrameResult, predict_video, read_video, to_frame, video_columns
 
 
 @pytest.fixture
@@ -66,6 +77,12 @@ def test_each_analysed_frame_has_its_faces_with_stable_numbers(film, finder):
     assert list(first["faces"][0]["words"]) == ["proud", "bored"]
     xs = [result.faces[0].box[0] for result in results]
     assert xs == pytest.approx([10 * result.time for result in results], abs=2)
+
+
+def test_words_may_come_from_any_iterable(film, finder, tmp_path):
+    predict_video(film, finder, every=1.0, words=iter(["proud", "bored"]), table=tmp_path / "t.csv")
+    header = (tmp_path / "t.csv").read_text().splitlines()[0]
+    assert header.endswith("word:proud,word:bored,error")
 
 
 def test_without_smoothing_a_frame_says_what_the_picture_alone_says(film, finder):
@@ -118,6 +135,21 @@ def test_the_csv_has_a_row_a_face_and_frame(film, finder, tmp_path):
     assert [(track.first, track.last) for track in result.tracks] == [(0.0, 2.5), (1.0, 2.5)]
     mean = np.mean([float(row["happy"]) for row in rows if row["face"] == "1"])
     assert result.tracks[0].probabilities["happy"] == pytest.approx(mean, abs=1e-5)
+
+
+def test_the_data_frame_of_a_film_without_faces_has_all_columns(tmp_path, finder):
+    pytest.importorskip("pandas")
+    path = write_video(tmp_path / "empty.mp4", lambda time: [], seconds=1)
+    frame = to_frame(read_video(path, finder, words="proud"))
+    assert len(frame) == 0
+    assert list(frame.columns) == video_columns(EMOTIONS, ["proud"])
+
+
+def test_the_data_frame_takes_file_names_that_are_not_unicode():
+    pytest.importorskip("pandas")
+    face = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})
+    frame = to_frame([FrameResult("bad\udcff.mp4", 0.0, 0, 9, 9, (1,), (face,))])
+    assert frame["source"].tolist() == ["bad\\udcff.mp4"]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
@@ -456,6 +488,53 @@ def test_the_command_reports_a_cut_video_with_exit_code_1(run, tmp_path):
     assert "incomplete" in rows[-1]["error"]
 
 
+def test_the_command_reports_a_damaged_video_with_exit_code_1(run, tmp_path):
+    path = write_video(tmp_path / "a.mkv", two_faces, seconds=6)
+    overwrite_the_middle(path, 60)
+    code, out, err = run(path, "--format", "csv")
+    assert code == 1
+    assert "damaged in 1 place" in err
+    rows = list(csv.DictReader(out.splitlines()))
+    assert "damaged in 1 place" in rows[-1]["error"]
+    assert len({row["frame"] for row in rows[:-1]}) == 30  # all that were asked for
+
+
+def test_an_intact_video_is_complete_whatever_the_spacing(run, tmp_path):
+    path = write_video(tmp_path / "long.mp4", still((50, 30)), seconds=10)
+    assert run(path, "--every", "5")[::2] == (0, "")
+
+
+def test_a_glob_may_name_one_video(run, film, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("*.mp4", "--every", "0.5", "--format", "csv")
+    assert (code, err) == (0, "")
+    assert {row["source"] for row in csv.DictReader(out.splitlines())} == {"film.mp4"}
+    write_video(tmp_path / "other.mp4", two_faces, seconds=1)
+    for pattern in ("*.mp4", "*"):
+        code, out, err = run(pattern)
+        assert (code, out) == (2, "")
+        assert "matches 2 videos, 'film.mp4' and others. Name a video by its own path" in " ".join(
+            err.split()
+        )
+    Image.new("RGB", (90, 60)).save("photo.png")
+    code, out, err = run("*", "--format", "json")
+    assert code == 0
+    assert [item["source"] for item in json.loads(out)] == ["photo.png"]
+    assert err == "facelex: 2 videos skipped: name each by its own path, in a call of its own.\n"
+
+
+def test_the_videos_of_a_folder_are_said_to_be_left_out(run, film):
+    code, out, err = run(film.parent)
+    assert (code, out) == (2, "")
+    assert "holds none" in err
+    assert "Name a video by its own path" in " ".join(err.split())
+    Image.new("RGB", (90, 60)).save(film.parent / "photo.png")
+    code, out, err = run(film.parent, "--format", "json")
+    assert code == 0
+    assert [Path(item["source"]).name for item in json.loads(out)] == ["photo.png"]
+    assert err == "facelex: 1 video skipped: name it by its own path, in a call of its own.\n"
+
+
 def test_a_progress_bar_says_who_is_in_sight(run, film, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -471,6 +550,8 @@ def test_a_progress_bar_says_who_is_in_sight(run, film, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["gone.mp4"], "No such file"),
+        (["gone*.mp4"], "No file matches 'gone*.mp4'"),
+        (["https://example.org/film.mp4"], "got the address 'https://example.org/film.mp4'"),
         (["webcam:front"], "webcam:0, webcam:1"),
         (["webcam:98"], "webcam:98"),
         (["WEBCAM:98"], "webcam:98"),

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
-from drawn_video import HEIGHT, SIDE, WIDTH, still, write_video
+from drawn_video import HEIGHT, SIDE, WIDTH, overwrite_the_middle, still, write_video
 
 from facelex.errors import FacelexError
 from facelex.recognize.frames import FrameReader, _Newest, camera_input, camera_number
@@ -37,7 +37,8 @@ def read(path, every, **options):
 def test_skipping_gives_the_very_frames_that_reading_all_gives(tmp_path, every, suffix, b_frames, gop):
     path = write_video(tmp_path / f"a{suffix}", moving, seconds=8, gop=gop, b_frames=b_frames)
     everything, _ = read(path, every, all_frames=True)
-    quick, _ = read(path, every)
+    quick, reader = read(path, every)
+    assert reader.damaged == 0
     due = [frame for frame in everything if frame[2]]
     assert len(everything) == 80
     assert [frame[:2] for frame in quick] == [frame[:2] for frame in due]
@@ -106,14 +107,24 @@ def test_a_file_cut_short_gives_what_is_there(tmp_path):
 
 
 def test_damage_in_the_middle_is_counted_and_passed_over(tmp_path):
-    whole = write_video(tmp_path / "a.mkv", moving, seconds=6)
-    data = bytearray(whole.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 600] = np.random.default_rng(0).bytes(600)
-    (tmp_path / "bad.mkv").write_bytes(data)
-    frames, reader = read(tmp_path / "bad.mkv", 0.0)
+    path = write_video(tmp_path / "bad.mkv", moving, seconds=6)
+    overwrite_the_middle(path, 600)
+    frames, reader = read(path, 0.0)
     assert frames[-1][1] > 4.0  # what comes behind the damage is read
     assert len(frames) < 60 or reader.damaged
+
+
+def test_a_frame_that_is_decoded_only_in_part_is_counted_and_given(tmp_path):
+    path = write_video(tmp_path / "bad.mkv", moving, seconds=6)
+    overwrite_the_middle(path, 60)
+    frames, reader = read(path, 0.0)
+    assert (len(frames), reader.damaged, reader.fault) == (60, 1, None)
+
+
+@pytest.mark.parametrize(("every", "all_frames"), [(0.0, False), (5.0, False), (60.0, False), (5.0, True)])
+def test_the_end_is_that_of_the_last_frame_whatever_the_spacing(tmp_path, every, all_frames):
+    path = write_video(tmp_path / "a.mp4", moving, seconds=10)
+    assert read(path, every, all_frames=all_frames)[1].end == pytest.approx(9.9)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
@@ -136,6 +147,7 @@ def test_random_damage_gives_frames_or_a_sentence_nothing_else(tmp_path, suffix)
     ("make", "message"),
     [
         (lambda folder: folder, "is a folder"),
+        (lambda folder: "https://example.org/film.mp4", "the address 'https.*Download it first"),
         (lambda folder: folder / "flim.mp4", "Did you mean 'film.mp4'"),
         (lambda folder: folder / "text.mp4", "Could not read"),
         (lambda folder: folder / "empty.mp4", "Could not read"),

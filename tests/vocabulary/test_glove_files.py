@@ -71,6 +71,26 @@ def test_word2vec_header_is_skipped(tmp_path: Path) -> None:
     assert Vocabulary.from_glove(write(tmp_path / "crawl.vec", "3 4\n" + HAPPY_SAD)).words[0] == "happy"
 
 
+def test_file_with_fewer_words_than_its_header_says_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "crawl.vec", "4 4\n" + HAPPY_SAD)
+    with pytest.raises(FacelexError, match=r"4 words in crawl\.vec, .*ends after 3\. The file is cut short"):
+        Vocabulary.from_glove(path)
+    assert len(Vocabulary.from_glove(path, limit=2)) == 2
+
+
+def test_words_with_capitals_are_found_exactly_or_else_in_any_case(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.from_glove(
+        write(tmp_path / "g.txt", "Happy 1 0\nBlue 0 1\nblue 0.6 0.8\nÉlan 1 1\n")
+    )
+    for word in ("Happy", "happy", "HAPPY"):
+        assert word in vocabulary
+        np.testing.assert_array_equal(vocabulary.vector(word), [1, 0])
+    np.testing.assert_array_equal(vocabulary.vector("Blue"), [0, 1])
+    np.testing.assert_allclose(vocabulary.vector("blue"), [0.6, 0.8], rtol=1e-6)
+    assert vocabulary.phrase_words("a HAPPY élan, Blue!") == ["Happy", "Élan", "blue"]
+    assert [word for word, _ in vocabulary.nearest("happy", 9)] == ["Élan", "blue", "Blue"]
+
+
 def test_words_with_spaces_are_one_word(tmp_path: Path) -> None:
     vocabulary = Vocabulary.from_glove(write(tmp_path / "g.txt", HAPPY_SAD + "at name@domain.com 1 2 3 4\n"))
     assert vocabulary.words[-1] == "at name@domain.com"

@@ -74,10 +74,57 @@ def test_phrase_is_the_mean_of_its_content_words(small: Vocabulary, text: str, w
     )
 
 
-@pytest.mark.parametrize("text", ["not happy", "isn’t happy", "never happy", "hardly happy"])
+@pytest.mark.parametrize("word", ["borred", "amued", "sared", "scred", "broed", "gring", "harted", "bordd"])
+def test_a_typo_is_no_form_of_another_word(packaged: Vocabulary, word: str) -> None:
+    with pytest.raises(FacelexError, match=f"for a word: '{word}' \\(nearest: "):
+        packaged.phrase(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "base"),
+    [
+        ("angriness", "angry"), ("blissfulness", "blissful"), ("amazedly", "amazed"), ("coyest", "coy"),
+        ("deadpanning", "deadpan"), ("chagrins", "chagrin"), ("gleefulness", "gleeful"),
+        ("bleariest", "bleary"),
+    ],
+)  # fmt: skip
+def test_inflections_that_the_packaged_vocabulary_lacks_have_a_base(
+    packaged: Vocabulary, word: str, base: str
+) -> None:
+    assert word not in packaged
+    assert packaged.phrase_words(word) == [base]
+
+
+def test_a_last_letter_that_would_be_doubled_is_no_base() -> None:
+    vocabulary = Vocabulary(["bor", "grin", "please", "pleas"], np.eye(4), "eye")
+    assert vocabulary.phrase_words("grinned pleased") == ["grin", "please"]
+    for word in ("bored", "grined", "pleaseed", "pleassed"):
+        with pytest.raises(FacelexError, match="No vector"):
+            vocabulary.phrase_words(word)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not happy", "isn’t happy", "never happy", "hardly happy", "not-happy", "not-so-happy", "Never-happy",
+        "isn't-happy", "without-happy", "non-happy", "non happy", "happy-less", "happy-free",
+    ],
+)  # fmt: skip
 def test_negation_is_refused_with_the_opposite(small: Vocabulary, text: str) -> None:
     with pytest.raises(FacelexError, match=r"Cannot negate.*'happy'.*for example 'unhappy'"):
         small.phrase(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("nonchalant", "nonchalant"), ("non-chalant", "nonchalant"), ("care-free", "carefree"),
+        ("wide-eyed", "wide-eyed"), ("self-conscious", "self-conscious"), ("joy-less", "joyless"),
+        ("un-happy", "unhappy"),
+    ],
+)  # fmt: skip
+def test_known_words_with_a_hyphen_negate_nothing(packaged: Vocabulary, text: str, word: str) -> None:
+    assert packaged.phrase_words(text) == [word]
 
 
 def test_every_unknown_word_is_named_with_its_nearest_spellings(packaged: Vocabulary) -> None:

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
 
 app = App(name="compare", help="Train and compare encoders, methods and seeds as one table.")
 
 
 @app.default
+@outliving_the_reader()
 def compare(
     *,
     config: Annotated[str, Parameter(alias="-c")] = "quick",

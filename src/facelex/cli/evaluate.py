@@ -59,13 +59,15 @@ def evaluate(
     seed
         Seed of the bootstrap, 0 or more.
     """
+    from facelex.cli.screen import outliving_the_reader
     from facelex.evaluation.evaluate import evaluate as run
     from facelex.evaluation.labelled import parse_mapping
 
     if output is not None:
         _check_output(output)
     result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop)
-    _show(result.scores, format)
+    with outliving_the_reader():
+        _show(result.scores, format)
     _tell(*result.notes, *(f"Written: {path}" for path in result.written))
     if output is not None:
         _tell(f"Written: {_write(output, result)}")
@@ -96,11 +98,11 @@ def _show(scores: dict[str, Any], format: str) -> None:
     if format == "json":
         print(json.dumps(scores, indent=1))
     else:
-        Console(highlight=False).print(render_scores(scores))
+        Console(highlight=False, emoji=False).print(render_scores(scores))
 
 
 def _tell(*notes: str) -> None:
     from rich.console import Console
 
     for note in notes:
-        Console(stderr=True, highlight=False).print(note, markup=False, soft_wrap=True)
+        Console(stderr=True, highlight=False, emoji=False).print(note, markup=False, soft_wrap=True)

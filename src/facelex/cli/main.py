@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from facelex import __version__
+from facelex.cli.screen import nowhere
 from facelex.errors import FacelexError
 
 VERBS: dict[str, str] = {
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: Sequence[str]) -> int:
     """Call the verb that ``argv`` names and turn whatever escapes it into one message and an exit code."""
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()  # closed by the caller
     try:
         result = create_app()(
             list(argv),
@@ -82,6 +84,8 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # that is how rich ends then
+            return DONE
         return error.code if isinstance(error.code, int) else DONE if error.code is None else FAILED
     except OSError as error:
         if error.errno not in PLACE_ERRORS:
@@ -93,7 +97,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     console.print("[bold red]facelex:[/]", end=" ")
     console.print(message.strip(), markup=False)
     return code

@@ -7,14 +7,22 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from facelex.cli.screen import outliving_the_reader, take_any_name
 from facelex.errors import FacelexError
-from facelex.recognize.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, is_url, is_video
+from facelex.recognize.sources import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    count_videos,
+    find_images,
+    find_video,
+    is_url,
+    is_video,
+)
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated import AnnotatedFolder
@@ -39,7 +47,7 @@ def predict(
     annotate: Path | None = None,
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
     redact: Annotated[bool, flag] = False,
-    redact_style: Literal["blur", "pixelate"] = "blur",
+    redact_style: Literal["blur", "pixelate"] | None = None,
     model: str | None = None,
     detector: str = "auto",
     detector_model: Path | None = None,
@@ -75,7 +83,7 @@ def predict(
     redact
         Make the faces in every picture written unrecognisable.
     redact_style
-        How: blurred or in large squares.
+        How: blurred, as by default, or in large squares.
     model
         An exported model.onnx, hf:owner/name, or small or tiny, the package's faster models; by default its
         larger one.
@@ -109,7 +117,9 @@ def predict(
         raise FacelexError(
             "Expected --annotate DIR with --redact, which concerns the pictures written there."
         )
-    style = redact_style if redact else None
+    if redact_style and not redact:
+        raise FacelexError("Expected --redact with --redact-style: without it the faces stay as they are.")
+    style = redact_style or "blur" if redact else None
     kind = format or _format_of(output)
     create = partial(
         create_recognizer,
@@ -121,26 +131,42 @@ def predict(
         unsure_below=unsure_below,
         threads=threads,
     )
+    from facelex.recognize.words import parse_words
+    from facelex.recognize.writers import check_output, open_writer
+
     film = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
     film = {name: value for name, value in film.items() if value is not None}
+    inputs = tuple(map(find_video, inputs))
     if any(is_video(item) for item in inputs):
-        return _predict_video(
-            inputs, create, words=words, format=kind, output=output, annotate=annotate, redact=style, **film
-        )
+        if output is not None:
+            check_output(output, inputs, [model, vocabulary, detector_model])
+        with outliving_the_reader(annotate is not None or timeline is not None):
+            return _predict_video(
+                inputs,
+                create,
+                words=words,
+                format=kind,
+                output=output,
+                annotate=annotate,
+                redact=style,
+                **film,
+            )
     if film:
         name = next(iter(film)).removeprefix("max_")
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     sources = _find(inputs, recursive=recursive)
-    from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import check_output, open_writer
-
+    if skipped := count_videos(inputs, recursive=recursive):
+        named = "1 video skipped: name it" if skipped == 1 else f"{skipped} videos skipped: name each"
+        print(f"facelex: {named} by its own path, in a call of its own.", file=sys.stderr)
     if output is not None:
-        check_output(output, sources)
+        check_output(output, sources, [model, vocabulary, detector_model])
     recognizer = create()
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
-    target = sys.stdout if output is None else output
     failed = 0
-    with open_writer(kind, target, classes=recognizer.classes, words=parse_words(words)) as writer:
+    with (
+        outliving_the_reader(annotate is not None) as screen,
+        open_writer(kind, output or screen, classes=recognizer.classes, words=parse_words(words)) as writer,
+    ):
         folder = None if annotate is None else _annotated_folder(annotate, sources, style)
         for result in _with_progress(results, len(sources), quiet=output is None and kind != "table"):
             writer.write(result)
@@ -162,12 +188,6 @@ def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **
     from facelex.cli.predict_video import predict_video
 
     return predict_video(inputs[0], create(), **options)
-
-
-def take_any_name() -> None:
-    """Let the screen show letters it lacks as ``\\xe4``: file names may hold any, also invalid Unicode."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def create_recognizer(

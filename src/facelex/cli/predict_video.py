@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from facelex.errors import FacelexError
 from facelex.recognize.sources import is_camera
 
 if TYPE_CHECKING:
@@ -34,12 +33,10 @@ def predict_video(
 ) -> int:
     """Analyse one video, show its progress and write its table; returns the exit code."""
     from facelex.recognize import video
-    from facelex.recognize.writers import check_output
+    from facelex.recognize.frames import check_file
 
-    if not is_camera(source) and not Path(source).exists():
-        raise FacelexError(f"No such file: {source!r}. Check the path.")
-    if output is not None:
-        check_output(output, [source])
+    if not is_camera(source):
+        check_file(source)
     crossed = format != "table" and output is None and sys.stdout.isatty()  # rows would cross the bar
     with _rows(format, output, recognizer, words) as write, _summary_stream(format, output) as summary:
         with _shown(write, bar=not crossed) as progress:
@@ -172,7 +169,7 @@ def _print_summary(result: VideoResult, stream: IO[str]) -> None:
             ranked = sorted(track.words.items(), key=lambda item: -item[1])
             cells.append(", ".join(f"{escape(word)} {score:.2f}" for word, score in ranked))
         table.add_row(*cells)
-    console = Console(file=stream, width=None if stream.isatty() else 200)
+    console = Console(file=stream, width=None if stream.isatty() else 200, emoji=False)
     if result.tracks:
         console.print(table)
     more = len(result.tracks) - len(longest)

@@ -37,7 +37,7 @@ def search(
     sheet: Path | None = None,
     format: Literal["table", "json", "csv"] = "table",
     redact: Annotated[bool, flag] = False,
-    redact_style: Literal["blur", "pixelate"] = "blur",
+    redact_style: Literal["blur", "pixelate"] | None = None,
     index: Path | None = None,
     rebuild: Annotated[bool, flag] = False,
     recursive: Annotated[bool, Parameter(alias="-r", negative="", show_default=False)] = False,
@@ -70,7 +70,7 @@ def search(
     redact
         Make the faces on the contact sheet unrecognisable.
     redact_style
-        How: blurred or in large squares.
+        How: blurred, as by default, or in large squares.
     index
         Keep what was found in this file; the next search reads only photos that are new or changed.
     rebuild
@@ -91,7 +91,8 @@ def search(
     vocabulary
         GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     """
-    from facelex.cli.predict import create_recognizer, take_any_name
+    from facelex.cli.predict import create_recognizer
+    from facelex.cli.screen import outliving_the_reader, take_any_name
 
     take_any_name()
     if not album:
@@ -102,6 +103,8 @@ def search(
         raise FacelexError(f"Expected --top to be 1 or more, but got {top}.")
     if redact and sheet is None:
         raise FacelexError("Expected --sheet FILE with --redact, which concerns the picture written there.")
+    if redact_style and not redact:
+        raise FacelexError("Expected --redact with --redact-style: without it the faces stay as they are.")
     if rebuild and index is None:
         raise FacelexError("Expected --index FILE with --rebuild: without one, all photos are read anyway.")
     from facelex.recognize.album import Album
@@ -111,15 +114,16 @@ def search(
     )
     photos = Album(album, recognizer, index, recursive=recursive, detect=detect, rebuild=rebuild)
     photos.check_words(words)
-    _check_sheet(sheet, photos.sources)
+    _check_sheet(sheet, [*photos.sources, *(str(path) for path in (index, vocabulary, model) if path)])
     with _progress() as progress:
         changes = photos.update(progress)
     matches = photos.search(words, top, min_size=min_size)
-    _print(format, matches, words, changes)
+    with outliving_the_reader():
+        _print(format, matches, words, changes)
     if sheet is not None:
         from facelex.recognize.contact_sheet import save_contact_sheet
 
-        save_contact_sheet(sheet, matches, words, redact=redact_style if redact else None)
+        save_contact_sheet(sheet, matches, words, redact=redact_style or "blur" if redact else None)
     return _report(changes, photos, format, index)
 
 
@@ -132,7 +136,7 @@ def _check_sheet(sheet: Path | None, sources: Sequence[str]) -> None:
     check_suffix(sheet, SHEET_SUFFIXES, "a contact sheet")
     if os.path.realpath(sheet) in {os.path.realpath(source) for source in sources}:
         raise FacelexError(
-            f"The contact sheet {str(sheet)!r} would replace one of the photos searched. Name another file."
+            f"The contact sheet {str(sheet)!r} would replace a file that the search needs. Name another one."
         )
 
 
@@ -157,8 +161,10 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 def _print(format: str, matches: Sequence[Match], words: str, changes: AlbumChanges) -> None:
     if format == "json":
         failed = [{"source": source, "error": error} for source, error in changes.failed.items()]
+        from facelex.recognize.writers import shows_all
+
         records = [match.to_dict() for match in matches] + failed
-        print(json.dumps(records, ensure_ascii=False, indent=2, allow_nan=False))
+        print(json.dumps(records, ensure_ascii=not shows_all(sys.stdout), indent=2, allow_nan=False))
     elif format == "csv":
         from facelex.recognize.album import match_columns
         from facelex.recognize.words import parse_words
@@ -197,7 +203,7 @@ def _print_table(matches: Sequence[Match]) -> None:
             emotion,
             *words,
         )
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 200, emoji=False)
     console.print(table if matches else "No face found.")
 
 

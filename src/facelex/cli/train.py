@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
 
 app = App(name="train", help="Train one run: a baseline or a word-supervised network.")
 
 
 @app.default
+@outliving_the_reader()
 def train(
     *,
     config: Annotated[str | None, Parameter(name=["--config", "-c"])] = None,

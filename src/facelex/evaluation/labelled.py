@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.emotions import classes_named
@@ -17,6 +18,7 @@ IGNORE = "ignore"
 
 _IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath")
 _LABEL_COLUMNS = ("label", "emotion", "class", "expression")
+_SPLIT_COLUMNS = ("split", "usage")
 
 
 def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
@@ -25,8 +27,9 @@ def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
     Args:
         source: A file of ``facelex data prepare``; ``fer2013`` or ``sketch``; a folder of images by class,
             with or without split folders; FER2013's official CSV; or a CSV with a column of image files
-            (``image``, ``path``, ``file``), relative to the CSV's folder, and one of class names (``label``,
-            ``emotion``, ``class``). Images are face crops: nothing is detected here.
+            (``image``, ``path``, ``file``), relative to the CSV's folder, one of class names (``label``,
+            ``emotion``, ``class``) and perhaps one of splits (``split``, ``usage``). Images are face crops:
+            nothing is detected here.
         size: Side in pixels at which images are read.
 
     Returns:
@@ -55,6 +58,7 @@ def _read_csv(path: Path, size: int) -> FaceDataset:
                 return _read_official(path)
             image_column = _column(path, header, _IMAGE_COLUMNS, "image files")
             label_column = _column(path, header, _LABEL_COLUMNS, "class names")
+            split_column = next((header.index(name) for name in _SPLIT_COLUMNS if name in header), None)
             rows = [row for row in csv.reader(file) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
@@ -65,7 +69,25 @@ def _read_csv(path: Path, size: int) -> FaceDataset:
         raise FacelexError(
             f"Expected {len(header)} columns in every row of {path}, but row {ragged[0]} differs."
         )
-    return _read_listed(path, [(row[image_column].strip(), row[label_column].strip()) for row in rows], size)
+    listed = [(row[image_column].strip(), row[label_column].strip()) for row in rows]
+    if not all(label for _, label in listed):
+        number = [bool(label) for _, label in listed].index(False) + 2
+        raise FacelexError(f"Expected a class name in every row of {path}, but row {number} has none.")
+    splits = np.full(len(rows), SPLITS.index("test"), np.uint8)
+    if split_column is not None:
+        splits[:] = [_split(path, row[split_column], number) for number, row in enumerate(rows, start=2)]
+    return _read_listed(path, listed, splits, size)
+
+
+def _split(path: Path, name: str, row: int) -> int:
+    from facelex.data.folder import SPLIT_FOLDERS
+
+    code = SPLIT_FOLDERS.get(name.strip().lower())
+    if code is None:
+        raise FacelexError(
+            f"Expected train, val or test as the split in every row of {path}, but row {row} has {name!r}."
+        )
+    return code
 
 
 def _read_official(path: Path) -> FaceDataset:
@@ -76,7 +98,9 @@ def _read_official(path: Path) -> FaceDataset:
     return FaceDataset.create(faces.pixels, faces.labels, faces.splits, EMOTIONS, f"FER2013 from {path.name}")
 
 
-def _read_listed(path: Path, listed: Sequence[tuple[str, str]], size: int) -> FaceDataset:
+def _read_listed(
+    path: Path, listed: Sequence[tuple[str, str]], splits: NDArray[np.uint8], size: int
+) -> FaceDataset:
     from facelex.data.pictures import UnreadableImageError, read_grey
 
     names = tuple(sorted({label for _, label in listed}))
@@ -94,7 +118,6 @@ def _read_listed(path: Path, listed: Sequence[tuple[str, str]], size: int) -> Fa
             f"{', '.join(faults[:5])}{more}. Mend or remove their rows."
         )
     labels = np.array([names.index(label) for _, label in listed], np.int64)
-    splits = np.full(len(listed), SPLITS.index("test"), np.uint8)
     return FaceDataset.create(pixels, labels, splits, names, f"images listed in {path.name}")
 
 

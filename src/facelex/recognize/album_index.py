@@ -46,9 +46,9 @@ class Photo:
     """Why it could not be read; None when all went well."""
 
     def is_current(self, path: str) -> bool:
-        """Return whether the file is still the one that was read."""
+        """Return whether the file is still the one that was read; one that could not be is tried again."""
         status = _status(path)
-        return status is not None and status == (self.size, self.changed)
+        return self.error is None and status is not None and status == (self.size, self.changed)
 
 
 @dataclass

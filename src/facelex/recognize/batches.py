@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError
 from facelex.recognize.images import ImageInput, load_image
 from facelex.recognize.model import default_threads
-from facelex.recognize.results import ImageResult
+from facelex.recognize.results import ImageResult, table_columns
 from facelex.recognize.sources import source_name
+from facelex.recognize.words import parse_words
 
 if TYPE_CHECKING:
     from facelex.recognize.detection import Detection
@@ -99,6 +100,7 @@ def _batches(prepared: Iterable[_Prepared], size: int) -> Iterator[list[_Prepare
 
 
 def _results(recognizer: Recognizer, batch: Sequence[_Prepared], words: Any) -> Iterator[ImageResult]:
+    columns = tuple(table_columns(recognizer.classes, parse_words(words)))
     found = [item for item in batch if item.crops is not None and len(item.detections)]
     faces = []
     if found:
@@ -109,6 +111,6 @@ def _results(recognizer: Recognizer, batch: Sequence[_Prepared], words: Any) -> 
     for item in batch:
         stop = start + len(item.detections)
         yield ImageResult(
-            item.source, item.width, item.height, tuple(faces[start:stop]), item.error, item.image
+            item.source, item.width, item.height, tuple(faces[start:stop]), item.error, item.image, columns
         )
         start = stop

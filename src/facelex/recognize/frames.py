@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, did_you_mean, require
 from facelex.recognize.images import MAX_PIXELS, MIN_SIDE
-from facelex.recognize.sources import is_camera
+from facelex.recognize.sources import is_camera, is_url
 
 WAITING = 512
 """Packets held back while it is not known whether their frames are needed; about 20 seconds of film."""
@@ -81,7 +81,9 @@ class FrameReader:
             self._container.close()
             raise FacelexError(f"Refused {self.source!r}: frames of {size[0]}x{size[1]} pixels.")
         self.damaged = 0
-        """Packets that could not be decoded."""
+        """Packets that could not be decoded, and frames that could only in part."""
+        self.end = 0.0
+        """Time of the last frame decoded, due or not."""
         self.fault: str | None = None
         """What ended the reading early; None if the end of the file was reached."""
         self._start: float | None = None
@@ -154,7 +156,8 @@ class FrameReader:
             stamp = self.start + index / self.rate
         if self._start is None:
             self._start = stamp
-        return max(0.0, stamp - self._start)
+        self.end = max(0.0, stamp - self._start)
+        return self.end
 
     def _decode(self, clock: _Clock, sound: list[Any] | None, skip: bool) -> Iterator[tuple[int, Any]]:
         """Yield ``(index, picture)``, leaving out groups that end before the next frame that is due."""
@@ -211,6 +214,7 @@ class FrameReader:
             return []
         if pictures:
             self._in_a_row = 0
+        self.damaged += sum(picture.is_corrupt for picture in pictures)  # FFmpeg filled in what was lost
         return [picture for picture in pictures if 0 < picture.width * picture.height <= MAX_PIXELS]
 
     def _live_frames(self, every: float) -> Iterator[Frame]:
@@ -283,7 +287,14 @@ class _Newest:
         return not self._thread.is_alive()
 
 
-def _open_file(av: Any, source: str) -> Any:
+def check_file(source: str) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        FacelexError: If it is an address, a folder, not there or not a regular file.
+    """
+    if is_url(source):
+        raise FacelexError(f"Expected a video file, but got the address {source!r}. Download it first.")
     path = Path(source)
     if path.is_dir():
         raise FacelexError(f"Expected a video file, but {source!r} is a folder.")
@@ -294,9 +305,15 @@ def _open_file(av: Any, source: str) -> Any:
         )
     if not path.is_file():
         raise FacelexError(f"Expected a video file, but {source!r} is not a regular file.")
+
+
+def _open_file(av: Any, source: str) -> Any:
+    check_file(source)
     try:
         # a path with a colon must not be taken for a protocol, nor a playlist lead to the network
-        return av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+        return av.open(
+            f"file:{Path(source)}", metadata_errors="replace", options={"protocol_whitelist": "file"}
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise FacelexError(
             f"Could not read {source!r} as a video: {_reason(error)}. It is damaged, incomplete, or no video."

@@ -107,7 +107,8 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
         model: Path of an ONNX file; ``"tiny"`` or ``"shipped"`` for a model of the package;
             ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging Face Hub; None for the
             shipped one.
-        threads: Threads one batch is computed with; by default the physical cores this process may use.
+        threads: Threads one batch is computed with, at most one for each processor of the machine; by
+            default the physical cores this process may use.
 
     Raises:
         FacelexError: If there is no such file, or it is not a model that facelex exported.
@@ -117,7 +118,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
         raise FacelexError(f"Expected threads to be 1 or more, but got {threads}. Leave it out for all.")
     path = find_model(model)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or default_threads()
+    options.intra_op_num_threads = min(threads or default_threads(), os.cpu_count() or 1)
     options.log_severity_level = 3  # its warnings concern the graph, not the caller
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

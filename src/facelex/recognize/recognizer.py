@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from facelex.recognize.words import WordScorer
     from facelex.vocabulary import Vocabulary
 
-Words = Sequence[str] | str | None
+Words = Iterable[str] | str | None
 """``["bored", "barely hidden anger"]``, ``"bored, proud"``, or None for none."""
+
+
+UNIT_TOLERANCE = 0.01
+"""How far from 1 the length of a feature may be: room for features kept in half precision."""
 
 
 class Recognizer:
@@ -44,7 +49,7 @@ class Recognizer:
         flip: bool = True,
         unsure_below: float | None = None,
         threads: int | None = None,
-        vocabulary: Vocabulary | None = None,
+        vocabulary: Vocabulary | str | os.PathLike[str] | None = None,
     ) -> None:
         """Load a model; the detector and the vocabulary follow when first needed.
 
@@ -55,15 +60,14 @@ class Recognizer:
             flip: Average each face with its mirror image, where the model says that this helps it.
             unsure_below: Probability under which a face is marked ``unsure``; by default the model's own.
             threads: Threads for a batch; by default the physical cores this process may use.
-            vocabulary: Word vectors the model was trained with, if they are not the packaged ones.
+            vocabulary: Word vectors the model was trained with, or their GloVe text file, if they are not the
+                packaged ones.
 
         Raises:
-            FacelexError: If there is no such model or it cannot be used, or no detector of that name.
+            FacelexError: If there is no such model or it cannot be used, no detector of that name, or an
+                option is of the wrong type.
         """
-        if unsure_below is not None and not 0.0 <= unsure_below <= 1.0:
-            raise FacelexError(
-                f"Expected unsure_below to be a probability in [0, 1], but got {unsure_below}."
-            )
+        _check_options(model, unsure_below, threads, vocabulary)
         if isinstance(detector, str):
             from facelex.recognize.faces import check_detector
 
@@ -115,7 +119,7 @@ class Recognizer:
         Raises:
             FacelexError: If the picture cannot be read or a word is not known.
         """
-        self._check_words(words)
+        words = self._known_words(words)
         pixels = load_image(image, bgr=bgr)
         return self.describe(pixels, self.find(pixels, detect=detect), words=words)
 
@@ -155,7 +159,7 @@ class Recognizer:
         for name, value in (("batch_size", batch_size), ("workers", 1 if workers is None else workers)):
             if value < 1:
                 raise FacelexError(f"Expected {name} to be at least 1, but got {value}.")
-        self._check_words(words)
+        words = self._known_words(words)
         items = _several(inputs)
         return read_batches(
             self, items, words=words, detect=detect, bgr=bgr, batch_size=batch_size, workers=workers,
@@ -187,17 +191,15 @@ class Recognizer:
         self, detections: Sequence[Detection], crops: NDArray[np.uint8], *, words: Words = None
     ) -> list[Face]:
         """Return a `Face` for each detection and its crop ``(N, S, S)``, possibly from several pictures."""
-        self._check_words(words)
+        labels = self._known_words(words)
         probabilities, features = self._run(_scale(crops), self.flip)
-        if words is None:
-            labels: tuple[str, ...] = ()
+        if labels is None:
             scores = np.zeros((len(detections), 0), np.float32)
         else:
-            labels = parse_words(words)
-            assert features is not None  # _check_words has refused models without
+            assert features is not None  # _known_words has refused models without
             scores = self._scorer.scores(features, labels)
         return [
-            self._face(detection, row, dict(zip(labels, row_scores.tolist())), vector)
+            self._face(detection, row, dict(zip(labels or (), row_scores.tolist())), vector)
             for detection, row, row_scores, vector in zip(
                 detections, probabilities, scores, [None] * len(detections) if features is None else features
             )
@@ -227,16 +229,20 @@ class Recognizer:
         assert features is not None
         return features
 
-    def score_words(self, features: NDArray[np.float32], words: Sequence[str] | str) -> NDArray[np.float32]:
+    def score_words(self, features: NDArray[np.float32], words: Iterable[str] | str) -> NDArray[np.float32]:
         """Return scores ``(N, W)`` in [0, 1] of words for unit-length features ``(N, E)``, cached ones, say.
 
         Raises:
-            FacelexError: If the model was trained without words or a word is not known.
+            FacelexError: If the model was trained without words, a word is not known, or the features are
+                not what `embed` gives.
         """
-        return self._scorer.scores(np.asarray(features, np.float32), words)
+        words = parse_words(words)
+        self._scorer.text_features(words)  # an unknown word is said first
+        width = len(self._scorer.projection.feature_mean)
+        return self._scorer.scores(_unit_features(features, width), words)
 
     def rank(
-        self, image: ImageInput, words: Sequence[str] | str, *, detect: bool = True, bgr: bool = False
+        self, image: ImageInput, words: Iterable[str] | str, *, detect: bool = True, bgr: bool = False
     ) -> list[Face]:
         """Return the faces of a picture, the ``words`` of each ordered from the best fitting to the worst.
 
@@ -257,7 +263,12 @@ class Recognizer:
         arrays = self._model.arrays
         if arrays is None:
             raise FacelexError(f"{self._model.name!r} holds no text projection. Export the model again.")
-        return create_scorer(arrays, self.info["vocabulary"], self._vocabulary)
+        vocabulary = self._vocabulary
+        if isinstance(vocabulary, (str, os.PathLike)):
+            from facelex.vocabulary import Vocabulary
+
+            vocabulary = Vocabulary.from_glove(os.fspath(vocabulary))
+        return create_scorer(arrays, self.info["vocabulary"], vocabulary)
 
     def _require_features(self, what: str) -> None:
         if not self._model.has_features:
@@ -266,10 +277,13 @@ class Recognizer:
                 f"{len(self.classes)} classes. Use the shipped model or another multimodal one."
             )
 
-    def _check_words(self, words: Words) -> None:
-        """Raise for an unknown word now, before any picture is read."""
-        if words is not None:
-            self._scorer.text_features(words)
+    def _known_words(self, words: Words) -> tuple[str, ...] | None:
+        """Return words parsed, None for none; raise for an unknown one now, before any picture is read."""
+        if words is None:
+            return None
+        parsed = parse_words(words)
+        self._scorer.text_features(parsed)
+        return parsed
 
     def _crops(self, crops: Any) -> NDArray[np.float32]:
         """Return crops in any form as ``(N, S, S)`` in [0, 1]."""
@@ -323,6 +337,55 @@ class Recognizer:
             words=words,
             embedding=embedding,
         )
+
+
+def _check_options(model: Any, unsure_below: Any, threads: Any, vocabulary: Any) -> None:
+    """Raise for an option of `Recognizer` that is of the wrong type or out of range."""
+    if not (model is None or isinstance(model, (str, os.PathLike))):
+        raise FacelexError(
+            f"Expected model to be a name or the path of an ONNX file, but got {model!r}. Leave it out for "
+            "the packaged one."
+        )
+    if unsure_below is not None and not (
+        isinstance(unsure_below, (int, float, np.floating)) and 0.0 <= unsure_below <= 1.0
+    ):
+        raise FacelexError(
+            f"Expected unsure_below to be a probability in [0, 1], but got {unsure_below!r}. Leave it out "
+            "for the model's own."
+        )
+    if not (threads is None or isinstance(threads, Integral)):
+        raise FacelexError(
+            f"Expected threads to be a whole number, 1 or more, but got {threads!r}. Leave it out for all."
+        )
+    if not (
+        vocabulary is None or isinstance(vocabulary, (str, os.PathLike)) or hasattr(vocabulary, "phrase")
+    ):
+        raise FacelexError(
+            "Expected vocabulary to be a Vocabulary or the path of a GloVe text file, but got "
+            f"{vocabulary!r}. Leave it out for the packaged one."
+        )
+
+
+def _unit_features(features: Any, width: int) -> NDArray[np.float32]:
+    """Return features ``(N, width)`` as float32, or raise where they are not finite and of unit length."""
+    try:
+        vectors = np.asarray(features, np.float32)
+    except (TypeError, ValueError):
+        found = f"a {type(features).__name__} that is no array of numbers"
+    else:
+        lengths = np.linalg.norm(vectors, axis=-1) if vectors.ndim else vectors
+        if vectors.shape[1:] != (width,) or vectors.ndim != 2:
+            found = f"shape {vectors.shape}"
+        elif not np.isfinite(lengths).all():
+            found = "numbers that are not finite"
+        elif lengths.size and np.abs(lengths - 1).max() > UNIT_TOLERANCE:
+            found = f"a length of {lengths[np.abs(lengths - 1).argmax()]:g}"
+        else:
+            return vectors
+    raise FacelexError(
+        f"Expected finite features of unit length, shape (N, {width}), but got {found}. Take them from "
+        "embed(crops) or from a face's embedding[None]."
+    )
 
 
 def _several(inputs: Any) -> Iterable[ImageInput]:

@@ -83,6 +83,8 @@ class ImageResult:
     """One sentence on why the image could not be read; None when all went well."""
     image: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """Upright RGB pixels ``(H, W, 3)``, only when asked for with ``keep_images=True``."""
+    columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Columns of the table it belongs to, known even where there is no face."""
 
     @property
     def ok(self) -> bool:
@@ -116,6 +118,12 @@ def table_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str
     return [*place, *classes, *(f"word:{word}" for word in words), "error"]
 
 
+def table_rows(result: Any) -> list[dict[str, Any]]:
+    """Return the rows of a result with a source that tables take: file names need not be valid Unicode."""
+    source = result.source.encode("utf-8", "backslashreplace").decode()
+    return [row | {"source": source} for row in result.to_rows()]
+
+
 def to_frame(results: Iterable[ImageResult]) -> Any:
     """Return a pandas data frame, one row a face (an unreadable image is a row with ``error``).
 
@@ -125,5 +133,6 @@ def to_frame(results: Iterable[ImageResult]) -> Any:
     pandas = require("pandas", "table", "A data frame")
     results = list(results)
     first = next((face for result in results for face in result.faces), None)
-    columns = table_columns(tuple(first.probabilities), tuple(first.words)) if first else table_columns(())
-    return pandas.DataFrame([row for result in results for row in result.to_rows()], columns=columns)
+    seen = table_columns(tuple(first.probabilities), tuple(first.words)) if first else table_columns(())
+    columns = next((list(result.columns) for result in results if result.columns), seen)
+    return pandas.DataFrame([row for result in results for row in table_rows(result)], columns=columns)

@@ -71,30 +71,83 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = F
     return list(found)
 
 
+def find_video(item: str) -> str:
+    """Return the one video that a glob matches; anything else passes through unchanged.
+
+    Raises:
+        FacelexError: If a glob for videos matches nothing, or one matches several videos and nothing else.
+    """
+    if is_url(item) or is_camera(item) or not _is_glob(item):
+        return item
+    matches = _matches(item)
+    videos = [match for match in matches if _is_film(match)]
+    if len(videos) < len(matches):
+        return item
+    if not matches and is_video(item):
+        raise _no_match(item)
+    if len(videos) > 1:
+        raise FacelexError(
+            f"Expected one video or pictures, but {item!r} matches {len(videos)} videos, {videos[0]!r} and "
+            "others. Name a video by its own path, in a call of its own."
+        )
+    return videos[0] if videos else item
+
+
+def count_videos(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> int:
+    """Return how many videos lie in the folders and match the globs given; `find_images` leaves them out."""
+    items = [os.fspath(item) for item in inputs]
+    found = [match for item in items for match in (_matches(item) if _is_glob(item) else [item])]
+    folders = (place for place in found if Path(place).is_dir())
+    in_folders = sum(1 for folder in folders for _ in _folder_files(folder, recursive, VIDEO_SUFFIXES))
+    named = set(items)
+    return in_folders + sum(_is_film(match) for match in found if match not in named)
+
+
+def _is_film(match: str) -> bool:
+    return is_video(match) and not Path(match).is_dir()
+
+
+def _is_glob(item: str) -> bool:
+    return glob.has_magic(item) and not os.path.lexists(item)
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute ones
+
+
+def _no_match(pattern: str) -> FacelexError:
+    return FacelexError(f"No file matches {pattern!r}. Correct the pattern or name the files.")
+
+
 def _expand(item: str, recursive: bool) -> list[str]:
     if is_url(item):
         return [item]
     if Path(item).is_dir():
-        files = list(_folder_images(item, recursive))
+        files = list(_folder_files(item, recursive))
         if not files:
             hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
+            if count_videos([item], recursive=recursive):
+                hint += " Name a video by its own path, in a call of its own."
             raise FacelexError(f"Expected pictures in the folder {item!r}, but it holds none.{hint}")
         return files
-    if glob.has_magic(item) and not os.path.lexists(item):
+    if _is_glob(item):
         files = []
-        for match in sorted(glob.glob(item, recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute ones
-            files += _folder_images(match, recursive) if Path(match).is_dir() else [match]
+        for match in _matches(item):
+            if Path(match).is_dir():
+                files += _folder_files(match, recursive)
+            elif not _is_film(match):
+                files.append(match)
         if not files:
-            raise FacelexError(f"No file matches {item!r}. Correct the pattern or name the files.")
+            raise _no_match(item)
         return files
     return [item]
 
 
-def _folder_images(folder: str, recursive: bool) -> Iterator[str]:
+def _folder_files(folder: str, recursive: bool, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.suffix.lower() in suffixes:
                 yield str(path)
 
 

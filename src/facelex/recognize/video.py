@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError, require
 from facelex.files import check_suffix
 from facelex.recognize.frames import Frame, FrameReader
-from facelex.recognize.results import Face, ImageResult, table_columns
+from facelex.recognize.results import Face, ImageResult, table_columns, table_rows
 from facelex.recognize.sources import is_camera
 from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
 from facelex.recognize.tracks import Box, Smoother, Tracker
@@ -51,6 +51,8 @@ class FrameResult:
     """Track number of each face: the same as long as the face stays in sight. No identity."""
     faces: tuple[Face, ...]
     """Faces with smoothed probabilities and word scores."""
+    columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Columns of the table it belongs to, known even where there is no face."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"source", "time_s", "frame", "width", "height", "faces"}``, each face led by ``id``."""
@@ -101,8 +103,12 @@ def to_frame(results: Iterable[FrameResult]) -> Any:
         MissingExtraError: If pandas is not installed.
     """
     pandas = require("pandas", "table", "A data frame")
-    rows = [row for result in results for row in result.to_rows()]
-    return pandas.DataFrame(rows, columns=None if rows else video_columns(()))
+    columns: tuple[str, ...] = ()
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        columns = columns or result.columns
+        rows += table_rows(result)
+    return pandas.DataFrame(rows, columns=columns or (None if rows else video_columns(())))
 
 
 def read_video(
@@ -183,7 +189,6 @@ def predict_video(
         FacelexError: If the video cannot be read at all, an option is wrong, or a file cannot be written.
     """
     redact = _redaction(redact)
-    labels = parse_words(words)
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
     if timeline is not None:
@@ -191,7 +196,7 @@ def predict_video(
         require("matplotlib.figure", "report", "The timeline")  # said now, not after an hour of video
     with ExitStack() as stack:
         reader = stack.enter_context(FrameReader(source))
-        record = Timeline(every or 1 / reader.rate, recognizer.classes, labels)
+        record = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
         marked = None
         if annotate is not None:
             from facelex.recognize.annotated_video import AnnotatedVideo
@@ -199,7 +204,7 @@ def predict_video(
             target = _annotated_path(annotate, reader.source)
             marked = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
             stack.callback(marked.abandon)
-        write = _open_table(stack, table, video_columns(recognizer.classes, labels))
+        write = _open_table(stack, table, analysis.columns)
         run = _Run(analysis, reader, record, marked, write, progress)
         try:
             for frame in limits.apply(reader.frames(
@@ -227,10 +232,13 @@ class _Analysis:
         for name, value in (("every", every), ("smooth", smooth)):
             if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
                 raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
-        recognizer.describe(np.zeros((8, 8, 3), np.uint8), [], words=words)  # an unknown word is said now
+        self.labels = parse_words(words)
+        self.columns = tuple(video_columns(recognizer.classes, self.labels))
+        self._words = self.labels or None
+        # an unknown word is said now
+        recognizer.describe(np.zeros((8, 8, 3), np.uint8), [], words=self._words)
         memory = max(1.0, 2.5 * every)
         self._recognizer = recognizer
-        self._words = words
         self._detect = detect
         self._tracker = Tracker(memory)
         self._smoother = Smoother(smooth, recognizer.unsure_below, memory)
@@ -245,7 +253,7 @@ class _Analysis:
         height, width = pixels.shape[:2]
         return FrameResult(
             source, frame.time, frame.index, width, height,
-            tuple(ids[i] for i in order), tuple(faces[i] for i in order),
+            tuple(ids[i] for i in order), tuple(faces[i] for i in order), self.columns,
         )  # fmt: skip
 
     def find(self, frame: Frame, pixels: NDArray[np.uint8]) -> dict[int, Box]:
@@ -275,13 +283,11 @@ class _Run:
         self._progress = progress
         self._last: FrameResult | None = None
         self._count = 0
-        self._end = 0.0
         self._known: Mapping[int, Face] = {}
 
     def take(self, frame: Frame) -> None:
         """Analyse a frame if it is due, and pass it on."""
         pixels = frame.pixels()
-        self._end = frame.time
         boxes: Mapping[int, Box] | None = None
         if frame.due:
             result = self._analysis.read(self._reader.source, frame, pixels)
@@ -306,11 +312,12 @@ class _Run:
             raise FacelexError(f"Could not read {reader.source!r} as a video: {why}.")
         faults = []
         if reader.fault:
-            faults.append(f"the reading ended at {self._end:.1f} s: {reader.fault}")
-        elif ended and reader.duration and self._end < 0.95 * reader.duration - 1.0:
-            faults.append(f"it announces {reader.duration:.1f} s but ends at {self._end:.1f} s")
+            faults.append(f"the reading ended at {reader.end:.1f} s: {reader.fault}")
+        elif ended and reader.duration and reader.end < 0.95 * reader.duration - 1.0:
+            faults.append(f"it announces {reader.duration:.1f} s but ends at {reader.end:.1f} s")
         if reader.damaged:
-            faults.append(f"{reader.damaged} damaged parts were passed over")
+            places = "1 place" if reader.damaged == 1 else f"{reader.damaged} places"
+            faults.append(f"it is damaged in {places}")
         return f"The video is incomplete: {'; '.join(faults)}." if faults else None
 
     def result(self, error: str | None) -> VideoResult:
@@ -367,7 +374,7 @@ def _annotated_path(annotate: Path, source: str) -> Path:
     return annotate / f"{stem}-faces.mp4"
 
 
-def _open_table(stack: ExitStack, table: Path | None, columns: list[str]) -> Callable[[Any], None] | None:
+def _open_table(stack: ExitStack, table: Path | None, columns: Sequence[str]) -> Callable[[Any], None] | None:
     if table is None:
         return None
     from facelex.recognize.writers import open_writer

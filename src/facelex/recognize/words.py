@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -71,25 +71,31 @@ def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-def parse_words(words: Sequence[str] | str | None) -> tuple[str, ...]:
+def parse_words(words: Iterable[str] | str | None) -> tuple[str, ...]:
     """Return the words and phrases asked for, spaces tidied, each once, in order.
 
     Args:
-        words: ``"bored, proud, barely hidden anger"``, a list of such words, or None for none.
+        words: ``"bored, proud, barely hidden anger"``, an iterable of such words, or None for none.
 
     Raises:
         FacelexError: If a word is not text or is empty.
     """
     if words is None:
         return ()
+    if not isinstance(words, Iterable):
+        raise FacelexError(
+            f"Expected words such as 'bored, proud' or a list of them, but got {words!r} of type "
+            f"{type(words).__name__}. Put them into a list."
+        )
     listed = words.split(",") if isinstance(words, str) else list(words)
     wrong = [word for word in listed if not isinstance(word, str)]
     if wrong:
         raise FacelexError(f"Expected words as text, but got {wrong[0]!r} of type {type(wrong[0]).__name__}.")
     tidy = [" ".join(word.split()) for word in listed]
     if not tidy or not all(tidy):
+        given = words if isinstance(words, str) else listed
         raise FacelexError(
-            f"Expected words such as 'bored, proud, barely hidden anger', but got {words!r}, where one is "
+            f"Expected words such as 'bored, proud, barely hidden anger', but got {given!r}, where one is "
             "empty. Remove the spare comma, or leave the words out."
         )
     return tuple(dict.fromkeys(tidy))
@@ -125,7 +131,7 @@ class WordScorer:
             raise FacelexError("\n".join(faults))
         return self.projection.encode(np.stack(vectors))
 
-    def text_features(self, words: Sequence[str] | str) -> NDArray[np.float32]:
+    def text_features(self, words: Iterable[str] | str) -> NDArray[np.float32]:
         """Return the unit-length features ``(W, E)`` of words.
 
         Raises:
@@ -133,7 +139,7 @@ class WordScorer:
         """
         return self._features(parse_words(words))
 
-    def scores(self, image_features: NDArray[np.float32], words: Sequence[str] | str) -> NDArray[np.float32]:
+    def scores(self, image_features: NDArray[np.float32], words: Iterable[str] | str) -> NDArray[np.float32]:
         """Return scores ``(N, W)`` in [0, 1] of words for unit-length face features ``(N, E)``."""
         return self.projection.scores(image_features, self.text_features(words))
 

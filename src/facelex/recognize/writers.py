@@ -49,12 +49,13 @@ class JsonWriter:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        self._ascii = not shows_all(stream)
         self._count = 0
         stream.write("[")
 
     def write(self, result: Result) -> None:
         """Add one object: ``{"source", "width", "height", "faces"}`` or ``{"source", "error"}``."""
-        text = json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(result.to_dict(), ensure_ascii=self._ascii, allow_nan=False)
         self._stream.write(("," if self._count else "") + "\n" + text)
         self._count += 1
 
@@ -68,10 +69,11 @@ class JsonLinesWriter:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
+        self._ascii = not shows_all(stream)
 
     def write(self, result: Result) -> None:
         """Add one line."""
-        self._stream.write(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+        self._stream.write(json.dumps(result.to_dict(), ensure_ascii=self._ascii, allow_nan=False) + "\n")
 
     def close(self) -> None:
         """Nothing is held back."""
@@ -137,7 +139,7 @@ class TableWriter:
         from rich.console import Console
         from rich.table import Table
 
-        self._console = Console(file=stream)
+        self._console = Console(file=stream, emoji=False)
         self._table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for heading, justify in (("source", "left"), ("face", "right"), ("box", "left"), ("emotion", "left")):
             self._table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -182,18 +184,23 @@ class TableWriter:
         self._console.print(self._table)
 
 
-def check_output(output: Path, inputs: Iterable[str]) -> None:
+def check_output(output: Path, inputs: Iterable[str], tools: Iterable[str | Path | None] = ()) -> None:
     """Refuse a file for the results that would replace an input, or be taken for a picture or a video.
 
     Args:
         output: The file to be written.
         inputs: What is read: paths, addresses, a camera.
+        tools: Files that reading needs, such as a model.
 
     Raises:
         FacelexError: If it is one of these, or a folder.
     """
     kind = "video" if is_video(output) else "picture"
     given = {os.path.realpath(item) for item in inputs}
+    if any(os.path.realpath(output) == os.path.realpath(item) for item in tools if item is not None):
+        raise FacelexError(
+            f"The results would replace {str(output)!r}, which they are made with. Name another file."
+        )
     if kind == "video" or output.suffix.lower() in IMAGE_SUFFIXES or os.path.realpath(output) in given:
         raise FacelexError(
             f"Expected a file for the results such as faces.csv, but got the {kind} {str(output)!r}. For "
@@ -256,6 +263,11 @@ def _create(kind: str, stream: IO[Any], columns: Sequence[str], words: Sequence[
             return ParquetWriter(stream, columns)
         case _:
             return TableWriter(stream, words)
+
+
+def shows_all(stream: IO[str]) -> bool:
+    """Whether a text stream can hold every letter; JSON has escapes of its own for those it cannot."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
 
 
 def _unicode(text: str) -> str:

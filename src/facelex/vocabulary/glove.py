@@ -41,18 +41,21 @@ def read_glove(path: Path, limit: int | None = None) -> tuple[list[str], NDArray
 
     Raises:
         FacelexError: If the file is missing, damaged, empty, or a line does not have the width of the first
-            one, has something else than numbers, or has no direction (all zeros); the line is named.
+            one, has something else than numbers, or has no direction (all zeros); the line is named. Also if
+            there are fewer words than word2vec's header says.
     """
     words: dict[str, None] = {}
     numbers = array("f")
     dim = 0
     name = vector_name(path)
+    announced = line_number = 0
     for line_number, line in enumerate(_lines(path), start=1):
         if limit is not None and len(words) >= limit:
             break
         fields = line.rstrip().split(" ")
         if line_number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
-            continue  # word2vec's header: number of words, dimension
+            announced = int(fields[0])  # word2vec's header: number of words, dimension
+            continue
         if not dim:
             dim = len(fields) - 1
         place = f"{path.name}, line {line_number}"
@@ -63,6 +66,11 @@ def read_glove(path: Path, limit: int | None = None) -> tuple[list[str], NDArray
             numbers.extend(values)
     if not words:
         raise FacelexError(f"Expected GloVe vectors in {path.name}, one word a line, but the file has none.")
+    if line_number - 1 < announced and (limit is None or len(words) < limit):
+        raise FacelexError(
+            f"Expected {announced} words in {path.name}, as its first line says, but it ends after "
+            f"{line_number - 1}. The file is cut short: fetch it again."
+        )
     return list(words), np.frombuffer(numbers, dtype=np.float32).reshape(len(words), dim), name
 
 

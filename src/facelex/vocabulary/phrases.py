@@ -7,8 +7,9 @@ negation, so these functions settle what a phrase can honestly stand for.
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from facelex.errors import FacelexError
 
@@ -17,7 +18,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-NEGATIONS = _words("not no never without neither nor none nobody nothing nowhere cannot n't hardly scarcely")
+NEGATIONS = _words(
+    "not no non never without neither nor none nobody nothing nowhere cannot n't hardly scarcely"
+)
 """Words that turn a meaning round. "hardly" and "scarcely" are here: hardly happy is not happy."""
 
 DEGREES = _words("""
@@ -57,6 +60,9 @@ _ENDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ying", ("ie", "y")), ("ing", ("", "e")), ("ied", ("y",)), ("ed", ("", "e")),
     ("ies", ("y",)), ("es", ("", "e")), ("s", ("",)),
 )  # fmt: skip
+_SHORT = re.compile(r"[^aeiou]*[aeiouy][^aeiouwxy]")
+"""A stem that would double its last letter: "grin", "grinning"."""
+_DOUBLED = re.compile(r".*[aeiouy]([^aeiouswxy])\1")
 
 
 def fold(text: str) -> str:
@@ -92,6 +98,7 @@ def content_words(tokens: Sequence[str], known: Container[str], text: str) -> li
         FacelexError: If the phrase negates a word.
     """
     bare = [token if token in known else _CLITIC.sub("", token) for token in tokens]
+    bare = [part for token in bare for part in _split_negated(token, known)]
     followed = zip(bare, [*bare[1:], ""])
     bare = [word for word, after in followed if (word, after) not in (("kind", "of"), ("sort", "of"))]
     negating = [token for token in bare if token in NEGATIONS or _NEGATED_VERB.match(token)]
@@ -106,20 +113,43 @@ def content_words(tokens: Sequence[str], known: Container[str], text: str) -> li
     return content or bare
 
 
+def _split_negated(token: str, known: Container[str]) -> list[str]:
+    """Split "not-happy" at its hyphens, where the negation is seen; known words ("care-free") stay whole."""
+    parts = token.split("-")
+    if len(parts) == 1 or _whole_form(token, known):
+        return [token]
+    if parts[0] == "un":
+        return ["not", *parts[1:]]
+    if parts[-1] in ("less", "free"):
+        return ["without", *parts[:-1]]
+    return parts if any(part in NEGATIONS or _NEGATED_VERB.match(part) for part in parts) else [token]
+
+
 def known_forms(token: str, known: Container[str]) -> list[str]:
     """Return the known word or words that stand for a token; an empty list if there are none.
 
     In this order: the token itself, without accents, without hyphens, the parts around its hyphens (all of
-    them known; their stop words dropped), its base form ("smirking" becomes "smirk").
+    them known; their stop words dropped), its base form ("smirking" becomes "smirk") unless the token is more
+    likely misspelled ("borred" is not "bor").
     """
-    plain = "".join(c for c in unicodedata.normalize("NFKD", token) if not unicodedata.combining(c))
-    for form in (token, plain, plain.replace("-", "")):
-        if form in known:
-            return [form]
+    whole = _whole_form(token, known)
+    if whole:
+        return [whole]
+    plain = _without_accents(token)
     if "-" in plain:
         parts = [known_forms(part, known) for part in plain.split("-") if part not in STOP_WORDS]
         return [word for part in parts for word in part] if parts and all(parts) else []
-    return next(([base] for base in _base_forms(plain) if base in known), [])
+    bases = (base for base in _base_forms(plain) if base in known)
+    return next(([base] for base in bases if not _is_misspelled(plain, base, known)), [])
+
+
+def _whole_form(token: str, known: Container[str]) -> str | None:
+    plain = _without_accents(token)
+    return next((form for form in (token, plain, plain.replace("-", "")) if form in known), None)
+
+
+def _without_accents(token: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", token) if not unicodedata.combining(c))
 
 
 def _base_forms(word: str) -> list[str]:
@@ -129,7 +159,27 @@ def _base_forms(word: str) -> list[str]:
         stem = word.removesuffix(ending)
         if stem == word or len(stem) < 2 or (ending == "s" and stem.endswith("s")):
             continue
-        bases += [stem + replacement for replacement in replacements]
-        if stem[-1] == stem[-2] and ending in ("ing", "ed", "er", "est"):  # "grinning" -> "grin"
+        doubling = ending in ("ing", "ed", "er", "est")
+        bare = not (doubling and _SHORT.fullmatch(stem)) and not (ending[0] == stem[-1] == "e")
+        bases += [stem + letter for letter in replacements if letter or bare]  # "bored" is not of "bor"
+        if doubling and _DOUBLED.fullmatch(stem):  # "grinning" -> "grin"
             bases.append(stem[:-1])
     return [base for base in bases if len(base) >= 3]
+
+
+def _is_misspelled(word: str, base: str, known: Container[str]) -> bool:
+    """Return whether a known word that is not of ``base`` is spelled like ``word`` but for one letter."""
+    return any(
+        near in known and near != base and base not in _base_forms(near) for near in _one_letter_off(word)
+    )
+
+
+def _one_letter_off(word: str) -> Iterator[str]:
+    """Yield the spellings with one letter left out, swapped with the next, replaced, or put in."""
+    for i in range(len(word) + 1):
+        before, after = word[:i], word[i:]
+        yield before + after[1:]
+        yield before + after[1:2] + after[:1] + after[2:]
+        for letter in string.ascii_lowercase:
+            yield before + letter + after[1:]
+            yield before + letter + after

@@ -51,6 +51,9 @@ class Vocabulary:
         self._index = {word: i for i, word in enumerate(self.words)}
         if len(self._index) < len(self.words):
             raise FacelexError("Expected each word once, but some come twice. Keep the first vector of each.")
+        for i, word in enumerate(self.words):
+            if not (word.isascii() and word.islower()):  # "Happy" is found as "happy" too, if that is no word
+                self._index.setdefault(phrases.fold(word), i)
 
     @staticmethod
     @cache
@@ -89,18 +92,18 @@ class Vocabulary:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return isinstance(word, str) and phrases.fold(word) in self._index
+        return isinstance(word, str) and (word in self._index or phrases.fold(word) in self._index)
 
     def __repr__(self) -> str:
         return f"Vocabulary({self.name!r}, {len(self)} words of {self.dim} dimensions)"
 
     def vector(self, word: str) -> Vector:
-        """Return the vector of one word, ``(D,)`` at unit length; case is ignored.
+        """Return the vector of one word, ``(D,)`` at unit length; case is ignored unless words differ in it.
 
         Raises:
             FacelexError: If the word is unknown; the nearest known spellings are named.
         """
-        key = phrases.fold(word)
+        key = word if word in self._index else phrases.fold(word)
         if key not in self._index:
             raise self._unknown([word])
         return self._unit([key])[0]
@@ -134,7 +137,7 @@ class Vocabulary:
         unknown: list[str] = []
         for token in phrases.content_words(tokens, self._index, text):
             words = phrases.known_forms(token, self._index)
-            found += words
+            found += [self.words[self._index[form]] for form in words]
             if not words:
                 unknown.append(token)
         if unknown:
