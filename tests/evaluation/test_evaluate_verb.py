@@ -276,3 +276,11 @@ def test_scoring_an_onnx_file_needs_neither_torch_nor_matplotlib(onnx_file: Path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
+
+
+def test_output_never_replaces_the_record_of_the_run(make_run: Maker, capsys: Captured) -> None:
+    run = make_run()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for name in ("scores.json", "model.json", "predictions-test.npz"):
+        assert "the run's own record" in error_of(capsys, "evaluate", run, "-o", run / name)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before

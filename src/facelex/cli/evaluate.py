@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -64,7 +65,7 @@ def evaluate(
     from facelex.evaluation.labelled import parse_mapping
 
     if output is not None:
-        _check_output(output)
+        _check_output(output, models)
     result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop)
     with outliving_the_reader():
         _show(result.scores, format)
@@ -73,9 +74,16 @@ def evaluate(
         _tell(f"Written: {_write(output, result)}")
 
 
-def _check_output(output: Path) -> None:
+def _check_output(output: Path, models: Sequence[str]) -> None:
     from facelex.errors import FacelexError
+    from facelex.evaluation.run_folder import ENVIRONMENT, SCORES, SPEC
 
+    recorded = output.name in (SCORES, SPEC, ENVIRONMENT) or output.name.startswith("predictions-")
+    if recorded and output.resolve().parent in {Path(model).resolve() for model in models}:
+        raise FacelexError(
+            f"{output} would replace a part of the run's own record, which evaluate keeps by itself. Name "
+            "another file, or leave --output out."
+        )
     if output.suffix.lower() not in (".json", ".npz"):
         raise FacelexError(
             f"Expected --output to end in .json (scores) or .npz (predictions), but got {output}."
