@@ -65,7 +65,8 @@ METHODS = {
     ),
     "agreement with the mirror image": ("methods.all.1.losses.mirror_consistency=1",),
     "judged views": (
-        "methods.all=[{name: taught, epochs: 3, losses: {distillation: 1}}]",
+        "methods.all=[{name: taught, epochs: 3,"
+        " losses: {distillation: 1, cross_entropy: 0.5, alignment: 0.2}}]",
         "teachers=[tiny]", "teacher_views=2",
         "augment={rotation: 20, erasing: 0.5, mixup: 0.5, alternate_reflection: true}",
     ),
