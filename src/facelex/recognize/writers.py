@@ -12,7 +12,7 @@ from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, require, unknown_name
 from facelex.files import replacing
-from facelex.recognize.results import Face, table_columns
+from facelex.recognize.results import Face, table_columns, table_rows
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
@@ -116,7 +116,7 @@ class ParquetWriter:
 
     def write(self, result: Result) -> None:
         """Add the rows of one image."""
-        self._held += [row | {"source": _unicode(row["source"])} for row in result.to_rows()]
+        self._held += table_rows(result)
         if len(self._held) >= ROWS_PER_GROUP:
             self._flush()
 
@@ -268,11 +268,6 @@ def _create(kind: str, stream: IO[Any], columns: Sequence[str], words: Sequence[
 def shows_all(stream: IO[str]) -> bool:
     """Whether a text stream can hold every letter; JSON has escapes of its own for those it cannot."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
-
-
-def _unicode(text: str) -> str:
-    """Return text as Parquet takes it: file names need not be valid Unicode."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
