@@ -145,6 +145,37 @@ def test_redaction_leaves_nothing_of_the_box_but_averages(style):
     assert np.abs(redact_faces(other, [box], style)[inside].astype(int) - hidden[inside]).mean() < 16
 
 
+@pytest.mark.parametrize("style", ["blur", "pixelate"])
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0, 40, 80, 80),  # at the edge
+        (-30, -25, 90, 90),  # partly outside
+        (150, 60, 120, 120),  # a sliver is left of it
+        (0, 0, 200, 200),  # a crop that is all face
+        (-1e6, -1e6, 2e6, 2e6),
+    ],
+)
+def test_a_face_at_the_edge_is_covered_up_to_the_last_pixel(style, box):
+    """Each pixel of the box becomes what its surroundings are, on average: noise keeps nothing of itself."""
+    image = np.random.default_rng(3).choice(np.array([0, 255], np.uint8), (200, 200, 3))
+    hidden = redact_faces(image, [box], style).astype(int)
+    x, y, width, height = box
+    rows, columns = (slice(int(max(0, a)), int(min(200, a + b))) for a, b in ((y, height), (x, width)))
+    assert hidden[rows, columns].min() > 30
+    assert hidden[rows, columns].max() < 225
+    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        line, before = hidden[rows, columns][edge].ravel(), image[rows, columns][edge].ravel()
+        if line.std():
+            assert abs(np.corrcoef(line, before)[0, 1]) < 0.4
+
+
+def test_of_a_sliver_no_more_is_shown_than_of_the_whole_face():
+    image = np.random.default_rng(4).integers(0, 256, (240, 240, 3), dtype=np.uint8)
+    hidden = redact_faces(image, [(220, 40, 160, 160)], "pixelate")
+    assert len(np.unique(hidden[60:180, 225:].reshape(-1, 3), axis=0)) <= 8
+
+
 def test_annotated_pictures_can_be_redacted():
     image = np.random.default_rng(2).integers(0, 256, (500, 500, 3), dtype=np.uint8)
     item = face((150.0, 150.0, 200.0, 200.0))

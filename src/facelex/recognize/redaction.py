@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from facelex.errors import unknown_name
 
@@ -37,31 +39,49 @@ def redact_faces(
         raise unknown_name("redaction style", style, STYLES)
     picture = Image.fromarray(image)
     for x, y, width, height in boxes:
-        left, top = max(0, int(x - MARGIN * width)), max(0, int(y - MARGIN * height))
-        right = min(picture.width, int(np.ceil(x + (1 + MARGIN) * width)))
-        bottom = min(picture.height, int(np.ceil(y + (1 + MARGIN) * height)))
-        if right > left and bottom > top:
-            region = _coarse(picture.crop((left, top, right, bottom)), style)
-            picture.paste(region, (left, top), _mask(region.size, MARGIN * min(width, height)))
+        columns = _span(x, width, picture.width)
+        rows = _span(y, height, picture.height)
+        if columns.shown and rows.shown:
+            cell = max(1.0, min(columns.length, rows.length) / CELLS)
+            fade = MARGIN * min(width, height) / 2
+            region = picture.crop(
+                (columns.shown.start, rows.shown.start, columns.shown.stop, rows.shown.stop)
+            )
+            mask = np.outer(rows.cover(fade), columns.cover(fade))
+            corner = (columns.shown.start, rows.shown.start)
+            picture.paste(
+                _coarse(region, cell, style), corner, Image.fromarray(np.rint(255 * mask).astype(np.uint8))
+            )
     return np.asarray(picture)
 
 
-def _coarse(region: Image.Image, style: str) -> Image.Image:
-    cell = max(1.0, min(region.size) / CELLS)
+class _Span(NamedTuple):
+    """What a box with its margin takes of the columns, or of the rows, of a picture."""
+
+    start: int
+    length: int
+    shown: range
+    """The part that lies in the picture."""
+
+    def cover(self, fade: float) -> NDArray[np.float64]:
+        """Return how much of each shown column is hidden, in [0, 1]: less and less where the margin ends.
+
+        The margin may end outside the picture, so that a face at its edge is covered up to there.
+        """
+        centers = np.arange(self.shown.start, self.shown.stop) + 0.5 - self.start
+        return np.clip(np.minimum(centers, self.length - centers) / max(fade, 0.5), 0.0, 1.0)
+
+
+def _span(start: float, length: float, size: int) -> _Span:
+    first = math.floor(start - MARGIN * length)
+    last = math.ceil(start + (1 + MARGIN) * length)
+    return _Span(first, last - first, range(max(0, first), min(size, last)))
+
+
+def _coarse(region: Image.Image, cell: float, style: str) -> Image.Image:
+    """Average squares of ``cell`` pixels a side, whatever part of the face is in the picture."""
     grid = region.resize(
         (max(1, round(region.width / cell)), max(1, round(region.height / cell))), Image.Resampling.BOX
     )
     smooth = Image.Resampling.BICUBIC if style == "blur" else Image.Resampling.NEAREST
     return grid.resize(region.size, smooth)
-
-
-def _mask(size: tuple[int, int], margin: float) -> Image.Image:
-    """Full over the box, fading to nothing within the outer part of its margin."""
-    fade = max(1, int(margin / 3))
-    mask = Image.new("L", size, 255)
-    inner = Image.new("L", (max(1, size[0] - 2 * fade), max(1, size[1] - 2 * fade)), 255)
-    if min(size) > 4 * fade:
-        mask = Image.new("L", size, 0)
-        mask.paste(inner, (fade, fade))
-        mask = mask.filter(ImageFilter.GaussianBlur(fade / 3))
-    return mask
