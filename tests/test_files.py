@@ -53,6 +53,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "a.txt", "text")
 
 
+@pytest.mark.parametrize("fault", [FileNotFoundError(errno.ENOENT, "", "other.jpg"), BrokenPipeError()])
+def test_what_fails_elsewhere_while_a_file_is_written_is_not_blamed_on_it(
+    tmp_path: Path, fault: OSError
+) -> None:
+    def fail(file: IO[bytes]) -> None:
+        raise fault
+
+    with pytest.raises(type(fault)) as caught:
+        replace_file(tmp_path / "a.txt", fail)
+    assert caught.value is fault
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_suffix_is_checked_without_regard_to_case(tmp_path: Path) -> None:
     check_suffix(Path("A.PNG"), (".png",), "a picture")
     with pytest.raises(FacelexError, match=r"a picture named \.png, but got 'a\.b'\. Name it a\.png instead"):

@@ -19,7 +19,8 @@ def replacing(path: Path) -> Iterator[Path]:
     A failure leaves ``path`` as it was, nothing beside it, and none of the folders that were made for it.
 
     Raises:
-        FacelexError: If the place cannot be written, for example because the disk is full.
+        FacelexError: If the place cannot be written, for example because the disk is full. What fails
+            elsewhere while the file is open, such as another file or a pipe, is raised as it is.
     """
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -28,6 +29,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
+        if not _concerns(error, part):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise FacelexError(
                 f"The disk is full: {path} could not be written and is as it was before; make room or choose "
@@ -43,6 +46,14 @@ def replacing(path: Path) -> Iterator[Path]:
             for folder in missing:
                 with suppress(OSError):  # something else lies in it by now, or it was never made
                     folder.rmdir()
+
+
+def _concerns(error: OSError, part: Path) -> bool:
+    """Whether an error is of writing ``part``: a write that fails names no file, all else does."""
+    if isinstance(error, BrokenPipeError):
+        return False
+    named = error.filename
+    return not isinstance(named, (str, bytes)) or Path(os.fsdecode(named)) in (part, *part.parents)
 
 
 def leftovers(path: Path) -> list[Path]:

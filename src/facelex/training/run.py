@@ -6,7 +6,8 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -28,6 +29,7 @@ from facelex.training.cuda_graphs import StepGraphs, can_be_replayed
 from facelex.training.environment import peak_memory_mb
 from facelex.training.examples import TEACHER_ANSWERS, Examples, check_dataset, device_split, training_index
 from facelex.training.fabric import Fabric, MisconfigurationException
+from facelex.training.lock import lock_folder
 from facelex.training.loop import steps_per_epoch, train_one_epoch
 from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.optimizers import create_optimizer, create_schedule, restore_optimizer
@@ -83,15 +85,14 @@ def train_run(
         reporter: Hears about progress.
 
     Raises:
+        RunInUseError: If another process is training in the folder.
         FacelexError: If the folder holds another run, the dataset differs from the checkpoint's, the device
             is not there, the loss stops being a number, or the disk refuses.
     """
     check_dataset(config, dataset)
-    state = find_checkpoint(config, dataset, folder, resume=resume)
+    find_checkpoint(config, dataset, folder, resume=resume)  # what is wrong with it is said first
     if resume and is_finished(folder):
-        preds = Predictions.load(predictions_file(folder, "val"))
-        view = "flip" if "flip" in preds.views else "single"  # an evaluation with --no-flip wrote it anew
-        return RunResult(folder, float((preds.view_probs(view).argmax(1) == preds.labels).mean()))
+        return _finished_result(folder)
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -110,11 +111,37 @@ def train_run(
             f"Expected a batch_size that divides among {fabric.world_size} devices, "
             f"but got {config.batch_size}. Set batch_size to a multiple of {fabric.world_size}."
         )
-    if state:
-        check_same_sources(folder, config)
     fabric.launch()
-    trainer = _Training(fabric, config, dataset, folder, reporter or SilentReporter())
-    return trainer.run(state)
+    with _alone_in(folder, fabric):
+        if resume and is_finished(folder):  # by another process, meanwhile
+            return _finished_result(folder)
+        state = find_checkpoint(config, dataset, folder, resume=resume)
+        if state:
+            check_same_sources(folder, config)
+        trainer = _Training(fabric, config, dataset, folder, reporter or SilentReporter())
+        return trainer.run(state)
+
+
+def _finished_result(folder: Path) -> RunResult:
+    preds = Predictions.load(predictions_file(folder, "val"))
+    view = "flip" if "flip" in preds.views else "single"  # an evaluation with --no-flip wrote it anew
+    return RunResult(folder, float((preds.view_probs(view).argmax(1) == preds.labels).mean()))
+
+
+@contextmanager
+def _alone_in(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Hold the lock of a run folder for all ranks; if the first cannot have it, none goes on."""
+    with ExitStack() as stack:
+        refused: FacelexError | None = None
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(lock_folder(folder))
+            except FacelexError as error:
+                refused = error
+        refused = fabric.broadcast(refused)
+        if refused is not None:
+            raise refused
+        yield
 
 
 class _Training:
