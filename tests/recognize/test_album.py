@@ -136,6 +136,65 @@ def test_added_changed_and_removed_photos_are_noticed(photos, fer, detector, tmp
     assert summary(album.search("proud", top=None)) == summary(Album(photos, fer).search("proud", top=None))
 
 
+def counts(changes) -> tuple[int, int, int, int]:
+    return changes.added, changes.changed, changes.removed, changes.unchanged
+
+
+def test_an_album_in_use_notices_what_comes_and_goes_in_its_folders(photos, fer, detector):
+    album = Album([photos, f"{photos}/sub/*.jpg"], fer)
+    assert len(album.search("proud", top=None)) == 12
+    save_photo(photos / "new.png", 77)
+    save_photo(photos / "1.png", 78)
+    (photos / "2.png").unlink()
+    (photos / "sub" / "5.jpg").unlink()  # the glob now matches nothing
+    detector.seen = 0
+    changes = album.update()
+    assert (counts(changes), changes.failed, detector.seen) == ((1, 1, 2, 3), {}, 2)
+    names = {name for name, *_ in summary(album.search("proud", top=None))}
+    assert names == {"0.png", "1.png", "3.png", "4.png", "new.png"}
+    changes = album.update()
+    assert (counts(changes), changes.failed, detector.seen) == ((0, 0, 0, 5), {}, 2)
+
+
+def test_a_photo_named_by_its_path_that_is_gone_is_removed_once_and_told_each_time(photos, fer, tmp_path):
+    gone = photos / "0.png"
+    album = Album([gone, photos / "1.png"], fer, tmp_path / "album.index")
+    album.update()
+    gone.unlink()
+    for removed in (1, 0):
+        changes = album.update()
+        assert (counts(changes), list(changes.failed)) == ((0, 0, removed, 1), [str(gone)])
+    save_photo(gone, 0)
+    changes = album.update()
+    assert (counts(changes), changes.failed) == ((1, 0, 0, 1), {})
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], "a folder of photos, but got no path"),
+        (None, "paths of folders and photos, but got NoneType"),
+        (b"photos", "but got bytes"),
+        ([np.zeros((9, 9), np.uint8)], "but got ndarray"),
+    ],
+)
+def test_what_is_no_album_is_told_in_a_sentence(fer, paths, message):
+    with pytest.raises(FacelexError, match=message):
+        Album(paths, fer)
+
+
+def test_an_argument_of_the_wrong_type_is_told_in_a_sentence(photos, fer, detector):
+    with pytest.raises(FacelexError, match="to be a Recognizer, but got 'tiny'"):
+        Album(photos, "tiny")  # type: ignore[arg-type]
+    album = Album(photos, fer)
+    for top in ("3", 2.5):
+        with pytest.raises(FacelexError, match=f"top to be 1 or more or None for all, but got {top!r}"):
+            album.search("proud", top)  # type: ignore[arg-type]
+    with pytest.raises(FacelexError, match="min_size to be a number of pixels, but got '3'"):
+        album.search("proud", min_size="3")  # type: ignore[arg-type]
+    assert detector.seen == 0
+
+
 def test_a_change_that_keeps_the_size_is_noticed_by_its_time(photos, fer, detector, tmp_path):
     index = tmp_path / "album.index"
     Album(photos, fer, index).update()

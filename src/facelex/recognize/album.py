@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,8 @@ class Album:
     ) -> None:
         """Find the photos; they are read by `update` or the first `search`.
 
+        Folders and globs are looked at again by each `update`.
+
         Args:
             paths: A folder, a glob, a photo, or several of them.
             recognizer: What finds and reads the faces; its model must know words.
@@ -105,14 +109,17 @@ class Album:
             rebuild: Read every photo anew, whatever the index says.
 
         Raises:
-            FacelexError: If there is no photo, the model knows no words, or the index is no index.
+            FacelexError: If there is no photo, the model knows no words, the index is no index, or an
+                argument is of the wrong type.
         """
-        listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-        if any(is_url(item) for item in listed):
+        self._paths = _listed(paths)
+        if not callable(getattr(recognizer, "score_words", None)):
             raise FacelexError(
-                "Expected folders and photos of this machine, but got an address. Save it first."
+                f"Expected recognizer to be a Recognizer, but got {recognizer!r}. Make one with "
+                "facelex.Recognizer()."
             )
-        self.sources = find_images(listed, recursive=recursive)
+        self._recursive = recursive
+        self._take(find_images(self._paths, recursive=recursive))
         missing = [source for source in self.sources if not os.path.lexists(source)]
         if len(missing) == len(self.sources):
             raise FacelexError(f"No such file: {', '.join(map(repr, missing[:3]))}. Check the path.")
@@ -120,12 +127,23 @@ class Album:
         self._detect = detect
         self._path = None if index is None else Path(index)
         self._index = self._new_index()
-        by_path: dict[str, str] = {}  # a photo named twice is searched once
-        for source in self.sources:
-            by_path.setdefault(os.path.abspath(source), source)  # noqa: PTH100 - links are kept as they are
-        self._by_source = {source: path for path, source in by_path.items()}
         self._open(rebuild)
         self._changes: AlbumChanges | None = None
+
+    def _take(self, sources: list[str]) -> None:
+        """Make these the photos of the album."""
+        self.sources = sources
+        by_path: dict[str, str] = {}  # a photo named twice is searched once
+        for source in sources:
+            by_path.setdefault(os.path.abspath(source), source)  # noqa: PTH100 - links are kept as they are
+        self._by_source = {source: path for path, source in by_path.items()}
+
+    def _look_again(self) -> None:
+        found: dict[str, None] = {}
+        for item in self._paths:
+            with suppress(FacelexError):  # a folder or glob that gives nothing any more
+                found.update(dict.fromkeys(find_images([item], recursive=self._recursive)))
+        self._take(list(found))
 
     def _new_index(self) -> AlbumIndex:
         settings = {
@@ -151,11 +169,13 @@ class Album:
     def update(self, progress: Callable[[int, int], None] | None = None) -> AlbumChanges:
         """Read photos that are new or changed, forget those that are gone, save the index if there is one.
 
-        Ctrl-C ends the reading; what was read is kept and saved.
+        Folders and globs are looked at anew. A photo that was named by its own path and is gone is removed
+        once, and told as failed each time. Ctrl-C ends the reading; what was read is kept and saved.
 
         Args:
             progress: Called with the number of photos read and to read.
         """
+        self._look_again()
         changes = AlbumChanges(removed=self._index.forget_missing())
         to_read: list[str] = []
         for source, path in self._by_source.items():
@@ -163,7 +183,7 @@ class Album:
             if known is not None and known.is_current(path):
                 changes.unchanged += 1
             else:
-                changes.added += known is None
+                changes.added += known is None and os.path.lexists(path)
                 changes.changed += known is not None
                 to_read.append(source)
         if to_read or changes.removed:
@@ -171,11 +191,13 @@ class Album:
                 self._read(to_read, progress)
             except KeyboardInterrupt:
                 changes.interrupted = True
-            self._save()
         for source, path in self._by_source.items():
             photo = self._index.photos.get(path)
             if photo is not None and photo.error is not None:
                 changes.failed[source] = photo.error
+        if to_read or changes.removed:
+            self._index.forget_missing()  # what was named and not found is told, but is no photo of the index
+            self._save()
         self._changes = changes
         return changes
 
@@ -212,8 +234,10 @@ class Album:
         Raises:
             FacelexError: If a word is not known, or an option is wrong.
         """
-        if top is not None and top < 1:
-            raise FacelexError(f"Expected top to be 1 or more, but got {top}.")
+        if top is not None and not (isinstance(top, Integral) and top >= 1):
+            raise FacelexError(f"Expected top to be 1 or more or None for all, but got {top!r}.")
+        if not isinstance(min_size, Real):
+            raise FacelexError(f"Expected min_size to be a number of pixels, but got {min_size!r}.")
         labels = parse_words(words)
         if not labels:
             raise FacelexError("Expected a word or phrase to search for, but got none.")
@@ -262,6 +286,25 @@ class Album:
         unsure = face.probability < self.recognizer.unsure_below
         boxes = tuple((x, y, w, h) for x, y, w, h in self._index.photos[path].boxes.tolist())
         return Match(rank, score, source, number, replace(face, words=words, unsure=bool(unsure)), boxes)
+
+
+def _listed(paths: Any) -> list[str]:
+    """Return the folders, globs and photos that an album is made of."""
+    several = isinstance(paths, Iterable) and not isinstance(paths, (str, bytes, os.PathLike))
+    listed = list(paths) if several else [paths]
+    for item in listed:
+        if not isinstance(item, (str, os.PathLike)):
+            raise FacelexError(
+                f"Expected the paths of folders and photos, but got {type(item).__name__}. Save pictures as "
+                "files first."
+            )
+        if is_url(item):
+            raise FacelexError(
+                "Expected folders and photos of this machine, but got an address. Save it first."
+            )
+    if not listed:
+        raise FacelexError("Expected a folder of photos, but got no path. Name one.")
+    return [os.fspath(item) for item in listed]
 
 
 def _detector_settings(detector: Detector) -> dict[str, str | float]:
