@@ -32,6 +32,25 @@ def test_prepare_writes_where_fer2013_is_looked_for(capsys: pytest.CaptureFixtur
     assert "data/fer2013.npz is up to date" in capsys.readouterr().out
 
 
+def test_a_dataset_that_is_replaced_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("fer2013.csv"), official_csv())
+    Path("own/happy").mkdir(parents=True)
+    Image.fromarray(faces(1)[0]).save("own/happy/1.png")
+    assert main(["data", "prepare", "fer2013.csv"]) == 0
+    assert "replaces" not in capsys.readouterr().err
+    for source, said in (
+        (["own"], "FER2013 from fer2013.csv"),
+        (["own", "--seed", "1"], "images of own"),
+        (["own", "--seed", "1"], None),
+        (["own", "--seed", "1", "--force"], None),
+    ):
+        assert main(["data", "prepare", *source]) == 0
+        notes = [line for line in capsys.readouterr().err.splitlines() if "replaces" in line]
+        assert len(notes) == (said is not None)
+        assert said is None or notes[0].startswith("Note: data/fer2013.npz replaces a dataset")
+        assert said is None or notes[0].endswith(f": {said}.")
+
+
 def test_mistake_gives_one_line_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
     write(Path("fer2013.csv"), official_csv().replace("Training", "Practice", 1))
     assert main(["data", "prepare", "fer2013.csv"]) == 2

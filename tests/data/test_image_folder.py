@@ -19,6 +19,7 @@ from facelex.data.prepare import PrepareOptions, prepare
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.images import load_image
+from facelex.recognize.sources import find_images
 
 SAMPLES = Path(facelex.__file__).parent / "samples"
 
@@ -97,6 +98,25 @@ def test_own_classes_give_their_own_label_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("folders", "classes", "names", "labels"),
+    [
+        (("happy", "sad"), ("Joy", "Sadness"), ("Joy", "Sadness"), [0, 1]),
+        (("calm", "neutral"), ("neutral", "calm"), ("neutral", "calm"), [1, 0]),
+        (("Happy", "happy"), AUTO, ("Happy",), [0, 0]),
+        (("Happy", "joy"), AUTO, ("Happy", "joy"), [0, 1]),
+    ],
+)
+def test_class_folders_are_matched_as_class_names_are_everywhere(
+    tmp_path: Path, folders: tuple[str, ...], classes: tuple[str, ...], names: tuple[str, ...], labels: list
+) -> None:
+    for split, folder in zip(("train", "test"), folders):
+        put(tmp_path / split / folder / "1.png")
+    dataset, _ = read_folder(tmp_path, classes=classes, split=(1.0, 0.0, 0.0))
+    assert dataset.class_names == names
+    assert [dataset.labels[dataset.splits == code].tolist() for code in (0, 2)] == [[id_] for id_ in labels]
+
+
+@pytest.mark.parametrize(
     ("classes", "message"),
     [
         (("bored", "sleepy"), "of the class 'sleepy'"),
@@ -110,6 +130,12 @@ def test_own_classes_that_do_not_fit_the_folders_are_refused(
     put(tmp_path / "bored" / "1.png")
     with pytest.raises(FacelexError, match=message):
         read_folder(tmp_path, classes=classes)
+
+
+def test_a_class_folder_that_may_mean_two_classes_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "none" / "1.png")
+    with pytest.raises(FacelexError, match=r"folder 'none' in .* may mean 'calm' or 'neutral'. Rename it"):
+        read_folder(tmp_path, classes=("calm", "neutral"))
 
 
 def test_folder_without_splits_is_shared_out_by_class_and_says_so(tmp_path: Path) -> None:
@@ -171,10 +197,17 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     put(tmp_path / "train" / "happy" / "1.png")
     put(tmp_path / "train" / "loose.png")
     put(tmp_path / "extra" / "happy" / "2.png")
-    (tmp_path / "train" / "happy" / "notes.heic").write_bytes(b"x")
+    (tmp_path / "train" / "happy" / "notes.txt").write_bytes(b"x")
     (tmp_path / "train" / "happy" / ".DS_Store").write_bytes(b"x")
     _, notes = read_folder(tmp_path)
-    assert "Left out: 1 .heic files, 1 images in extra/, 1 images in train/." in notes
+    assert "Left out: 1 .txt files, 1 images in extra/, 1 images in train/." in notes
+
+
+@pytest.mark.parametrize("ending", ["gif", "avif", "jp2", "PPM", "jfif"])
+def test_a_folder_gives_every_picture_that_recognition_reads(tmp_path: Path, ending: str) -> None:
+    put(tmp_path / "happy" / "1.png")
+    (tmp_path / "happy" / "1.png").rename(tmp_path / "happy" / f"1.{ending}")  # what counts is within
+    assert len(read_folder(tmp_path)[0]) == len(find_images([tmp_path / "happy"])) == 1
 
 
 @pytest.mark.parametrize("content", ["nothing", "loose images", "text"])

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
-from facelex.data.pictures import IMAGE_SUFFIXES, NoFaceError, UnreadableImageError, read_face, read_grey
+from facelex.data.pictures import NoFaceError, UnreadableImageError, read_face, read_grey
 from facelex.data.splits import DEFAULT_SHARES, Shares, random_splits
-from facelex.emotions import EMOTIONS, canonical_name
+from facelex.emotions import EMOTIONS, classes_named
 from facelex.errors import FacelexError, did_you_mean
+from facelex.recognize.sources import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS: dict[str, int] = {
     "train": 0, "training": 0,
@@ -28,7 +29,7 @@ SPLIT_FOLDERS: dict[str, int] = {
 """Folder names that say a split, case ignored."""
 
 AUTO = ("auto",)
-"""As ``classes``: take the folders' own names, in alphabetical order."""
+"""As ``classes``: take the folders' own names, case ignored, in alphabetical order."""
 
 _NAMED_AT_MOST = 10
 
@@ -170,31 +171,35 @@ def _classify(
     if classes is None:
         names = EMOTIONS
     elif tuple(classes) == AUTO:
-        names = tuple(sorted(set(folders)))
+        spellings: dict[str, str] = {}  # names that differ only in case are one class
+        for folder in sorted(set(folders)):
+            spellings.setdefault(folder.strip().lower(), folder)
+        names = tuple(spellings.values())
     else:
         names = tuple(classes)
         if len(set(names)) != len(names) or not all(names):
             raise FacelexError(f"Expected different class names in --classes, but got {','.join(names)!r}.")
-    index = {name.lower(): code for code, name in enumerate(names)}
-    known = {folder: _known(folder, index) for folder in dict.fromkeys(folders)}
-    unknown = sorted(folder for folder, code in known.items() if code is None)
+    meant = {folder: classes_named(folder, names) for folder in dict.fromkeys(folders)}
+    unknown = sorted(folder for folder, ids in meant.items() if not ids)
     if unknown:
-        near = did_you_mean(unknown[0].lower(), index) if len(unknown) == 1 else ""
+        near = did_you_mean(unknown[0].lower(), map(str.lower, names)) if len(unknown) == 1 else ""
         raise FacelexError(
             f"Unknown class folder {', '.join(map(repr, unknown))} in {root}.{near} "
             f"Known: {', '.join(names)}. "
             "For classes of your own give --classes a,b,c, or --classes auto to take the folders' names."
         )
-    labels = np.array([known[folder] for folder in folders], np.int64)
+    for folder, ids in meant.items():
+        if len(ids) > 1:
+            raise FacelexError(
+                f"The class folder {folder!r} in {root} may mean {' or '.join(repr(names[i]) for i in ids)}. "
+                "Rename it to the class that it holds."
+            )
+    labels = np.array([meant[folder][0] for folder in folders], np.int64)
     if classes is not None:
         empty = [name for code, name in enumerate(names) if not np.any(labels == code)]
         if empty:
             raise FacelexError(f"No image in {root} is of the class {', '.join(map(repr, empty))}.")
     return names, labels
-
-
-def _known(folder: str, index: dict[str, int]) -> int | None:
-    return index.get(folder.strip().lower(), index.get(canonical_name(folder)))
 
 
 def _reader(find_faces: bool) -> Read:

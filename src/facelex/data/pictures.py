@@ -13,9 +13,6 @@ from facelex.recognize.detection import Detector
 from facelex.recognize.framing import crop_face
 from facelex.recognize.images import load_image
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"})
-"""Endings of the files that are read from folders."""
-
 
 class UnreadableImageError(Exception):
     """A file is no image, is damaged, or is smaller or larger than any photo."""

@@ -20,7 +20,7 @@ from facelex.data.splits import DEFAULT_SHARES, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 
-READERS_VERSION = 2
+READERS_VERSION = 3
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
@@ -84,9 +84,12 @@ def prepare(
         raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
     source = _csv_inside(source) or source
     signature = source_signature(source, options)
-    held = None if force else _held(output, signature)
-    if held is not None:
+    held = _held(output)
+    same = held is not None and read_signature(output) == signature
+    if held is not None and same and not force:
         return Prepared(held, reused=True)
+    replaced = None if held is None or same else held.source
+    del held  # its pixels are not needed beside those to come
     if source.is_dir():
         from facelex.data.folder import read_folder
 
@@ -101,14 +104,20 @@ def prepare(
         )  # fmt: skip
     else:
         dataset, notes = _from_csv(source, options, progress)
+    if replaced is not None:
+        notes = [
+            *notes,
+            f"{output} replaces a dataset made from another source, with other options or before a change: "
+            f"{replaced}.",
+        ]
     dataset.save(output, signature)
     return Prepared(dataset, reused=False, notes=notes)
 
 
-def _held(output: Path, signature: str) -> FaceDataset | None:
-    """Return what ``output`` holds if it was made so and can be read; a damaged file is written again."""
+def _held(output: Path) -> FaceDataset | None:
+    """Return the dataset that ``output`` holds if it can be read; a damaged file is written again."""
     try:
-        return FaceDataset.load(output) if read_signature(output) == signature else None
+        return FaceDataset.load(output)
     except FacelexError:
         return None
 
