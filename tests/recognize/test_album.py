@@ -413,7 +413,7 @@ def test_a_contact_sheet_shows_each_face_and_covers_it_if_asked(photos, fer, tmp
     assert plain.shape[1] > 3 * TILE
     changed = (plain != hidden).any(axis=2)
     assert changed.mean() > 0.1
-    save_contact_sheet(tmp_path / "new" / "sheet.png", matches, "proud")
+    save_contact_sheet(str(tmp_path / "new" / "sheet.png"), matches, "proud")
     assert Image.open(tmp_path / "new" / "sheet.png").size == plain.shape[1::-1]
     with pytest.raises(
         FacelexError,

@@ -12,8 +12,9 @@ from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import drawing
 from facelex.recognize.annotated import AnnotatedFolder
+from facelex.recognize.contact_sheet import draw_contact_sheet
 from facelex.recognize.drawing import annotate, colour_of
-from facelex.recognize.redaction import redact_faces
+from facelex.recognize.redaction import redact_faces, redaction_style
 from facelex.recognize.results import Face, ImageResult
 
 
@@ -184,6 +185,56 @@ def test_annotated_pictures_can_be_redacted():
     assert np.corrcoef(drawn[inside].ravel(), image[inside].ravel())[0, 1] < 0.15
     with pytest.raises(FacelexError, match="Did you mean 'blur'"):
         annotate(image, [item], redact="blurr")
+
+
+@pytest.mark.parametrize("redact", [True, False, None, "blur"])
+def test_redact_may_be_a_style_or_yes_or_no(redact, tmp_path):
+    image = np.random.default_rng(2).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    item = face((150.0, 150.0, 200.0, 200.0))
+    style = "blur" if redact else None
+    assert redaction_style(redact) == style
+    drawn, expected = annotate(image, [item], redact=redact), annotate(image, [item], redact=style)
+    np.testing.assert_array_equal(np.asarray(drawn), np.asarray(expected))
+    file = AnnotatedFolder(str(tmp_path / "out"), [], redact=redact).save(
+        ImageResult("a.png", 500, 500, (item,), image=image)
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(file)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("redact", ["", 2, ["blur"]])
+def test_another_kind_of_redact_is_refused(redact, tmp_path):
+    for call in (
+        lambda: annotate(np.zeros((60, 60, 3), np.uint8), [], redact=redact),
+        lambda: draw_contact_sheet([], "proud", redact=redact),
+        lambda: AnnotatedFolder(tmp_path, [], redact=redact),
+        lambda: redact_faces(np.zeros((60, 60, 3), np.uint8), [], redact),
+    ):
+        with pytest.raises(FacelexError, match=r"Unknown redaction style .* Known: blur, pixelate"):
+            call()
+
+
+def test_a_picture_may_come_in_any_form_that_recognition_reads(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    picture = Image.fromarray(image)
+    picture.save(tmp_path / "a.png")
+    faces = [face((150.0, 150.0, 200.0, 200.0))]
+    expected = np.asarray(annotate(image, faces))
+    for form in (picture, tmp_path / "a.png", str(tmp_path / "a.png"), image / 255):
+        np.testing.assert_array_equal(np.asarray(annotate(form, faces)), expected)
+    with pytest.raises(FacelexError, match=r"Expected an image .*, but got ImageResult"):
+        annotate(ImageResult("a.png", image=image), faces)
+
+
+def test_faces_and_captions_that_do_not_fit_are_refused():
+    image = np.zeros((500, 500, 3), np.uint8)
+    one, two = face((100, 100, 90, 90)), face((300, 100, 90, 90))
+    for wrong in (one, ImageResult("a.png", faces=(one,)), [one.box], None):
+        with pytest.raises(FacelexError, match=f"list of faces.* but got {type(wrong).__name__}"):
+            annotate(image, wrong)
+    for captions in ([], ["#1"], ["#1", "#2", "#3"]):
+        with pytest.raises(FacelexError, match=f"each of the 2 faces, but got {len(captions)}"):
+            annotate(image, [one, two], captions=captions)
+    assert annotate(image, [one, two], captions=["#1", ""]).size == (500, 500)
 
 
 def test_pictures_of_one_name_get_files_of_their_own_and_inputs_stay(tmp_path):

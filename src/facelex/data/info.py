@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -77,8 +78,9 @@ def check_sheet(path: Path | None) -> None:
         check_suffix(path, (".png",), "a contact sheet")
 
 
-def save_contact_sheet(dataset: FaceDataset, path: Path) -> None:
+def save_contact_sheet(dataset: FaceDataset, path: str | os.PathLike[str]) -> None:
     """Write :func:`contact_sheet` as a PNG, whole or not at all."""
+    path = Path(path)
     check_sheet(path)
     sheet = contact_sheet(dataset)
     replace_file(path, lambda file: sheet.save(file, format="PNG"))

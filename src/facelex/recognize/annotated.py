@@ -12,6 +12,7 @@ from PIL import Image
 from facelex.errors import FacelexError
 from facelex.files import replacing
 from facelex.recognize.drawing import annotate
+from facelex.recognize.redaction import redaction_style
 from facelex.recognize.results import ImageResult
 from facelex.recognize.sources import is_url
 
@@ -23,17 +24,21 @@ STEM_BYTES = 200
 class AnnotatedFolder:
     """Writes ``NAME-faces.jpg`` (``.png`` for what was no JPEG) for each picture."""
 
-    def __init__(self, folder: Path, inputs: Iterable[str], *, redact: str | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], inputs: Iterable[str], *, redact: str | bool | None = None
+    ) -> None:
         """Create the folder if need be.
 
         Args:
             folder: Where the pictures go.
             inputs: Paths that must stay as they are.
-            redact: ``"blur"`` or ``"pixelate"`` to make the faces unrecognisable.
+            redact: ``"blur"`` (or True) or ``"pixelate"`` to make the faces unrecognisable.
 
         Raises:
-            FacelexError: If the folder cannot be created.
+            FacelexError: If the folder cannot be created, or the style is not known.
         """
+        self._redact = redaction_style(redact)
+        folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -41,7 +46,6 @@ class AnnotatedFolder:
                 f"Could not create the folder {str(folder)!r}: {error.strerror}. Choose another place."
             ) from error
         self.folder = folder
-        self._redact = redact
         # compared without case: on some file systems a.png and A.png are one file
         self._taken = {os.path.realpath(path).casefold() for path in inputs if not is_url(path)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from facelex.files import check_suffix, replacing
 from facelex.recognize.album import Match
 from facelex.recognize.drawing import WORD_COLOUR, colour_of
 from facelex.recognize.images import load_image
-from facelex.recognize.redaction import redact_faces
+from facelex.recognize.redaction import redact_faces, redaction_style
 
 TILE = 220
 """Side of a face's square in pixels."""
@@ -30,17 +31,24 @@ CONTEXT = 1.7
 """Side of what is shown, in sides of the face's box."""
 
 
-def draw_contact_sheet(matches: Sequence[Match], title: str, *, redact: str | None = None) -> Image.Image:
+def draw_contact_sheet(
+    matches: Sequence[Match], title: str, *, redact: str | bool | None = None
+) -> Image.Image:
     """Draw each match as a card: the face, its score as a bar, the photo's name, the emotion.
 
     Args:
         matches: Best first.
         title: The words searched for.
-        redact: ``"blur"`` or ``"pixelate"`` makes the faces unrecognisable, also those beside the one found.
+        redact: ``"blur"`` (or True) or ``"pixelate"`` makes the faces unrecognisable, also those beside the
+            one found.
 
     Returns:
         An RGB picture.
+
+    Raises:
+        FacelexError: If the style of redaction is not known.
     """
+    style = redaction_style(redact)
     columns = min(MOST_COLUMNS, max(3, math.ceil(math.sqrt(len(matches)))))
     rows = max(1, math.ceil(len(matches) / columns))
     width = GAP + columns * (TILE + GAP)
@@ -52,18 +60,19 @@ def draw_contact_sheet(matches: Sequence[Match], title: str, *, redact: str | No
     for place, match in enumerate(matches):
         left = GAP + place % columns * (TILE + GAP)
         top = HEADER + place // columns * (TILE + CAPTION + GAP)
-        _draw_card(sheet, (left, top), match, redact)
+        _draw_card(sheet, (left, top), match, style)
     return sheet
 
 
 def save_contact_sheet(
-    path: Path, matches: Sequence[Match], title: str, *, redact: str | None = None
+    path: str | os.PathLike[str], matches: Sequence[Match], title: str, *, redact: str | bool | None = None
 ) -> None:
     """Draw a contact sheet into a .png, .jpg or .webp file.
 
     Raises:
-        FacelexError: If it cannot be written.
+        FacelexError: If it cannot be written, or the style of redaction is not known.
     """
+    path = Path(path)
     check_suffix(path, SHEET_SUFFIXES, "a contact sheet")
     sheet = draw_contact_sheet(matches, title, redact=redact)
     with replacing(path) as part:

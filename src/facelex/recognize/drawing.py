@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from facelex.recognize.redaction import redact_faces
+from facelex.errors import FacelexError
+from facelex.recognize.images import ImageInput, load_image
+from facelex.recognize.redaction import redact_faces, redaction_style
 from facelex.recognize.results import Face
 
 COLOURS: dict[str, str] = {
@@ -44,11 +47,11 @@ Rectangle = tuple[float, float, float, float]
 
 
 def annotate(
-    image: NDArray[np.uint8],
+    image: ImageInput,
     faces: Sequence[Face],
     *,
     captions: Sequence[str] | None = None,
-    redact: str | None = None,
+    redact: str | bool | None = None,
     keep_size: bool = False,
 ) -> Image.Image:
     """Draw faces and their emotions on a picture.
@@ -58,18 +61,24 @@ def annotate(
     strip. An ``unsure`` face has a broken outline and a question mark.
 
     Args:
-        image: Upright RGB pixels ``(H, W, 3)``.
+        image: Whatever `load_image` reads: path, URL, bytes, file object, PIL image, NumPy RGB array.
         faces: Faces in it.
-        captions: Text before each label, for example a track's number.
-        redact: ``"blur"`` or ``"pixelate"`` makes the faces unrecognisable first.
+        captions: Text before each label, for example a track's number: one for each face.
+        redact: ``"blur"`` (or True) or ``"pixelate"`` makes the faces unrecognisable first.
         keep_size: Neither enlarge a small picture nor add a strip (for frames of a video).
 
     Returns:
         An RGB picture; ``numpy.asarray`` gives its pixels.
+
+    Raises:
+        FacelexError: If the picture cannot be read, or faces, captions or redact are not what they should be.
     """
-    if redact is not None:
-        image = redact_faces(image, [face.box for face in faces], redact)
-    picture = Image.fromarray(image)
+    _check_faces(faces, captions)
+    style = redaction_style(redact)
+    pixels = load_image(image)
+    if style is not None:
+        pixels = redact_faces(pixels, [face.box for face in faces], style)
+    picture = Image.fromarray(pixels)
     zoom = 1.0
     if not keep_size and max(picture.size) < SMALLEST_SIDE:
         zoom = float(np.ceil(SMALLEST_SIDE / max(picture.size)))
@@ -77,12 +86,25 @@ def annotate(
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     labels = [
         _plan(face, zoom, picture.size, caption)
-        for face, caption in zip(faces, captions or [""] * len(faces))
+        for face, caption in zip(faces, [""] * len(faces) if captions is None else captions)
     ]
     if not keep_size and len(labels) == 1:
         picture = _widen(picture, labels[0])
     layout = _arrange(labels, picture.size)
     return _paint(picture, layout)
+
+
+def _check_faces(faces: Any, captions: Sequence[str] | None) -> None:
+    if not (isinstance(faces, Sequence) and all(isinstance(face, Face) for face in faces)):
+        raise FacelexError(
+            f"Expected a list of faces, as predict gives it, but got {type(faces).__name__}. Give one face "
+            "as [face], and of a result its faces."
+        )
+    if captions is not None and len(captions) != len(faces):
+        raise FacelexError(
+            f"Expected a caption for each of the {len(faces)} faces, but got {len(captions)}. Give an empty "
+            "one where nothing is to be said."
+        )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,23 @@ MARGIN = 0.2
 """Share of the box added on each side, so that hairline, ears and chin go too."""
 
 
+def redaction_style(redact: str | bool | None) -> str | None:
+    """Return the style that an argument ``redact`` asks for, None if the faces are to stay as they are.
+
+    Args:
+        redact: A style; True for ``blur``; False or None for none.
+
+    Raises:
+        FacelexError: If it is anything else.
+    """
+    if redact is None or redact is False:
+        return None
+    style = "blur" if redact is True else redact
+    if style not in STYLES:
+        raise unknown_name("redaction style", str(style), STYLES)
+    return style
+
+
 def redact_faces(
     image: NDArray[np.uint8], boxes: Iterable[tuple[float, float, float, float]], style: str = "blur"
 ) -> NDArray[np.uint8]:
@@ -36,7 +53,7 @@ def redact_faces(
         FacelexError: If the style is not known.
     """
     if style not in STYLES:
-        raise unknown_name("redaction style", style, STYLES)
+        raise unknown_name("redaction style", str(style), STYLES)
     picture = Image.fromarray(image)
     for x, y, width, height in boxes:
         columns = _span(x, width, picture.width)
