@@ -83,7 +83,7 @@ def test_help_loads_neither_verbs_nor_numpy() -> None:
         "from facelex.cli.main import main; code = main(['--help'])\n"
         "heavy = {'numpy', 'PIL', 'onnxruntime', 'torch', 'matplotlib', 'pandas', 'pydantic'}\n"
         "loaded = {name[12:] for name in sys.modules if name.startswith('facelex.cli.')}\n"
-        "verbs = sorted(loaded - {'main', 'screen'})\n"
+        "verbs = sorted(loaded - {'main', 'options', 'screen'})\n"
         "print(code, sorted(heavy & set(sys.modules)), verbs)"
     )
     assert fresh(code).stdout.splitlines()[-1] == "0 [] []"
@@ -123,6 +123,16 @@ def test_the_users_mistake_is_one_sentence_and_code_2(
     assert main(["fake"]) == 2
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"facelex: {sentence.strip()}\n")
+
+
+def test_a_terminal_is_given_no_control_characters_of_a_name(
+    capsys: pytest.CaptureFixture[str], verb: Callable
+) -> None:
+    verb(raising(FacelexError("Expected a photo, but got \x1b[31mred\x9b0m\r\x07.jpg.\nTwo lines, ä.")))
+    assert main(["fake"]) == 2
+    assert capsys.readouterr().err == (
+        "facelex: Expected a photo, but got \\x1b[31mred\\x9b0m\\x0d\\x07.jpg.\nTwo lines, ä.\n"
+    )
 
 
 def test_a_full_disk_is_no_bug(capsys: pytest.CaptureFixture[str], verb: Callable) -> None:

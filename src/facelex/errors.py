@@ -37,6 +37,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> FacelexError:
     return FacelexError(f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
 
 
+def printable(text: str) -> str:
+    r"""Return text with its control characters, but for line ends, written out: ``\x1b``.
+
+    A file's name may hold any, and a terminal would obey them.
+    """
+    return text.translate(_WRITTEN_OUT)
+
+
+_WRITTEN_OUT = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import an optional ``module``, or say which extra brings it, or why it cannot be loaded.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -126,9 +127,27 @@ def test_names_that_look_like_markup_are_printed_as_they_are(capsys: pytest.Capt
         assert name in table
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_control_characters_of_names_are_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    for number, image in enumerate(faces(6)):
+        folder = Path("mine\x1b[2J", "train", "\x1b[31mred")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (folder / "\x1b[7mbad.png").touch()
+    command = ["data", "prepare", "mine\x1b[2J", "--classes", "auto", "-o", "mine.npz"]
+    assert main(command) == 2
+    assert main([*command, "--skip-bad"]) == 0
+    assert main(["data", "info", "mine.npz"]) == 0
+    printed = "".join(capsys.readouterr())
+    assert "\x1b" not in printed
+    for name in ("mine\\x1b[2J", "\\x1b[31mred", "\\x1b[7mbad.png"):
+        assert name in printed
+
+
 def test_a_source_named_like_markup_is_named_beside_its_progress_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for Rich
     write(Path("[red]faces.csv"), official_csv())
     assert main(["data", "prepare", "[red]faces.csv"]) == 0

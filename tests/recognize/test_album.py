@@ -500,6 +500,18 @@ def test_the_command_reports_broken_photos_with_exit_code_1(run, photos):
     assert set(json.loads(out)[-1]) == {"source", "error"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_the_command_writes_out_control_characters_of_names(run, photos):
+    (photos / "0.png").rename(photos / "\x1b[31mgood.png")
+    (photos / "\x1b[31mbad.png").write_bytes(b"\x89PNG nothing")
+    _, out, err = run("delighted", photos)
+    assert "\x1b" not in out + err
+    assert "\\x1b[31mgood.png" in out
+    assert "\\x1b[31mbad.png" in err
+    _, out, _ = run("delighted", photos, "--format", "csv")
+    assert any(row["source"].endswith("\x1b[31mgood.png") for row in csv.DictReader(out.splitlines()))
+
+
 def test_the_command_keeps_an_index_and_writes_a_sheet(run, photos, detector, tmp_path):
     sheet, index = tmp_path / "sheet.png", tmp_path / "i.index"
     assert run("delighted", photos, "--index", index, "--sheet", sheet, "--redact")[0] == 0

@@ -270,6 +270,19 @@ def test_file_names_that_are_not_unicode_pass_through(run, photos, tmp_path):
     assert json.loads((tmp_path / "x.json").read_text())[0]["source"] == os.fsdecode(name)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_control_characters_of_a_name_reach_no_screen_but_the_records(run, photos):
+    for name, suffix in (("a.png", "good.png"), ("broken.png", "bad.png")):
+        (photos / name).rename(photos / f"\x1b[31m{suffix}")
+    for format in ((), ("-o", photos.parent / "x.txt"), ("--format", "json")):
+        code, out, err = run(photos, *format)
+        assert code == 1
+        assert "\x1b" not in out + err
+    assert "\\x1b[31mgood.png" in (photos.parent / "x.txt").read_text()
+    sources = [item["source"] for item in json.loads(out)]
+    assert sources[:2] == [str(photos / "\x1b[31mbad.png"), str(photos / "\x1b[31mgood.png")]
+
+
 def test_a_style_of_covering_without_covering_is_refused(run, photos, tmp_path):
     options = ("--redact-style", "pixelate", "--annotate", tmp_path / "out")
     code, _, err = run(photos / "a.png", *options)

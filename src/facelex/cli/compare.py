@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from facelex.cli.options import set_torch_threads
 from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
 
@@ -56,7 +57,6 @@ def compare(
     from facelex.training.memory import keep_memory
 
     keep_memory()
-    import torch
     from rich.console import Console
 
     from facelex.data.load import load_dataset
@@ -76,10 +76,7 @@ def compare(
     cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
     dataset = load_dataset(base.data) if train else None
     check_cells(cells, base, dataset)
-    if threads is not None:
-        if threads < 1:
-            raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
-        torch.set_num_threads(threads)
+    set_torch_threads(threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
     if dataset is not None:
         reporter = RichReporter(console)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from facelex.cli.progress import progress_bar
 from facelex.data.load import DEFAULT_PATH, SKETCH_COUNT, load_dataset
+from facelex.errors import FacelexError, printable
 
 if TYPE_CHECKING:
-    from facelex.data.fer2013 import Progress
     from facelex.data.info import DatasetInfo
 
 app = App(name="data", help="Prepare, inspect and download datasets.")
@@ -77,13 +76,13 @@ def prepare(
         skip_bad=skip_bad,
         find_faces=find_faces,
     )
-    with _progress_bar(f"Reading {source.name}") as progress:
+    with progress_bar(f"Reading {printable(source.name)}", percent=True) as progress:
         prepared = run(source, output, options, force, progress)
     console = Console(stderr=True, highlight=False)
     for note in prepared.notes:
-        console.print(f"Note: {note}", markup=False, soft_wrap=True)
+        console.print(f"Note: {printable(note)}", markup=False, soft_wrap=True)
     done = "is up to date" if prepared.reused else "written"
-    print(f"{output} {done}: {prepared.dataset!r}")
+    print(printable(f"{output} {done}: {prepared.dataset!r}"))
 
 
 @app.command
@@ -154,7 +153,7 @@ def sketch(
 
     check_output(output)
     check_sheet(sheet)
-    with _progress_bar("Drawing faces") as progress:
+    with progress_bar("Drawing faces", percent=True) as progress:
         dataset = sketch_dataset(count, seed, progress)
     dataset.save(output)
     if sheet is not None:
@@ -166,7 +165,7 @@ def _print_info(found: DatasetInfo) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(found.source), title_justify="left")
+    table = Table(title=escape(printable(found.source)), title_justify="left")
     table.add_column("class")
     for split in found.counts:
         table.add_column(split, justify="right")
@@ -174,7 +173,7 @@ def _print_info(found: DatasetInfo) -> None:
     columns = list(found.counts.values())
     for name in found.classes:
         row = [column[name] for column in columns]
-        table.add_row(escape(name), *(f"{count:,}" for count in (*row, sum(row))))
+        table.add_row(escape(printable(name)), *(f"{count:,}" for count in (*row, sum(row))))
     table.add_section()
     totals = [sum(column.values()) for column in columns]
     table.add_row("all", *(f"{count:,}" for count in (*totals, sum(totals))))
@@ -197,8 +196,6 @@ def _print_info(found: DatasetInfo) -> None:
 
 
 def _shares(text: str) -> tuple[float, float, float]:
-    from facelex.errors import FacelexError
-
     try:
         train, val, test = (float(part) for part in text.split(","))
     except ValueError:
@@ -209,16 +206,3 @@ def _shares(text: str) -> tuple[float, float, float]:
             f"but got {text!r}."
         )
     return train, val, test
-
-
-@contextmanager
-def _progress_bar(title: str) -> Iterator[Progress]:
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    description = TextColumn("{task.description}", markup=False)
-    columns = (description, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -13,8 +13,9 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from facelex import __version__
+from facelex.cli.options import DONE, FAILED, STOPPED, USERS_MISTAKE
 from facelex.cli.screen import nowhere
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, printable
 
 VERBS: dict[str, str] = {
     "data": "Prepare, inspect and download datasets.",
@@ -29,7 +30,6 @@ VERBS: dict[str, str] = {
     "serve": "Serve predictions over HTTP with a web page.",
 }
 
-DONE, FAILED, USERS_MISTAKE, STOPPED = 0, 1, 2, 130
 # Not bugs of ours, wherever they come from: the disk is full, over quota, read-only or someone else's.
 PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -99,7 +99,7 @@ def run(argv: Sequence[str]) -> int:
 def _complain(message: str, code: int) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     console.print("[bold red]facelex:[/]", end=" ")
-    console.print(message.strip(), markup=False)
+    console.print(printable(message.strip()), markup=False)
     return code
 
 

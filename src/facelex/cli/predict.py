@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.screen import outliving_the_reader, take_any_name
+from facelex.cli.options import create_recognizer, flag, recursive_flag, redaction_asked
+from facelex.cli.progress import progress_bar
+from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
 from facelex.errors import FacelexError
 from facelex.recognize.sources import (
     IMAGE_SUFFIXES,
@@ -35,8 +36,6 @@ Format = Literal["table", "json", "jsonl", "csv", "parquet"]
 PROGRESS_FROM = 5
 """Pictures from which a progress bar is worth its lines."""
 
-flag = Parameter(negative="", show_default=False)
-
 
 @app.default
 def predict(
@@ -55,7 +54,7 @@ def predict(
     unsure_below: float | None = None,
     threads: int | None = None,
     vocabulary: Path | None = None,
-    recursive: Annotated[bool, Parameter(alias="-r", negative="", show_default=False)] = False,
+    recursive: Annotated[bool, recursive_flag] = False,
     every: float | None = None,
     smooth: float | None = None,
     timeline: Path | None = None,
@@ -110,16 +109,10 @@ def predict(
     seconds
         Videos: stop after so many seconds.
     """
-    take_any_name()
+    escape_missing_letters()
     if not inputs:
         raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
-    if redact and annotate is None:
-        raise FacelexError(
-            "Expected --annotate DIR with --redact, which concerns the pictures written there."
-        )
-    if redact_style and not redact:
-        raise FacelexError("Expected --redact with --redact-style: without it the faces stay as they are.")
-    style = redact_style or "blur" if redact else None
+    style = redaction_asked(redact, redact_style, annotate, "--annotate DIR")
     kind = format or _format_of(output)
     create = partial(
         create_recognizer,
@@ -157,7 +150,7 @@ def predict(
     sources = _find(inputs, recursive=recursive)
     if skipped := count_videos(inputs, recursive=recursive):
         named = "1 video skipped: name it" if skipped == 1 else f"{skipped} videos skipped: name each"
-        print(f"facelex: {named} by its own path, in a call of its own.", file=sys.stderr)
+        tell(f"{named} by its own path, in a call of its own.")
     if output is not None:
         check_output(output, sources, [model, vocabulary, detector_model])
     recognizer = create()
@@ -173,7 +166,7 @@ def predict(
             if result.error is not None:
                 failed += 1
                 if not (kind == "table" and output is None):
-                    print(f"facelex: {result.error}", file=sys.stderr)
+                    tell(result.error)
             elif folder is not None:
                 folder.save(result)
     return 1 if failed else 0
@@ -188,19 +181,6 @@ def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **
     from facelex.cli.predict_video import predict_video
 
     return predict_video(inputs[0], create(), **options)
-
-
-def create_recognizer(
-    model: str | None, detector: str, detector_model: Path | None, vocabulary: Path | None, **options: Any
-) -> Recognizer:
-    """Make what the options of a verb describe; ``options`` go to `Recognizer` as they are."""
-    from facelex.recognize.faces import create_detector
-    from facelex.recognize.recognizer import Recognizer
-    from facelex.vocabulary import Vocabulary
-
-    found = create_detector(detector, detector_model)
-    vectors = None if vocabulary is None else Vocabulary.from_glove(vocabulary)
-    return Recognizer(model, detector=found, vocabulary=vectors, **options)
 
 
 def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> AnnotatedFolder:
@@ -242,21 +222,8 @@ def _find(inputs: Iterable[str], *, recursive: bool) -> list[str]:
 def _with_progress(results: Iterator[ImageResult], total: int, *, quiet: bool) -> Iterator[ImageResult]:
     """Pass results on and show their number on stderr if a person is there to see it."""
     crossed = quiet and sys.stdout.isatty()  # rows on the same screen would cross the bar
-    if total < PROGRESS_FROM or crossed or not sys.stderr.isatty():
-        yield from results
-        return
-    with _bar(total) as advance:
-        for result in results:
+    with progress_bar("Reading pictures", shown=total >= PROGRESS_FROM and not crossed) as progress:
+        progress(0, total)
+        for count, result in enumerate(results, start=1):
             yield result
-            advance()
-
-
-@contextmanager
-def _bar(total: int) -> Iterator:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("Reading pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
+            progress(count, total)

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from facelex.cli.options import STOPPED
+from facelex.cli.screen import tell
 from facelex.recognize.sources import is_camera
 
 if TYPE_CHECKING:
     from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.video import FrameResult, VideoResult
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 MOST_LINES = 20
 """Faces shown in the table for people."""
 
@@ -56,10 +56,10 @@ def predict_video(
         if summary is not None:
             _print_summary(result, summary)
     if result.error is not None:
-        print(f"facelex: {source}: {result.error}", file=sys.stderr)
+        tell(f"{source}: {result.error}")
     if result.interrupted:
-        print(f"facelex: stopped at {result.seconds:.1f} s; what was done is kept.", file=sys.stderr)
-        return INTERRUPTED
+        tell(f"stopped at {result.seconds:.1f} s; what was done is kept.")
+        return STOPPED
     return 0 if result.error is None else 1
 
 

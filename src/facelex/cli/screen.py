@@ -10,11 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
 
+from facelex.errors import printable
 
-def take_any_name() -> None:
+
+def escape_missing_letters() -> None:
     """Let the screen show letters it lacks as ``\\xe4``: file names may hold any, also invalid Unicode."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def tell(message: str) -> None:
+    """Say something beside the results, on stderr."""
+    print(f"facelex: {printable(message)}", file=sys.stderr)
 
 
 def nowhere() -> TextIO:

@@ -6,26 +6,25 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.errors import FacelexError
+from facelex.cli.options import STOPPED, create_recognizer, flag, recursive_flag, redaction_asked
+from facelex.cli.progress import progress_bar
+from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
+from facelex.errors import FacelexError, printable
 
 if TYPE_CHECKING:
     from facelex.recognize.album import Album, AlbumChanges, Match
 
 app = App(name="search", help="Find the photos whose faces best match a phrase.")
 
-INTERRUPTED = 130
 FAILURES_SHOWN = 10
 WORTH_AN_INDEX = 200
 """Photos from which the index is mentioned."""
-
-flag = Parameter(negative="", show_default=False)
 
 
 @app.default
@@ -40,7 +39,7 @@ def search(
     redact_style: Literal["blur", "pixelate"] | None = None,
     index: Path | None = None,
     rebuild: Annotated[bool, flag] = False,
-    recursive: Annotated[bool, Parameter(alias="-r", negative="", show_default=False)] = False,
+    recursive: Annotated[bool, recursive_flag] = False,
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
     model: str | None = None,
     detector: str = "auto",
@@ -91,20 +90,14 @@ def search(
     vocabulary
         GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     """
-    from facelex.cli.predict import create_recognizer
-    from facelex.cli.screen import outliving_the_reader, take_any_name
-
-    take_any_name()
+    escape_missing_letters()
     if not album:
         raise FacelexError(
             f"Expected an album to search for {words!r}, but got none. Name a folder of photos."
         )
     if top < 1:
         raise FacelexError(f"Expected --top to be 1 or more, but got {top}.")
-    if redact and sheet is None:
-        raise FacelexError("Expected --sheet FILE with --redact, which concerns the picture written there.")
-    if redact_style and not redact:
-        raise FacelexError("Expected --redact with --redact-style: without it the faces stay as they are.")
+    style = redaction_asked(redact, redact_style, sheet, "--sheet FILE")
     if rebuild and index is None:
         raise FacelexError("Expected --index FILE with --rebuild: without one, all photos are read anyway.")
     from facelex.recognize.album import Album
@@ -115,7 +108,7 @@ def search(
     photos = Album(album, recognizer, index, recursive=recursive, detect=detect, rebuild=rebuild)
     photos.check_words(words)
     _check_sheet(sheet, [*photos.sources, *(str(path) for path in (index, vocabulary, model) if path)])
-    with _progress() as progress:
+    with progress_bar("Reading photos") as progress:
         changes = photos.update(progress)
     matches = photos.search(words, top, min_size=min_size)
     with outliving_the_reader():
@@ -123,7 +116,7 @@ def search(
     if sheet is not None:
         from facelex.recognize.contact_sheet import save_contact_sheet
 
-        save_contact_sheet(sheet, matches, words, redact=redact_style or "blur" if redact else None)
+        save_contact_sheet(sheet, matches, words, redact=style)
     return _report(changes, photos, format, index)
 
 
@@ -138,24 +131,6 @@ def _check_sheet(sheet: Path | None, sources: Sequence[str]) -> None:
         raise FacelexError(
             f"The contact sheet {str(sheet)!r} would replace a file that the search needs. Name another one."
         )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("Reading photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, visible=False)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
-
-        yield progress
 
 
 def _print(format: str, matches: Sequence[Match], words: str, changes: AlbumChanges) -> None:
@@ -198,7 +173,7 @@ def _print_table(matches: Sequence[Match]) -> None:
         table.add_row(
             str(match.rank),
             f"[bold]{match.score:.3f}[/]",
-            escape(match.source),
+            escape(printable(match.source)),
             str(match.number),
             emotion,
             *words,
@@ -210,16 +185,14 @@ def _print_table(matches: Sequence[Match]) -> None:
 def _report(changes: AlbumChanges, photos: Album, format: str, index: Path | None) -> int:
     """Say what was read and what could not be; returns the exit code."""
     for source, error in list(changes.failed.items())[:FAILURES_SHOWN]:
-        print(f"facelex: {error if source in error else f'{source}: {error}'}", file=sys.stderr)
+        tell(error if source in error else f"{source}: {error}")
     if len(changes.failed) > FAILURES_SHOWN:
-        print(
-            f"facelex: and {len(changes.failed) - FAILURES_SHOWN} more that cannot be read", file=sys.stderr
-        )
+        tell(f"and {len(changes.failed) - FAILURES_SHOWN} more that cannot be read")
     read = changes.added + changes.changed
     if changes.interrupted:
         kept = "; the index keeps them" if index is not None else ""
-        print(f"facelex: stopped; only the photos read so far were searched{kept}.", file=sys.stderr)
-        return INTERRUPTED
+        tell(f"stopped; only the photos read so far were searched{kept}.")
+        return STOPPED
     if format == "table" and sys.stderr.isatty():
         note = f"{len(photos.sources)} photos, {photos.num_faces} faces"
         if index is not None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from facelex.cli.options import set_torch_threads
 from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
 
@@ -48,7 +49,6 @@ def train(
     from facelex.training.memory import keep_memory
 
     keep_memory()
-    import torch
     from rich.console import Console
 
     from facelex.data.load import load_dataset
@@ -66,10 +66,7 @@ def train(
     if output is None:
         encoder = run_config.model.image_encoder.replace(":", "-")
         output = Path("runs") / f"{Path(config).stem}-{run_config.method}-{encoder}-s{run_config.seed}"
-    if threads is not None:
-        if threads < 1:
-            raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
-        torch.set_num_threads(threads)
+    set_torch_threads(threads)
     count: int | str = devices if devices == "auto" else _count(devices)
     # with several devices this code runs once on each
     console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)

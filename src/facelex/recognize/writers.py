@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from facelex.errors import FacelexError, require, unknown_name
+from facelex.errors import FacelexError, printable, require, unknown_name
 from facelex.files import replacing
 from facelex.recognize.results import Face, table_columns, table_rows
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
@@ -152,9 +152,9 @@ class TableWriter:
         """Add the lines of one image."""
         from rich.markup import escape
 
-        source = escape(result.source)
+        source = escape(printable(result.source))
         if result.error is not None:
-            self._table.add_row(source, "", "", f"[red]{escape(result.error)}[/]")
+            self._table.add_row(source, "", "", f"[red]{escape(printable(result.error))}[/]")
         elif not result.faces:
             self._table.add_row(source, "", "", "[dim]no face found[/]")
         for index, face in enumerate(result.faces):
