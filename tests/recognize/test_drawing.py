@@ -10,8 +10,8 @@ from PIL import Image
 
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
-from facelex.recognize import drawing
 from facelex.recognize.annotated import AnnotatedFolder
+from facelex.recognize.chart_layout import MOST_OVERLAP, area, arrange, overlap, plan_label
 from facelex.recognize.contact_sheet import draw_contact_sheet
 from facelex.recognize.drawing import annotate, colour_of
 from facelex.recognize.redaction import redact_faces, redaction_style
@@ -26,8 +26,8 @@ def face(box, emotion="happy", share=0.9, *, unsure=False, words=None, classes=E
 
 
 def layout(faces, size):
-    labels = [drawing._plan(item, 1.0, size, "") for item in faces]
-    return drawing._arrange(labels, size)
+    labels = [plan_label(item, 1.0, size, "") for item in faces]
+    return arrange(labels, size)
 
 
 def rgb(colour: str) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_unsure_faces_have_a_broken_outline_and_a_question_mark():
 
     assert share(sure) == 1.0
     assert 0.3 < share(unsure) < 0.9
-    assert drawing._plan(face((0, 0, 99, 99), unsure=True), 1.0, (600, 400), "").text == "happy? 90%"
+    assert plan_label(face((0, 0, 99, 99), unsure=True), 1.0, (600, 400), "").text == "happy? 90%"
 
 
 def test_labels_and_charts_of_a_group_do_not_overlap_any_face():
@@ -73,7 +73,7 @@ def test_labels_and_charts_of_a_group_do_not_overlap_any_face():
     )
     assert None not in rectangles
     for one, other in itertools.combinations(rectangles, 2):
-        assert drawing._overlap(one, [other]) < 1
+        assert overlap(one, [other]) < 1
     for left, top, right, bottom in rectangles:
         assert left >= 0
         assert top >= 0
@@ -88,13 +88,13 @@ def test_a_crowd_loses_charts_before_faces_are_covered():
     for i, item in enumerate(placed):
         others = boxes[:i] + boxes[i + 1 :]
         if item.chart is not None:
-            assert drawing._overlap(item.chart, boxes) < 1
+            assert overlap(item.chart, boxes) < 1
         if item.pill is not None:
-            assert drawing._overlap(item.pill, others) < drawing.MOST_OVERLAP * drawing._area(item.pill)
+            assert overlap(item.pill, others) < MOST_OVERLAP * area(item.pill)
 
 
 def test_text_grows_with_picture_and_face():
-    sizes = [drawing._plan(face((0, 0, w / 4, w / 4)), 1.0, (w, w), "").font.size for w in (300, 1000, 4000)]
+    sizes = [plan_label(face((0, 0, w / 4, w / 4)), 1.0, (w, w), "").font.size for w in (300, 1000, 4000)]
     assert sizes[0] < sizes[1] < sizes[2]
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from facelex.errors import FacelexError
 from facelex.files import check_suffix, replacing
 from facelex.recognize.album import Match
+from facelex.recognize.chart_layout import text_font
 from facelex.recognize.drawing import WORD_COLOUR, colour_of
 from facelex.recognize.images import load_image
 from facelex.recognize.redaction import redact_faces, redaction_style
@@ -54,9 +55,9 @@ def draw_contact_sheet(
     width = GAP + columns * (TILE + GAP)
     sheet = Image.new("RGB", (width, HEADER + rows * (TILE + CAPTION + GAP) + GAP // 2), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 24), _fit(f"“{title}”", 30, width - 2 * GAP), fill=BRIGHT, font=_font(30))
+    draw.text((GAP, 24), _fit(f"“{title}”", 30, width - 2 * GAP), fill=BRIGHT, font=text_font(30))
     count = f"the best {len(matches)} faces" if len(matches) != 1 else "the best face"
-    draw.text((GAP, 58), count if matches else "no face found", fill=DIM, font=_font(15))
+    draw.text((GAP, 58), count if matches else "no face found", fill=DIM, font=text_font(15))
     for place, match in enumerate(matches):
         left = GAP + place % columns * (TILE + GAP)
         top = HEADER + place // columns * (TILE + CAPTION + GAP)
@@ -86,20 +87,20 @@ def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, redact
     tile = _face_tile(match, redact)
     if tile is None:
         draw.text(
-            (left + TILE / 2, top + TILE / 2), "the photo is gone", fill=DIM, font=_font(15), anchor="mm"
+            (left + TILE / 2, top + TILE / 2), "the photo is gone", fill=DIM, font=text_font(15), anchor="mm"
         )
     else:
         sheet.paste(tile, corner, _rounded(tile.size, 8))
     _draw_rank(draw, (left + 8, top + 8), match.rank)
     score = f"{match.score:.3f}"
     line = top + TILE + 15
-    draw.text((left + TILE - 2, line), score, fill=BRIGHT, font=_font(15), anchor="rm")
-    end = left + TILE - _font(15).getlength(score) - 12
+    draw.text((left + TILE - 2, line), score, fill=BRIGHT, font=text_font(15), anchor="rm")
+    end = left + TILE - text_font(15).getlength(score) - 12
     draw.rounded_rectangle((left + 2, line - 4, end, line + 4), 4, fill=TRACK)
     filled = left + 2 + max(8.0, (end - left - 2) * min(1.0, max(0.0, match.score)))
     draw.rounded_rectangle((left + 2, line - 4, filled, line + 4), 4, fill=WORD_COLOUR)
     name = _fit(Path(match.source).name, 14, TILE - 4)
-    draw.text((left + 2, line + 20), name, fill=BRIGHT, font=_font(14), anchor="lm")
+    draw.text((left + 2, line + 20), name, fill=BRIGHT, font=text_font(14), anchor="lm")
     emotion = match.face.emotion
     draw.ellipse(
         (left + 3, line + 35, left + 11, line + 43), fill=colour_of(emotion, tuple(match.face.probabilities))
@@ -107,14 +108,14 @@ def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, redact
     details = f"{emotion}{'?' if match.face.unsure else ''} {match.face.probability:.0%}"
     if len(match.face.words) > 1:  # what the mean is made of says more
         details = "   ".join(f"{word} {score:.2f}" for word, score in match.face.words.items())
-    draw.text((left + 17, line + 39), _fit(details, 13, TILE - 20), fill=DIM, font=_font(13), anchor="lm")
+    draw.text((left + 17, line + 39), _fit(details, 13, TILE - 20), fill=DIM, font=text_font(13), anchor="lm")
 
 
 def _draw_rank(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int) -> None:
     text = str(rank)
-    width = max(26.0, _font(15).getlength(text) + 14)
+    width = max(26.0, text_font(15).getlength(text) + 14)
     draw.rounded_rectangle((corner[0], corner[1], corner[0] + width, corner[1] + 26), 9, fill=BACKGROUND)
-    draw.text((corner[0] + width / 2, corner[1] + 13), text, fill=BRIGHT, font=_font(15), anchor="mm")
+    draw.text((corner[0] + width / 2, corner[1] + 13), text, fill=BRIGHT, font=text_font(15), anchor="mm")
 
 
 def _face_tile(match: Match, redact: str | None) -> Image.Image | None:
@@ -152,16 +153,10 @@ def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
     return mask.resize(size, Image.Resampling.BOX)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's wheels bring FreeType
-    return font
-
-
 def _fit(text: str, size: int, width: float) -> str:
     """Shorten text in the middle until it fits: a photo's number stands at its name's end."""
     text = text.encode("utf-8", "replace").decode()  # file names need not be valid Unicode
-    font = _font(size)
+    font = text_font(size)
     if font.getlength(text) <= width:
         return text
     keep = len(text)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw
 
 from facelex.errors import FacelexError
+from facelex.recognize.chart_layout import (
+    CHART_SCALES,
+    Label,
+    Placed,
+    Rectangle,
+    arrange,
+    chart_bars,
+    chart_size,
+    grow,
+    plan_label,
+    text_font,
+)
 from facelex.recognize.images import ImageInput, load_image
 from facelex.recognize.redaction import redact_faces, redaction_style
 from facelex.recognize.results import Face
@@ -30,20 +39,10 @@ OTHER_COLOURS = ("#2bb5a0", "#f08a3c", "#6c7df0", "#c9a227", "#4fb06d", "#c86bd9
 WORD_COLOUR = "#2bb5a0"
 PANEL = (18, 22, 28, 225)
 TRACK = (66, 73, 84, 255)
-BARS = 3
-"""Emotions, and words, shown in a chart."""
-CHART_SCALES = (0.9, 0.68)
-"""Text of a chart against that of the label; the second where the first finds no room."""
-SMALLEST_TEXT = 9
-MOST_OVERLAP = 0.35
-"""Share of a label that may lie over other faces and labels; in a denser crowd the colour must do."""
 SMALLEST_SIDE = 480
 """Smaller pictures are enlarged first: text needs its pixels."""
 SMOOTH_UP_TO = 2000
 """Longer side up to which shapes are drawn at twice the size and reduced, for smooth edges."""
-
-Rectangle = tuple[float, float, float, float]
-"""``left, top, right, bottom``."""
 
 
 def annotate(
@@ -85,12 +84,12 @@ def annotate(
         size = (round(picture.width * zoom), round(picture.height * zoom))
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     labels = [
-        _plan(face, zoom, picture.size, caption)
+        plan_label(face, zoom, picture.size, caption)
         for face, caption in zip(faces, [""] * len(faces) if captions is None else captions)
     ]
     if not keep_size and len(labels) == 1:
         picture = _widen(picture, labels[0])
-    layout = _arrange(labels, picture.size)
+    layout = arrange(labels, picture.size)
     return _paint(picture, layout)
 
 
@@ -107,30 +106,6 @@ def _check_faces(faces: Any, captions: Sequence[str] | None) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Label:
-    """What is said about one face, and how large."""
-
-    face: Face
-    box: Rectangle
-    text: str
-    font: ImageFont.FreeTypeFont
-    pill: tuple[float, float]
-    """Width and height of the label."""
-
-    @property
-    def unit(self) -> float:
-        return float(self.font.size)
-
-
-@dataclass(frozen=True)
-class _Placed:
-    label: _Label
-    pill: Rectangle | None
-    chart: Rectangle | None
-    chart_unit: float
-
-
 def colour_of(emotion: str, classes: Sequence[str] = ()) -> str:
     """Return an emotion's colour as ``#rrggbb``, the same in every picture."""
     if emotion in COLOURS:
@@ -140,50 +115,11 @@ def colour_of(emotion: str, classes: Sequence[str] = ()) -> str:
     return OTHER_COLOURS[place % len(OTHER_COLOURS)]
 
 
-@lru_cache(maxsize=64)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's wheels bring FreeType
-    return font
-
-
-def _plan(face: Face, zoom: float, size: tuple[int, int], caption: str) -> _Label:
-    x, y, width, height = (value * zoom for value in face.box)
-    scale = float(np.sqrt(size[0] * size[1]))
-    usual = float(np.clip(0.13 * height, max(11, 0.016 * scale), max(13, 0.033 * scale)))
-    unit = max(10.0, min(usual, 0.27 * width))  # in a crowd a label is no wider than its face
-    font = _font(round(unit))
-    mark = "?" if face.unsure else ""
-    text = f"{caption} {face.emotion}{mark} {face.probability:.0%}".strip()
-    return _Label(face, (x, y, x + width, y + height), text, font, (font.getlength(text) + unit, 1.5 * unit))
-
-
-def _chart_size(face: Face, unit: float) -> tuple[float, float]:
-    rows = _rows(face)
-    names = max(_font(round(unit)).getlength(name) for name, *_ in rows)
-    words = 0.6 if face.words else 0.0  # a gap between emotions and words
-    return names + 8.3 * unit, unit * (1.45 * len(rows) + 0.55 + words)
-
-
-def _rows(face: Face) -> list[tuple[str, float, str, str]]:
-    """Name, length, colour and number of each bar: the likeliest emotions, then the best words."""
-    classes = tuple(face.probabilities)
-    emotions = sorted(face.probabilities.items(), key=lambda item: -item[1])[:BARS]
-    words = sorted(face.words.items(), key=lambda item: -item[1])[:BARS]
-    shown = [(_short(name), p, colour_of(name, classes), f"{p:.0%}") for name, p in emotions]
-    # a word's score is no probability, so it has no percent sign
-    return shown + [(_short(word), score, WORD_COLOUR, f"{score:.2f}") for word, score in words]
-
-
-def _short(text: str, longest: int = 24) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _widen(picture: Image.Image, label: _Label) -> Image.Image:
+def _widen(picture: Image.Image, label: Label) -> Image.Image:
     """Add a strip on the right for the chart of a face that leaves no room for it."""
     left, top, right, bottom = label.box
     gap = 0.5 * label.unit
-    width, height = (side + 2 * gap for side in _chart_size(label.face, CHART_SCALES[0] * label.unit))
+    width, height = (side + 2 * gap for side in chart_size(label.face, CHART_SCALES[0] * label.unit))
     if max(left, picture.width - right) >= width:
         return picture
     if max(top, picture.height - bottom) >= height + label.pill[1]:
@@ -193,96 +129,10 @@ def _widen(picture: Image.Image, label: _Label) -> Image.Image:
     return wide
 
 
-def _arrange(labels: Sequence[_Label], size: tuple[int, int]) -> list[_Placed]:
-    """Find each label and chart a place, larger faces first; what finds no free place is left out."""
-    boxes = [label.box for label in labels]
-    order = sorted(range(len(labels)), key=lambda i: -_area(boxes[i]))
-    pills: dict[int, Rectangle | None] = {}
-    for i in order:
-        others = np.array(boxes[:i] + boxes[i + 1 :] + [pill for pill in pills.values() if pill is not None])
-        best = min(_pill_places(labels[i], size), key=lambda place: _overlap(place, others))
-        pills[i] = best if _overlap(best, others) < MOST_OVERLAP * _area(best) else None
-    taken = boxes + [pill for pill in pills.values() if pill is not None]
-    placed = {}
-    for i in order:
-        placed[i] = _place_chart(
-            labels[i], pills[i], np.array(taken), np.array(boxes[:i] + boxes[i + 1 :]), size
-        )
-        taken += [chart for chart in (placed[i].chart,) if chart is not None]
-    return [placed[i] for i in range(len(labels))]
-
-
-def _place_chart(
-    label: _Label,
-    pill: Rectangle | None,
-    taken: NDArray[np.float64],
-    other_faces: NDArray[np.float64],
-    size: tuple[int, int],
-) -> _Placed:
-    for unit in (scale * label.unit for scale in CHART_SCALES):
-        margin = 0.8 * unit  # a chart that touches another face would seem to be about that one
-        for place in _chart_places(label, pill, _chart_size(label.face, unit), size):
-            wider = _grow(place, margin)
-            if unit >= SMALLEST_TEXT and _overlap(place, taken) + _overlap(wider, other_faces) < 1.0:
-                return _Placed(label, pill, place, unit)
-    return _Placed(label, pill, None, 0.0)
-
-
-def _pill_places(label: _Label, size: tuple[int, int]) -> list[Rectangle]:
-    left, top, _, bottom = label.box
-    width, height = label.pill
-    gap = 0.25 * label.unit
-    tops = (top - height - gap, bottom + gap, top + gap, bottom - height - gap)
-    inside = [y for y in tops if 0 <= y <= size[1] - height] or [min(max(0.0, tops[2]), size[1] - height)]
-    x = min(max(0.0, left), max(0.0, size[0] - width))
-    return [(x, y, x + width, y + height) for y in inside]
-
-
-def _chart_places(
-    label: _Label, pill: Rectangle | None, chart: tuple[float, float], size: tuple[int, int]
-) -> list[Rectangle]:
-    left, top, right, bottom = label.box
-    width, height = chart
-    gap = 0.5 * label.unit
-    above, below = (min(top, pill[1]), max(bottom, pill[3])) if pill is not None else (top, bottom)
-    corners = [
-        (right + gap, top), (left - gap - width, top),
-        (left, below + gap), (right - width, below + gap), ((left + right - width) / 2, below + gap),
-        (left, above - gap - height), (right - width, above - gap - height),
-        (right + gap, bottom - height), (left - gap - width, bottom - height),
-    ]  # fmt: skip
-    places = []
-    for x, y in corners:
-        # slid into the picture where it sticks out a little; the overlap test then decides
-        x, y = (
-            min(max(x, gap / 2), size[0] - width - gap / 2),
-            min(max(y, gap / 2), size[1] - height - gap / 2),
-        )
-        if x >= 0 and y >= 0:
-            places.append((x, y, x + width, y + height))
-    return places
-
-
-def _grow(box: Rectangle, margin: float) -> Rectangle:
-    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
-
-
-def _area(box: Rectangle) -> float:
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
-
-
-def _overlap(box: Rectangle, others: Sequence[Rectangle] | NDArray[np.float64]) -> float:
-    """Return the area that ``box`` shares with other rectangles, ``(N, 4)``."""
-    left, top, right, bottom = np.asarray(others, np.float64).reshape(-1, 4).T
-    width = np.minimum(box[2], right) - np.maximum(box[0], left)
-    height = np.minimum(box[3], bottom) - np.maximum(box[1], top)
-    return float((width.clip(min=0) * height.clip(min=0)).sum())
-
-
-def _paint(picture: Image.Image, layout: Sequence[_Placed]) -> Image.Image:
+def _paint(picture: Image.Image, layout: Sequence[Placed]) -> Image.Image:
     picture = picture.convert("RGB")
     for placed in layout:
-        with _Layer(picture, _grow(placed.label.box, placed.label.unit)) as layer:
+        with _Layer(picture, grow(placed.label.box, placed.label.unit)) as layer:
             _paint_box(layer, placed.label)
     for placed in layout:
         if placed.chart is not None:
@@ -326,7 +176,7 @@ class _Layer:
         self._picture.paste(self.sheet, self._place, self.sheet)
 
 
-def _paint_box(layer: _Layer, label: _Label) -> None:
+def _paint_box(layer: _Layer, label: Label) -> None:
     left, top, right, bottom = layer.rectangle(label.box)
     if right - left < 2 or bottom - top < 2:
         return
@@ -355,7 +205,7 @@ def _stripes(size: tuple[int, int], period: float) -> Image.Image:
     return Image.fromarray(np.where(diagonal % (2 * period) < 1.3 * period, 255, 0).astype(np.uint8))
 
 
-def _paint_pill(layer: _Layer, label: _Label, place: Rectangle) -> None:
+def _paint_pill(layer: _Layer, label: Label, place: Rectangle) -> None:
     draw = ImageDraw.Draw(layer.sheet)
     colour = colour_of(label.face.emotion, tuple(label.face.probabilities))
     left, top, right, bottom = layer.rectangle(place)
@@ -368,23 +218,25 @@ def _paint_pill(layer: _Layer, label: _Label, place: Rectangle) -> None:
         draw.rounded_rectangle((left, top, right, bottom), radius, fill=colour)
     ink = colour if label.face.unsure else _ink_on(colour)
     middle = ((left + right) / 2, (top + bottom) / 2)
-    draw.text(middle, label.text, fill=ink, font=_font(round(label.unit) * layer.factor), anchor="mm")
+    draw.text(middle, label.text, fill=ink, font=text_font(round(label.unit) * layer.factor), anchor="mm")
 
 
 def _paint_chart(layer: _Layer, face: Face, place: Rectangle, size: float) -> None:
     draw = ImageDraw.Draw(layer.sheet)
     left, top, right, bottom = layer.rectangle(place)
     unit = size * layer.factor
-    font = _font(round(size) * layer.factor)
+    font = text_font(round(size) * layer.factor)
     edge = colour_of(face.emotion, tuple(face.probabilities))
     draw.rounded_rectangle(
         (left, top, right, bottom), 0.5 * unit, fill=PANEL, outline=edge, width=layer.factor
     )
-    rows = _rows(face)
-    names = max(font.getlength(name) for name, *_ in rows)
+    rows = chart_bars(face)
+    names = max(font.getlength(bar.name) for bar in rows)
+    classes = tuple(face.probabilities)
     start, end = left + 0.6 * unit + names + 0.5 * unit, right - 2.8 * unit
-    for i, (name, share, colour, number) in enumerate(rows):
-        words = 0.6 if i >= len(rows) - min(BARS, len(face.words)) else 0.0
+    for i, (name, share, number, emotion) in enumerate(rows):
+        colour = WORD_COLOUR if emotion is None else colour_of(emotion, classes)
+        words = 0.6 if emotion is None else 0.0  # a gap between emotions and words
         middle = top + (1.0 + 1.45 * i + words) * unit
         draw.text((left + 0.6 * unit, middle), name, fill="#e8ecf0", font=font, anchor="lm")
         track = (start, middle - 0.26 * unit, end, middle + 0.26 * unit)
