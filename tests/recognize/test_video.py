@@ -339,6 +339,34 @@ def test_a_cut_video_keeps_what_was_read_and_says_so(film, finder, tmp_path):
     assert last == {"source": str(cut), "error": result.error}
 
 
+def test_the_iterator_warns_where_the_file_ends_early_but_not_where_the_caller_does(finder, tmp_path, caplog):
+    path = write_video(tmp_path / "a.mkv", two_faces, seconds=10)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    taken = list(read_video(path, finder, max_seconds=2.0))
+    assert (len(taken), caplog.messages) == (10, [])
+    results = list(read_video(path, finder))
+    assert 10 < len(results) < 50
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: The video is incomplete: it announces 10.0 s but ends at")
+    assert message == f"{path}: {predict_video(path, finder).error}"
+
+
+def test_the_iterator_of_a_whole_file_has_nothing_to_warn_of(film, finder, caplog):
+    assert len(list(read_video(film, finder))) == 15
+    assert caplog.messages == []
+
+
+def test_a_file_of_which_no_frame_can_be_decoded_is_an_error(finder, tmp_path):
+    path = write_video(tmp_path / "a.mp4", two_faces, seconds=2)
+    data = bytearray(path.read_bytes())
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    for read in (lambda: list(read_video(path, finder)), lambda: predict_video(path, finder)):
+        with pytest.raises(FacelexError, match="no frame of it could be decoded"):
+            read()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -128,6 +128,28 @@ class FrameReader:
         """Time stamp of the first frame in seconds; known once a frame was read."""
         return self._start or 0.0
 
+    def complaint(self, *, ended: bool) -> str | None:
+        """Return what was wrong with the file, in one sentence; None if nothing was.
+
+        Args:
+            ended: Whether `frames` was gone through to its end, and not left earlier.
+
+        Raises:
+            FacelexError: If it ended without a frame.
+        """
+        if ended and self._start is None:
+            why = self.fault or "no frame of it could be decoded"
+            raise FacelexError(f"Could not read {self.source!r} as a video: {why}.")
+        faults = []
+        if self.fault:
+            faults.append(f"the reading ended at {self.end:.1f} s: {self.fault}")
+        elif ended and self.duration and self.end < 0.95 * self.duration - 1.0:
+            faults.append(f"it announces {self.duration:.1f} s but ends at {self.end:.1f} s")
+        if self.damaged:
+            places = "1 place" if self.damaged == 1 else f"{self.damaged} places"
+            faults.append(f"it is damaged in {places}")
+        return f"The video is incomplete: {'; '.join(faults)}." if faults else None
+
     def frames(
         self, every: float, *, all_frames: bool = False, sound: list[Any] | None = None
     ) -> Iterator[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from facelex.recognize.words import parse_words
 if TYPE_CHECKING:
     from facelex.recognize.annotated_video import AnnotatedVideo
     from facelex.recognize.recognizer import Recognizer, Words
+
+logger = logging.getLogger(__name__)
 
 EVERY = 0.2
 """Seconds between analysed frames: expressions that people notice last longer (0.5 to 4 s)."""
@@ -124,6 +127,9 @@ def read_video(
 ) -> Iterator[FrameResult]:
     """Yield the faces of each analysed frame, as it comes; memory does not grow with the length.
 
+    Of a damaged or incomplete file all frames come that can be decoded; a warning of the logger
+    ``facelex.recognize.video`` then says what was wrong. `predict_video` has it in its result.
+
     Args:
         source: A video file, or ``webcam:0``.
         recognizer: What finds and reads the faces.
@@ -135,7 +141,7 @@ def read_video(
         max_seconds: Stop after so many seconds of video.
 
     Raises:
-        FacelexError: If the video cannot be read at all, or an option is wrong.
+        FacelexError: If the video cannot be read at all, which the first step says, or an option is wrong.
     """
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
@@ -144,6 +150,9 @@ def read_video(
         with FrameReader(source) as reader:
             for frame in limits.apply(reader.frames(every)):
                 yield analysis.read(reader.source, frame, frame.pixels())
+            complaint = reader.complaint(ended=not limits.reached)
+            if complaint is not None:
+                logger.warning("%s: %s", reader.source, complaint)
 
     return results()
 
@@ -213,7 +222,7 @@ def predict_video(
                 run.take(frame)
         except KeyboardInterrupt:
             run.interrupted = True
-        error = run.error(ended=not run.interrupted and not limits.reached)
+        error = reader.complaint(ended=not run.interrupted and not limits.reached)
         if error is not None and write is not None:
             write(ImageResult(reader.source, error=error))
         if marked is not None:
@@ -303,22 +312,6 @@ class _Run:
             boxes = self._analysis.find(frame, pixels)
         if self._marked is not None:
             self._marked.add(frame.time, pixels, boxes, self._known)
-
-    def error(self, *, ended: bool) -> str | None:
-        """Return what was wrong with the file, in one sentence; ``ended`` if it was read to its end."""
-        reader = self._reader
-        if self._last is None and not self.interrupted:
-            why = reader.fault or "no frame of it could be decoded"
-            raise FacelexError(f"Could not read {reader.source!r} as a video: {why}.")
-        faults = []
-        if reader.fault:
-            faults.append(f"the reading ended at {reader.end:.1f} s: {reader.fault}")
-        elif ended and reader.duration and reader.end < 0.95 * reader.duration - 1.0:
-            faults.append(f"it announces {reader.duration:.1f} s but ends at {reader.end:.1f} s")
-        if reader.damaged:
-            places = "1 place" if reader.damaged == 1 else f"{reader.damaged} places"
-            faults.append(f"it is damaged in {places}")
-        return f"The video is incomplete: {'; '.join(faults)}." if faults else None
 
     def result(self, error: str | None) -> VideoResult:
         """Return the summary."""
