@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import types
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -372,8 +373,12 @@ def test_a_file_of_which_no_frame_can_be_decoded_is_an_error(finder, tmp_path):
     [
         ({"every": -1.0}, "every in seconds"),
         ({"smooth": float("nan")}, "smooth in seconds"),
+        ({"every": "1"}, "every in seconds, 0 or more, but got '1'"),
         ({"max_frames": 0}, "max_frames"),
+        ({"max_frames": "2"}, "max_frames to be a whole number, 1 or more, but got '2'"),
         ({"max_seconds": 0.0}, "max_seconds"),
+        ({"max_seconds": "2"}, "max_seconds to be a number above 0, but got '2'"),
+        ({"table": 3}, "table to be the path of a file"),
         ({"redact": "blurr"}, "Did you mean 'blur'"),
         ({"words": "x1"}, "No vector"),
     ],
@@ -382,6 +387,36 @@ def test_wrong_options_are_refused_before_the_video_is_read(film, finder, square
     with pytest.raises(FacelexError, match=message):
         predict_video(film, finder, **options)
     assert squares.frames == 0
+
+
+@pytest.mark.parametrize("source", [0, None, b"film.mp4", ["film.mp4"], io.BytesIO()])
+def test_what_is_no_path_is_refused_with_a_sentence(finder, source):
+    for read in (read_video, predict_video):
+        with pytest.raises(FacelexError, match=r"Expected the path of a video, but got .* 'webcam:0'"):
+            read(source, finder)
+
+
+def test_numbers_of_any_kind_are_options(film, finder):
+    options = {"every": np.float32(0.5), "smooth": Fraction(1, 2), "max_seconds": np.int64(2)}
+    result = predict_video(film, finder, max_frames=np.int32(3), **options)
+    assert (result.frames, result.seconds) == (3, 1.0)
+    assert len(list(read_video(film, finder, **options))) == 4
+
+
+def test_files_to_write_may_be_named_by_strings(film, finder, tmp_path):
+    pytest.importorskip("matplotlib")
+    names = {"table": "t.csv", "annotate": "out", "timeline": "t.png"}
+    predict_video(str(film), finder, every=1.0, **{key: str(tmp_path / name) for key, name in names.items()})
+    assert all((tmp_path / name).exists() for name in ("t.csv", "out/film-faces.mp4", "t.png"))
+
+
+def test_an_annotated_video_of_another_kind_is_refused_but_a_folder_may_be_named_so(film, finder, tmp_path):
+    with pytest.raises(FacelexError, match=r"named .mp4, .mov, .mkv, or a folder, .* Name it o.mp4"):
+        predict_video(film, finder, annotate=tmp_path / "o.avi")
+    assert not (tmp_path / "o.avi").exists()
+    (tmp_path / "o.avi").mkdir()
+    predict_video(film, finder, max_frames=1, annotate=tmp_path / "o.avi")
+    assert (tmp_path / "o.avi" / "film-faces.mp4").exists()
 
 
 def test_files_that_cannot_be_written_are_refused(film, finder, tmp_path):

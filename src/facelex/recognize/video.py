@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
 from facelex.files import check_suffix
-from facelex.recognize.frames import Frame, FrameReader
+from facelex.recognize.frames import Frame, FrameReader, check_source
 from facelex.recognize.results import Face, ImageResult, table_columns, table_rows
 from facelex.recognize.sources import is_camera
 from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
@@ -141,10 +142,13 @@ def read_video(
         max_seconds: Stop after so many seconds of video.
 
     Raises:
-        FacelexError: If the video cannot be read at all, which the first step says, or an option is wrong.
+        FacelexError: If an option is wrong or there is no such file; with the first step, if it cannot be
+            read at all.
     """
+    every = _seconds("every", every)
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
+    check_source(source)
 
     def results() -> Iterator[FrameResult]:
         with FrameReader(source) as reader:
@@ -165,10 +169,10 @@ def predict_video(
     words: Words = None,
     smooth: float = SMOOTH,
     detect: bool = True,
-    table: Path | None = None,
-    annotate: Path | None = None,
+    table: str | os.PathLike[str] | None = None,
+    annotate: str | os.PathLike[str] | None = None,
     redact: str | bool | None = None,
-    timeline: Path | None = None,
+    timeline: str | os.PathLike[str] | None = None,
     max_frames: int | None = None,
     max_seconds: float | None = None,
     progress: Progress | None = None,
@@ -186,7 +190,8 @@ def predict_video(
         smooth: Seconds over which each face's numbers are smoothed; 0 for the numbers of each frame alone.
         detect: False if the whole frame is one face.
         table: File for a row a face and frame: .csv, .parquet, .json or .jsonl.
-        annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder for ``NAME-faces.mp4``.
+        annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder, which is there or has no
+            suffix, for ``NAME-faces.mp4``.
         redact: ``"blur"`` (or True) or ``"pixelate"`` covers the faces in the annotated video. Every frame is
             then searched for faces, and the sound, which also tells who speaks, is left out.
         timeline: File for the picture of each face's emotions over time, .png (needs matplotlib).
@@ -197,23 +202,26 @@ def predict_video(
     Raises:
         FacelexError: If the video cannot be read at all, an option is wrong, or a file cannot be written.
     """
+    table_path, annotate_path = _path("table", table), _path("annotate", annotate)
+    timeline_path = _path("timeline", timeline)
     redact = _redaction(redact)
+    every = _seconds("every", every)
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
-    if timeline is not None:
-        check_suffix(timeline, TIMELINE_SUFFIXES, "the timeline")
+    if timeline_path is not None:
+        check_suffix(timeline_path, TIMELINE_SUFFIXES, "the timeline")
         require("matplotlib.figure", "report", "The timeline")  # said now, not after an hour of video
     with ExitStack() as stack:
         reader = stack.enter_context(FrameReader(source))
         record = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
         marked = None
-        if annotate is not None:
+        if annotate_path is not None:
             from facelex.recognize.annotated_video import AnnotatedVideo
 
-            target = _annotated_path(annotate, reader.source)
+            target = _annotated_path(annotate_path, reader.source)
             marked = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
             stack.callback(marked.abandon)
-        write = _open_table(stack, table, analysis.columns)
+        write = _open_table(stack, table_path, analysis.columns)
         run = _Run(analysis, reader, record, marked, write, progress)
         try:
             for frame in limits.apply(reader.frames(
@@ -227,8 +235,8 @@ def predict_video(
             write(ImageResult(reader.source, error=error))
         if marked is not None:
             marked.close()
-        if timeline is not None:
-            record.save(timeline, Path(reader.source).name)
+        if timeline_path is not None:
+            record.save(timeline_path, Path(reader.source).name)
         return run.result(error)
 
 
@@ -238,9 +246,6 @@ class _Analysis:
     def __init__(
         self, recognizer: Recognizer, every: float, smooth: float, words: Words, detect: bool
     ) -> None:
-        for name, value in (("every", every), ("smooth", smooth)):
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
-                raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
         self.labels = parse_words(words)
         self.columns = tuple(video_columns(recognizer.classes, self.labels))
         self._words = self.labels or None
@@ -250,7 +255,7 @@ class _Analysis:
         self._recognizer = recognizer
         self._detect = detect
         self._tracker = Tracker(memory)
-        self._smoother = Smoother(smooth, recognizer.unsure_below, memory)
+        self._smoother = Smoother(_seconds("smooth", smooth), recognizer.unsure_below, memory)
 
     def read(self, source: str, frame: Frame, pixels: NDArray[np.uint8]) -> FrameResult:
         """Return the faces of a frame."""
@@ -328,10 +333,10 @@ class _Limits:
     """Where to stop, if not at the end."""
 
     def __init__(self, frames: int | None, seconds: float | None) -> None:
-        if frames is not None and frames < 1:
-            raise FacelexError(f"Expected max_frames to be 1 or more, but got {frames}.")
-        if seconds is not None and not seconds > 0:
-            raise FacelexError(f"Expected max_seconds to be above 0, but got {seconds}.")
+        if not (frames is None or (isinstance(frames, Integral) and frames >= 1)):
+            raise FacelexError(f"Expected max_frames to be a whole number, 1 or more, but got {frames!r}.")
+        if not (seconds is None or (isinstance(seconds, Real) and seconds > 0)):
+            raise FacelexError(f"Expected max_seconds to be a number above 0, but got {seconds!r}.")
         self._frames = frames
         self._seconds = seconds
         self.reached = False
@@ -348,6 +353,12 @@ class _Limits:
             yield frame
 
 
+def _seconds(name: str, value: float) -> float:
+    if not (isinstance(value, Real) and 0 <= value < math.inf):
+        raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
+    return float(value)
+
+
 def _redaction(redact: str | bool | None) -> str | None:
     from facelex.errors import unknown_name
     from facelex.recognize.redaction import STYLES
@@ -358,10 +369,15 @@ def _redaction(redact: str | bool | None) -> str | None:
     return style
 
 
-def _annotated_path(annotate: Path, source: str) -> Path:
-    from facelex.recognize.annotated_video import SUFFIXES
+def _path(name: str, value: str | os.PathLike[str] | None) -> Path | None:
+    if not (value is None or isinstance(value, (str, os.PathLike))):
+        raise FacelexError(f"Expected {name} to be the path of a file to write, but got {value!r}.")
+    return None if value is None else Path(value)
 
-    if annotate.suffix.lower() in SUFFIXES and not annotate.is_dir():
+
+def _annotated_path(annotate: Path, source: str) -> Path:
+    """Return the file itself, or that in a folder; `AnnotatedVideo` refuses what is neither."""
+    if annotate.suffix and not annotate.is_dir():
         return annotate
     stem = source.replace(":", "-") if is_camera(source) else Path(source).stem
     return annotate / f"{stem}-faces.mp4"
