@@ -1,4 +1,4 @@
-"""Video files and cameras: faces over time as a table, a marked video and a timeline, in bounded memory."""
+"""Videos and cameras: faces over time as a table, an annotated video and a timeline, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError, require
 from facelex.files import check_suffix
 from facelex.recognize.frames import Frame, FrameReader, check_source
-from facelex.recognize.results import Face, ImageResult, table_columns, table_rows
+from facelex.recognize.results import Face, ImageResult, frame_of, video_columns
 from facelex.recognize.sources import is_camera
 from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
 from facelex.recognize.tracks import Box, Smoother, Tracker
@@ -27,6 +27,7 @@ from facelex.recognize.words import parse_words
 if TYPE_CHECKING:
     from facelex.recognize.annotated_video import AnnotatedVideo
     from facelex.recognize.recognizer import Recognizer, Words
+    from facelex.recognize.writers import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +59,25 @@ class FrameResult:
     columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Columns of the table it belongs to, known even where there is no face."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``{"source", "time_s", "frame", "width", "height", "faces"}``, each face led by ``id``."""
+    @property
+    def error(self) -> None:
+        """None: what is wrong with a video concerns no frame and is a result of its own."""
+        return None
+
+    def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
+        """Return ``{"source", "time_s", "frame", "width", "height", "faces"}``, each face led by ``id``.
+
+        ``embedding=True`` adds each face's features as a list.
+        """
         return {
             "source": self.source,
             "time_s": round(self.time, 3),
             "frame": self.frame,
             "width": self.width,
             "height": self.height,
-            "faces": [{"id": id_, **face.to_dict()} for id_, face in zip(self.ids, self.faces)],
+            "faces": [
+                {"id": id_, **face.to_dict(embedding=embedding)} for id_, face in zip(self.ids, self.faces)
+            ],
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -93,26 +104,28 @@ class VideoResult:
     interrupted: bool = False
     """True if Ctrl-C ended it; all that was asked for holds what was done until then."""
 
-
-def video_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
-    """Return the columns of the tidy table of a video, in order."""
-    source, *rest = table_columns(classes, words)
-    return [source, "time_s", "frame", *rest]
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON holds it, under the names of the fields."""
+        return {
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "seconds": round(self.seconds, 3),
+            "frames": self.frames,
+            "tracks": [track.to_dict() for track in self.tracks],
+            "error": self.error,
+            "interrupted": self.interrupted,
+        }
 
 
 def to_frame(results: Iterable[FrameResult]) -> Any:
-    """Return a pandas data frame, one row a face and frame.
+    """Return a pandas data frame, one row a face and frame, with the columns of all results.
 
     Raises:
+        FacelexError: If it is given something else than results.
         MissingExtraError: If pandas is not installed.
     """
-    pandas = require("pandas", "table", "A data frame")
-    columns: tuple[str, ...] = ()
-    rows: list[dict[str, Any]] = []
-    for result in results:
-        columns = columns or result.columns
-        rows += table_rows(result)
-    return pandas.DataFrame(rows, columns=columns or (None if rows else video_columns(())))
+    return frame_of(results, video_columns(()))
 
 
 def read_video(
@@ -169,7 +182,8 @@ def predict_video(
     words: Words = None,
     smooth: float = SMOOTH,
     detect: bool = True,
-    table: str | os.PathLike[str] | None = None,
+    table: str | os.PathLike[str] | IO[str] | None = None,
+    table_format: str | None = None,
     annotate: str | os.PathLike[str] | None = None,
     redact: str | bool | None = None,
     timeline: str | os.PathLike[str] | None = None,
@@ -189,7 +203,8 @@ def predict_video(
         words: Words and phrases to score as well.
         smooth: Seconds over which each face's numbers are smoothed; 0 for the numbers of each frame alone.
         detect: False if the whole frame is one face.
-        table: File for a row a face and frame: .csv, .parquet, .json or .jsonl.
+        table: File for a row a face and frame: .csv, .parquet, .json or .jsonl; or an open text stream.
+        table_format: ``csv``, ``parquet``, ``json`` or ``jsonl``; by default as the suffix says.
         annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder, which is there or has no
             suffix, for ``NAME-faces.mp4``.
         redact: ``"blur"`` (or True) or ``"pixelate"`` covers the faces in the annotated video. Every frame is
@@ -202,8 +217,7 @@ def predict_video(
     Raises:
         FacelexError: If the video cannot be read at all, an option is wrong, or a file cannot be written.
     """
-    table_path, annotate_path = _path("table", table), _path("annotate", annotate)
-    timeline_path = _path("timeline", timeline)
+    annotate_path, timeline_path = _path("annotate", annotate), _path("timeline", timeline)
     redact = _redaction(redact)
     every = _seconds("every", every)
     analysis = _Analysis(recognizer, every, smooth, words, detect)
@@ -213,30 +227,30 @@ def predict_video(
         require("matplotlib.figure", "report", "The timeline")  # said now, not after an hour of video
     with ExitStack() as stack:
         reader = stack.enter_context(FrameReader(source))
-        record = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
-        marked = None
+        emotions = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
+        run = _Run(analysis, reader, emotions, progress)
         if annotate_path is not None:
             from facelex.recognize.annotated_video import AnnotatedVideo
 
             target = _annotated_path(annotate_path, reader.source)
-            marked = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
-            stack.callback(marked.abandon)
-        write = _open_table(stack, table_path, analysis.columns)
-        run = _Run(analysis, reader, record, marked, write, progress)
+            run.annotated = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
+            stack.callback(run.annotated.abandon)
+        if table is not None:
+            run.table = stack.enter_context(_open_table(table, table_format, recognizer, analysis.labels))
+        sound = None if run.annotated is None else run.annotated.sound
+        frames = reader.frames(every, all_frames=run.annotated is not None, sound=sound)
         try:
-            for frame in limits.apply(reader.frames(
-                every, all_frames=marked is not None, sound=None if marked is None else marked.sound
-            )):  # fmt: skip
+            for frame in limits.apply(frames):
                 run.take(frame)
         except KeyboardInterrupt:
             run.interrupted = True
         error = reader.complaint(ended=not run.interrupted and not limits.reached)
-        if error is not None and write is not None:
-            write(ImageResult(reader.source, error=error))
-        if marked is not None:
-            marked.close()
+        if error is not None and run.table is not None:
+            run.table.write(ImageResult(reader.source, error=error))
+        if run.annotated is not None:
+            run.annotated.close()
         if timeline_path is not None:
-            record.save(timeline_path, Path(reader.source).name)
+            run.timeline.save(timeline_path, Path(reader.source).name)
         return run.result(error)
 
 
@@ -276,56 +290,47 @@ class _Analysis:
         return dict(zip(self._tracker.update(frame.time, boxes), boxes))
 
 
+@dataclass
 class _Run:
     """One pass through a video and what it hands to whom."""
 
-    def __init__(
-        self,
-        analysis: _Analysis,
-        reader: FrameReader,
-        record: Timeline,
-        marked: AnnotatedVideo | None,
-        write: Callable[[Any], None] | None,
-        progress: Progress | None,
-    ) -> None:
-        self.interrupted = False
-        self._analysis = analysis
-        self._reader = reader
-        self._record = record
-        self._marked = marked
-        self._write = write
-        self._progress = progress
-        self._last: FrameResult | None = None
-        self._count = 0
-        self._known: Mapping[int, Face] = {}
+    analysis: _Analysis
+    reader: FrameReader
+    timeline: Timeline
+    progress: Progress | None
+    annotated: AnnotatedVideo | None = None
+    table: Writer | None = None
+    interrupted: bool = False
+    count: int = 0
+    last: FrameResult | None = None
+    known: Mapping[int, Face] = field(default_factory=dict)
 
     def take(self, frame: Frame) -> None:
         """Analyse a frame if it is due, and pass it on."""
         pixels = frame.pixels()
         boxes: Mapping[int, Box] | None = None
         if frame.due:
-            result = self._analysis.read(self._reader.source, frame, pixels)
-            self._last, self._count = result, self._count + 1
-            self._known = dict(zip(result.ids, result.faces))
-            boxes = {id_: face.box for id_, face in self._known.items()}
-            self._record.add(result.time, result.ids, result.faces)
-            if self._write is not None:
-                self._write(result)
-            if self._progress is not None:
-                self._progress(result, self._reader.duration)
-        elif self._marked is not None and self._marked.redact is not None:
-            boxes = self._analysis.find(frame, pixels)
-        if self._marked is not None:
-            self._marked.add(frame.time, pixels, boxes, self._known)
+            result = self.analysis.read(self.reader.source, frame, pixels)
+            self.last, self.count = result, self.count + 1
+            self.known = dict(zip(result.ids, result.faces))
+            boxes = {id_: face.box for id_, face in self.known.items()}
+            self.timeline.add(result.time, result.ids, result.faces)
+            if self.table is not None:
+                self.table.write(result)
+            if self.progress is not None:
+                self.progress(result, self.reader.duration)
+        elif self.annotated is not None and self.annotated.redact is not None:
+            boxes = self.analysis.find(frame, pixels)
+        if self.annotated is not None:
+            self.annotated.add(frame.time, pixels, boxes, self.known)
 
     def result(self, error: str | None) -> VideoResult:
         """Return the summary."""
-        last = self._last
-        width, height = (last.width, last.height) if last is not None else (0, 0)
-        tracks = tuple(self._record.tracks())
-        seconds = last.time if last is not None else 0.0
+        last = self.last
+        width, height, seconds = (0, 0, 0.0) if last is None else (last.width, last.height, last.time)
+        tracks = tuple(self.timeline.tracks())
         return VideoResult(
-            self._reader.source, width, height, seconds, self._count, tracks, error, self.interrupted
+            self.reader.source, width, height, seconds, self.count, tracks, error, self.interrupted
         )
 
 
@@ -383,13 +388,20 @@ def _annotated_path(annotate: Path, source: str) -> Path:
     return annotate / f"{stem}-faces.mp4"
 
 
-def _open_table(stack: ExitStack, table: Path | None, columns: Sequence[str]) -> Callable[[Any], None] | None:
-    if table is None:
-        return None
-    from facelex.recognize.writers import open_writer
+def _open_table(
+    table: str | os.PathLike[str] | IO[str], kind: str | None, recognizer: Recognizer, labels: Sequence[str]
+) -> AbstractContextManager[Writer]:
+    from facelex.errors import unknown_name
+    from facelex.recognize.writers import ROW_FORMATS, format_of, open_writer
 
-    kinds = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-    kind = kinds.get(table.suffix.lower())
-    if kind is None:
-        raise FacelexError(f"Expected a table named {', '.join(kinds)}, but got {str(table)!r}.")
-    return stack.enter_context(open_writer(kind, table, classes=(), columns=columns)).write
+    target = Path(table) if isinstance(table, (str, os.PathLike)) else table
+    if isinstance(target, Path):
+        kind = kind or format_of(target, ROW_FORMATS)
+    elif kind is None or not hasattr(target, "write"):
+        raise FacelexError(
+            "Expected table to be the path of a file, or an open text stream with table_format, but got "
+            f"{table!r}."
+        )
+    if kind not in ROW_FORMATS:
+        raise unknown_name("table_format", kind, ROW_FORMATS)
+    return open_writer(kind, target, classes=recognizer.classes, words=labels, video=True)
