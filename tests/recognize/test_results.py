@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from facelex.errors import FacelexError
 from facelex.recognize import writers
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.results import Face, ImageResult, table_columns, to_frame
-from facelex.recognize.writers import open_writer
+from facelex.recognize.writers import format_of, open_writer
 
 PROBABILITIES = dict(zip(EMOTIONS, (0.01, 0.02, 0.03, 0.8, 0.04, 0.05, 0.05)))
 FACE = Face(
@@ -123,6 +124,22 @@ def test_data_frame_has_all_columns_also_without_a_face(tiny_model, photo):
     assert len(frame) == 1
 
 
+def test_data_frame_has_the_columns_of_all_results():
+    pytest.importorskip("pandas")
+    other = Face(FACE.box, 1.0, "calm", {"calm": 1.0}, words={"bored": 0.5})
+    results = [RESULTS[2], RESULTS[0], ImageResult("two.jpg", 9, 9, (other,))]
+    frame = to_frame(results)
+    assert list(frame.columns) == table_columns([*EMOTIONS, "calm"], ["proud", "bored"])
+    assert frame["word:bored"].tolist()[-1] == 0.5
+    assert to_frame([RESULTS[2]]).columns.tolist() == table_columns(())
+
+
+def test_data_frame_of_faces_says_what_it_takes():
+    pytest.importorskip("pandas")
+    with pytest.raises(FacelexError, match=r"but got a Face. For one picture call predict_many\(\[picture"):
+        to_frame([FACE])
+
+
 def test_data_frame_takes_file_names_that_are_not_unicode():
     pytest.importorskip("pandas")
     frame = to_frame([ImageResult("broken\udcff.jpg", 9, 9, (FACE,)), ImageResult("a\udcff", error="gone")])
@@ -144,6 +161,24 @@ def test_table_says_what_a_person_wants_to_know():
     assert "Could not decode" in text
     assert "unsure" in text
     assert "[red]x.jpg" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.json", "json"), ("a.jsonl", "jsonl"), ("A.CSV", "csv"), ("a.parquet", "parquet"),
+        ("a.pq", "parquet"), ("a.txt", "table"), ("a", "table"),
+    ],
+)  # fmt: skip
+def test_a_suffix_names_a_format(name, kind):
+    assert format_of(Path(name)) == kind
+
+
+def test_a_suffix_that_names_no_format_is_refused():
+    with pytest.raises(FacelexError, match=r"named .json, .jsonl, .csv, .parquet or .txt, but got 'a.tsv'"):
+        format_of(Path("a.tsv"))
+    with pytest.raises(FacelexError, match=r"named .json, .jsonl, .csv or .parquet, but got 'a.txt'"):
+        format_of(Path("a.txt"), writers.ROW_FORMATS)
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):

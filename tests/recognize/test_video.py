@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
 import re
 import sys
 import types
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -145,6 +147,27 @@ def test_the_data_frame_of_a_film_without_faces_has_all_columns(tmp_path, finder
     assert list(frame.columns) == video_columns(EMOTIONS, ["proud"])
 
 
+def test_the_data_frame_has_the_words_of_all_results(film, finder):
+    pytest.importorskip("pandas")
+    calls = [read_video(film, finder, max_frames=1, words=words) for words in (None, "proud", "bored")]
+    frame = to_frame(itertools.chain(*calls))
+    assert list(frame.columns) == video_columns(EMOTIONS, ["proud", "bored"])
+    assert frame["word:bored"].notna().tolist() == [False, False, True]
+
+
+def test_results_have_a_form_for_json(film, finder):
+    (first,) = read_video(film, finder, max_frames=1)
+    assert "embedding" not in first.to_dict()["faces"][0]
+    features = first.to_dict(embedding=True)["faces"][0]["embedding"]
+    assert features == pytest.approx(first.faces[0].embedding.tolist())
+    result = predict_video(film, finder, every=1.0)
+    summary = json.loads(json.dumps(result.to_dict()))
+    assert list(summary) == [field.name for field in dataclasses.fields(result)]
+    assert [track["frames"] for track in summary["tracks"]] == [3, 2]
+    track = result.tracks[0]
+    assert track.probability == max(track.probabilities.values())
+
+
 def test_the_data_frame_takes_file_names_that_are_not_unicode():
     pytest.importorskip("pandas")
     face = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})
@@ -170,6 +193,15 @@ def test_every_format_holds_the_same_rows(film, finder, tmp_path, suffix):
     faces = [face for frame in frames for face in frame["faces"]]
     assert [face["id"] for face in faces] == expected["face"].tolist()
     assert [face["probabilities"]["happy"] for face in faces] == expected["happy"].tolist()
+
+
+def test_rows_go_to_a_stream_or_to_a_file_of_any_name(film, finder, tmp_path):
+    stream = io.StringIO()
+    for table in (stream, tmp_path / "faces.dat"):
+        predict_video(film, finder, every=1.0, table=table, table_format="jsonl")
+    rows = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [row["time_s"] for row in rows] == [0.0, 1.0, 2.0]
+    assert (tmp_path / "faces.dat").read_text() == stream.getvalue()
 
 
 def test_the_annotated_video_has_every_frame_its_size_and_the_sound(film, finder, tmp_path):
@@ -339,13 +371,48 @@ def test_a_cut_video_keeps_what_was_read_and_says_so(film, finder, tmp_path):
     assert last == {"source": str(cut), "error": result.error}
 
 
+def test_the_iterator_warns_where_the_file_ends_early_but_not_where_the_caller_does(finder, tmp_path, caplog):
+    path = write_video(tmp_path / "a.mkv", two_faces, seconds=10)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    taken = list(read_video(path, finder, max_seconds=2.0))
+    assert (len(taken), caplog.messages) == (10, [])
+    results = list(read_video(path, finder))
+    assert 10 < len(results) < 50
+    (message,) = caplog.messages
+    assert message.startswith(f"{path}: The video is incomplete: it announces 10.0 s but ends at")
+    assert message == f"{path}: {predict_video(path, finder).error}"
+
+
+def test_the_iterator_of_a_whole_file_has_nothing_to_warn_of(film, finder, caplog):
+    assert len(list(read_video(film, finder))) == 15
+    assert caplog.messages == []
+
+
+def test_a_file_of_which_no_frame_can_be_decoded_is_an_error(finder, tmp_path):
+    path = write_video(tmp_path / "a.mp4", two_faces, seconds=2)
+    data = bytearray(path.read_bytes())
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    for read in (lambda: list(read_video(path, finder)), lambda: predict_video(path, finder)):
+        with pytest.raises(FacelexError, match="no frame of it could be decoded"):
+            read()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"every": -1.0}, "every in seconds"),
         ({"smooth": float("nan")}, "smooth in seconds"),
+        ({"every": "1"}, "every in seconds, 0 or more, but got '1'"),
         ({"max_frames": 0}, "max_frames"),
+        ({"max_frames": "2"}, "max_frames to be a whole number, 1 or more, but got '2'"),
         ({"max_seconds": 0.0}, "max_seconds"),
+        ({"max_seconds": "2"}, "max_seconds to be a number above 0, but got '2'"),
+        ({"table": 3}, "table to be the path of a file"),
+        ({"table": io.StringIO()}, "or an open text stream with table_format"),
+        ({"table": io.StringIO(), "table_format": "table"}, "Unknown table_format 'table'"),
+        ({"table": "t.csv", "table_format": "cvs"}, "Did you mean 'csv'"),
         ({"redact": "blurr"}, "Did you mean 'blur'"),
         ({"words": "x1"}, "No vector"),
     ],
@@ -356,8 +423,38 @@ def test_wrong_options_are_refused_before_the_video_is_read(film, finder, square
     assert squares.frames == 0
 
 
+@pytest.mark.parametrize("source", [0, None, b"film.mp4", ["film.mp4"], io.BytesIO()])
+def test_what_is_no_path_is_refused_with_a_sentence(finder, source):
+    for read in (read_video, predict_video):
+        with pytest.raises(FacelexError, match=r"Expected the path of a video, but got .* 'webcam:0'"):
+            read(source, finder)
+
+
+def test_numbers_of_any_kind_are_options(film, finder):
+    options = {"every": np.float32(0.5), "smooth": Fraction(1, 2), "max_seconds": np.int64(2)}
+    result = predict_video(film, finder, max_frames=np.int32(3), **options)
+    assert (result.frames, result.seconds) == (3, 1.0)
+    assert len(list(read_video(film, finder, **options))) == 4
+
+
+def test_files_to_write_may_be_named_by_strings(film, finder, tmp_path):
+    pytest.importorskip("matplotlib")
+    names = {"table": "t.csv", "annotate": "out", "timeline": "t.png"}
+    predict_video(str(film), finder, every=1.0, **{key: str(tmp_path / name) for key, name in names.items()})
+    assert all((tmp_path / name).exists() for name in ("t.csv", "out/film-faces.mp4", "t.png"))
+
+
+def test_an_annotated_video_of_another_kind_is_refused_but_a_folder_may_be_named_so(film, finder, tmp_path):
+    with pytest.raises(FacelexError, match=r"named .mp4, .mov, .mkv, or a folder, .* Name it o.mp4"):
+        predict_video(film, finder, annotate=tmp_path / "o.avi")
+    assert not (tmp_path / "o.avi").exists()
+    (tmp_path / "o.avi").mkdir()
+    predict_video(film, finder, max_frames=1, annotate=tmp_path / "o.avi")
+    assert (tmp_path / "o.avi" / "film-faces.mp4").exists()
+
+
 def test_files_that_cannot_be_written_are_refused(film, finder, tmp_path):
-    with pytest.raises(FacelexError, match=r"Expected a table named"):
+    with pytest.raises(FacelexError, match=r"named .json, .jsonl, .csv or .parquet, but got .*t.xlsx"):
         predict_video(film, finder, table=tmp_path / "t.xlsx")
     with pytest.raises(FacelexError, match="is the video that is read"):
         predict_video(film, finder, annotate=film)
@@ -368,30 +465,30 @@ def test_files_that_cannot_be_written_are_refused(film, finder, tmp_path):
 
 
 def timeline_of(hours: float, faces: int = 2) -> Timeline:
-    record = Timeline(0.2, ["happy", "sad"])
+    timeline = Timeline(0.2, ["happy", "sad"])
     for i in range(int(hours * 3600 / 0.2)):
         share = (i % 100) / 100
         found = [Face((0, 0, 9, 9), 1.0, "happy", {"happy": share, "sad": 1 - share})] * faces
-        record.add(0.2 * i, range(1, faces + 1), found)
-    return record
+        timeline.add(0.2 * i, range(1, faces + 1), found)
+    return timeline
 
 
 def test_the_timeline_of_hours_takes_no_more_than_its_steps():
-    record = timeline_of(1.0)
-    assert all(len(sums.bins) <= MOST_BINS for sums in record._tracks.values())
-    summary = record.tracks()[0]
+    timeline = timeline_of(1.0)
+    assert all(len(sums.bins) <= MOST_BINS for sums in timeline._tracks.values())
+    summary = timeline.tracks()[0]
     assert summary.frames == 18_000
     assert summary.probabilities["happy"] == pytest.approx(0.495, abs=1e-6)  # joining loses nothing
-    assert sum(count for count, _ in record._tracks[1].bins.values()) == 18_000
+    assert sum(count for count, _ in timeline._tracks[1].bins.values()) == 18_000
 
 
 def test_many_short_tracks_are_forgotten_before_the_long_ones():
-    record = Timeline(0.2, ["happy"])
+    timeline = Timeline(0.2, ["happy"])
     one = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})
     for i in range(6000):
-        record.add(0.2 * i, [1, 2 + i], [one, one])
-    assert len(record.tracks()) <= 2001
-    assert record.tracks()[0].frames == 6000
+        timeline.add(0.2 * i, [1, 2 + i], [one, one])
+    assert len(timeline.tracks()) <= 2001
+    assert timeline.tracks()[0].frames == 6000
 
 
 def test_a_timeline_that_could_not_be_written_is_refused_before_the_film_is_read(film, finder, tmp_path):
@@ -401,11 +498,11 @@ def test_a_timeline_that_could_not_be_written_is_refused_before_the_film_is_read
 
 
 def test_a_face_out_of_sight_leaves_a_gap_in_the_timeline():
-    record = Timeline(0.2, ["happy"])
+    timeline = Timeline(0.2, ["happy"])
     one = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})
     for time in (0.0, 0.2, 0.4, 5.0, 5.2):
-        record.add(time, [1], [one])
-    pieces = record._pieces(record._tracks[1])
+        timeline.add(time, [1], [one])
+    pieces = timeline._pieces(timeline._tracks[1])
     assert [(times[0], times[-1]) for times, _ in pieces] == [
         pytest.approx((0.0, 0.6)), pytest.approx((5.0, 5.4)),
     ]  # fmt: skip
@@ -486,6 +583,14 @@ def test_the_command_reports_a_cut_video_with_exit_code_1(run, tmp_path):
     rows = list(csv.DictReader(out.splitlines()))
     assert len(rows) > 5
     assert "incomplete" in rows[-1]["error"]
+
+
+def test_of_a_file_that_is_no_video_the_command_writes_no_rows(run, tmp_path):
+    (tmp_path / "a.mp4").write_text("not a film")
+    for format in ("csv", "json"):
+        code, out, err = run(tmp_path / "a.mp4", "--format", format)
+        assert (code, out) == (2, "")
+        assert "as a video" in err
 
 
 def test_the_command_reports_a_damaged_video_with_exit_code_1(run, tmp_path):

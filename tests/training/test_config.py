@@ -15,6 +15,7 @@ from facelex.training.config import (
     list_configs,
     load_config,
 )
+from facelex.word_controls import KINDS
 
 SHIPPED = sorted(path.stem for path in CONFIG_FOLDER.rglob("*.yaml"))
 
@@ -160,3 +161,8 @@ def test_every_field_has_a_sentence() -> None:
     for section in (RunConfig, PhaseConfig, LossConfig):
         check(section)
     assert AugmentConfig.model_fields["rotation"].description
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_may_stand_classes_for_by_every_kind_of_word_vectors(kind: str) -> None:
+    assert load_config("paper", [f"model.text_encoder={kind}"]).model.text_encoder == kind

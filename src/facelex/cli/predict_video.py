@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from facelex.cli.options import STOPPED
 from facelex.cli.screen import tell
-from facelex.recognize.sources import is_camera
 
 if TYPE_CHECKING:
     from facelex.recognize.recognizer import Recognizer
@@ -33,26 +32,22 @@ def predict_video(
 ) -> int:
     """Analyse one video, show its progress and write its table; returns the exit code."""
     from facelex.recognize import video
-    from facelex.recognize.frames import check_file
 
-    if not is_camera(source):
-        check_file(source)
-    crossed = format != "table" and output is None and sys.stdout.isatty()  # rows would cross the bar
-    with _rows(format, output, recognizer, words) as write, _summary_stream(format, output) as summary:
-        with _shown(write, bar=not crossed) as progress:
+    on_screen = format != "table" and output is None
+    crossed = on_screen and sys.stdout.isatty()  # rows on the same screen would cross the bar
+    with _summary_stream(format, output) as summary:
+        with _shown(bar=not crossed, rows=on_screen) as progress:
             result = video.predict_video(
                 source,
                 recognizer,
                 words=words,
+                table=None if format == "table" else output or sys.stdout,
+                table_format=None if format == "table" else format,
                 annotate=annotate,
                 redact=redact,
                 progress=progress,
                 **options,
             )
-        if result.error is not None and write is not None:
-            from facelex.recognize.results import ImageResult
-
-            write(ImageResult(source, error=result.error))
         if summary is not None:
             _print_summary(result, summary)
     if result.error is not None:
@@ -64,36 +59,15 @@ def predict_video(
 
 
 @contextmanager
-def _rows(
-    format: str, output: Path | None, recognizer: Recognizer, words: str | None
-) -> Iterator[Callable[[Any], None] | None]:
-    """Give what takes a result at a time; None where only the summary is asked for."""
-    if format == "table":
-        yield None
-        return
-    from facelex.recognize.video import video_columns
-    from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import open_writer
+def _shown(*, bar: bool, rows: bool) -> Iterator[Callable[[FrameResult, float | None], None]]:
+    """Give the callback that sends rows off and shows, to a person, how far it is and who is in sight."""
 
-    columns = video_columns(recognizer.classes, parse_words(words))
-    target = sys.stdout if output is None else output
-    with open_writer(format, target, classes=(), columns=columns) as writer:
+    def send(*_: object) -> None:
+        if rows:
+            sys.stdout.flush()  # whoever reads a camera's rows wants them now
 
-        def write(result: Any) -> None:
-            writer.write(result)
-            if output is None:
-                sys.stdout.flush()  # whoever reads a camera's rows wants them now
-
-        yield write
-
-
-@contextmanager
-def _shown(
-    write: Callable[[Any], None] | None, *, bar: bool
-) -> Iterator[Callable[[FrameResult, float | None], None]]:
-    """Give the callback that writes rows and shows, to a person, how far it is and who is in sight."""
     if not bar or not sys.stderr.isatty():
-        yield lambda result, _: write(result) if write is not None else None
+        yield send
         return
     from rich.console import Console
     from rich.markup import escape
@@ -107,8 +81,7 @@ def _shown(
         task = shown.add_task("", total=None, place="Reading")
 
         def progress(result: FrameResult, total: float | None) -> None:
-            if write is not None:
-                write(result)
+            send()
             place = _clock(result.time) + (f" of {_clock(total)}" if total else "")
             shown.update(
                 task, total=total, completed=result.time, place=place, description=escape(_sight(result))

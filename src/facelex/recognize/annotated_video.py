@@ -70,7 +70,8 @@ class AnnotatedVideo:
         """
         if path.suffix.lower() not in SUFFIXES:
             raise FacelexError(
-                f"Expected an annotated video named .mp4, .mov or .mkv, but got {str(path)!r}."
+                f"Expected an annotated video named {', '.join(SUFFIXES)}, or a folder, but got "
+                f"{str(path)!r}. Name it {path.with_suffix(SUFFIXES[0]).name}, or make the folder first."
             )
         if not reader.live and path.exists() and path.samefile(reader.source):
             raise FacelexError(f"{str(path)!r} is the video that is read. Choose another name.")

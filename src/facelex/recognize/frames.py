@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 import sys
 import threading
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class FrameReader:
             FacelexError: If there is no such file or camera, or it holds no video.
             MissingExtraError: If PyAV is not installed.
         """
-        self.source = os.fspath(source)
+        self.source = check_source(source)
         self.live = is_camera(source)
         self._av = require("av", "video", "Video")
         if self.live:
@@ -127,6 +128,28 @@ class FrameReader:
     def start(self) -> float:
         """Time stamp of the first frame in seconds; known once a frame was read."""
         return self._start or 0.0
+
+    def complaint(self, *, ended: bool) -> str | None:
+        """Return what was wrong with the file, in one sentence; None if nothing was.
+
+        Args:
+            ended: Whether `frames` was gone through to its end, and not left earlier.
+
+        Raises:
+            FacelexError: If it ended without a frame.
+        """
+        if ended and self._start is None:
+            why = self.fault or "no frame of it could be decoded"
+            raise FacelexError(f"Could not read {self.source!r} as a video: {why}.")
+        faults = []
+        if self.fault:
+            faults.append(f"the reading ended at {self.end:.1f} s: {self.fault}")
+        elif ended and self.duration and self.end < 0.95 * self.duration - 1.0:
+            faults.append(f"it announces {self.duration:.1f} s but ends at {self.end:.1f} s")
+        if self.damaged:
+            places = "1 place" if self.damaged == 1 else f"{self.damaged} places"
+            faults.append(f"it is damaged in {places}")
+        return f"The video is incomplete: {'; '.join(faults)}." if faults else None
 
     def frames(
         self, every: float, *, all_frames: bool = False, sound: list[Any] | None = None
@@ -287,6 +310,23 @@ class _Newest:
         return not self._thread.is_alive()
 
 
+def check_source(source: str | os.PathLike[str]) -> str:
+    """Return what names a camera or a video file, and refuse what is neither.
+
+    Raises:
+        FacelexError: If it is no path, or `check_file` refuses it.
+    """
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    if not isinstance(name, str):  # a path may also be of bytes
+        raise FacelexError(
+            f"Expected the path of a video, but got {reprlib.repr(source)}. Name a file, or a camera as "
+            "'webcam:0'."
+        )
+    if not is_camera(source):
+        check_file(name)
+    return name
+
+
 def check_file(source: str) -> None:
     """Refuse what is no file.
 
@@ -308,7 +348,6 @@ def check_file(source: str) -> None:
 
 
 def _open_file(av: Any, source: str) -> Any:
-    check_file(source)
     try:
         # a path with a colon must not be taken for a protocol, nor a playlist lead to the network
         return av.open(

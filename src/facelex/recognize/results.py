@@ -4,12 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import require
+from facelex.errors import FacelexError, require
+
+
+class Result(Protocol):
+    """What is written and tabulated: an `ImageResult`, or a frame of a video."""
+
+    @property
+    def source(self) -> str:
+        """Where it came from."""
+        ...
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """Its faces."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """Why it could not be read."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table it belongs to, as far as they are known."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one JSON object."""
+        ...
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row a face."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -118,21 +150,44 @@ def table_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str
     return [*place, *classes, *(f"word:{word}" for word in words), "error"]
 
 
-def table_rows(result: Any) -> list[dict[str, Any]]:
+def video_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
+    """Return the columns of the tidy table of a video, in order."""
+    source, *rest = table_columns(classes, words)
+    return [source, "time_s", "frame", *rest]
+
+
+def table_rows(result: Result) -> list[dict[str, Any]]:
     """Return the rows of a result with a source that tables take: file names need not be valid Unicode."""
     source = result.source.encode("utf-8", "backslashreplace").decode()
     return [row | {"source": source} for row in result.to_rows()]
 
 
-def to_frame(results: Iterable[ImageResult]) -> Any:
+def to_frame(results: Iterable[Result]) -> Any:
     """Return a pandas data frame, one row a face (an unreadable image is a row with ``error``).
 
+    It has the columns of all results, which may come from calls with different words.
+
     Raises:
+        FacelexError: If it is given something else than results, such as the faces of one picture.
         MissingExtraError: If pandas is not installed.
     """
+    return frame_of(results, table_columns(()))
+
+
+def frame_of(results: Iterable[Result], columns: Sequence[str]) -> Any:
+    """Return the data frame of `to_frame`; it has at least ``columns``."""
     pandas = require("pandas", "table", "A data frame")
-    results = list(results)
-    first = next((face for result in results for face in result.faces), None)
-    seen = table_columns(tuple(first.probabilities), tuple(first.words)) if first else table_columns(())
-    columns = next((list(result.columns) for result in results if result.columns), seen)
-    return pandas.DataFrame([row for result in results for row in table_rows(result)], columns=columns)
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, None] = {}  # in order
+    for result in results:
+        if not hasattr(result, "to_rows"):
+            raise FacelexError(
+                f"Expected results of predict_many or read_video, but got a {type(result).__name__}. For one "
+                "picture call predict_many([picture])."
+            )
+        found = table_rows(result)
+        seen |= dict.fromkeys([*result.columns, *(name for row in found for name in row)])
+        rows += found
+    seen |= dict.fromkeys(columns)
+    order = sorted(seen, key=lambda name: (name == "error", name.startswith("word:")))
+    return pandas.DataFrame(rows, columns=order)

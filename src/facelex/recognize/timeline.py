@@ -48,6 +48,11 @@ class TrackSummary:
         """The class with the highest mean probability."""
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
+    @property
+    def probability(self) -> float:
+        """Mean probability of ``emotion``."""
+        return self.probabilities[self.emotion]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON holds it."""
         return {

@@ -1,22 +1,24 @@
-"""Video files and cameras: faces over time as a table, a marked video and a timeline, in bounded memory."""
+"""Videos and cameras: faces over time as a table, an annotated video and a timeline, in bounded memory."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
 from facelex.files import check_suffix
-from facelex.recognize.frames import Frame, FrameReader
-from facelex.recognize.results import Face, ImageResult, table_columns, table_rows
+from facelex.recognize.frames import Frame, FrameReader, check_source
+from facelex.recognize.results import Face, ImageResult, frame_of, video_columns
 from facelex.recognize.sources import is_camera
 from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
 from facelex.recognize.tracks import Box, Smoother, Tracker
@@ -25,6 +27,9 @@ from facelex.recognize.words import parse_words
 if TYPE_CHECKING:
     from facelex.recognize.annotated_video import AnnotatedVideo
     from facelex.recognize.recognizer import Recognizer, Words
+    from facelex.recognize.writers import Writer
+
+logger = logging.getLogger(__name__)
 
 EVERY = 0.2
 """Seconds between analysed frames: expressions that people notice last longer (0.5 to 4 s)."""
@@ -54,15 +59,25 @@ class FrameResult:
     columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Columns of the table it belongs to, known even where there is no face."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``{"source", "time_s", "frame", "width", "height", "faces"}``, each face led by ``id``."""
+    @property
+    def error(self) -> None:
+        """None: what is wrong with a video concerns no frame and is a result of its own."""
+        return None
+
+    def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
+        """Return ``{"source", "time_s", "frame", "width", "height", "faces"}``, each face led by ``id``.
+
+        ``embedding=True`` adds each face's features as a list.
+        """
         return {
             "source": self.source,
             "time_s": round(self.time, 3),
             "frame": self.frame,
             "width": self.width,
             "height": self.height,
-            "faces": [{"id": id_, **face.to_dict()} for id_, face in zip(self.ids, self.faces)],
+            "faces": [
+                {"id": id_, **face.to_dict(embedding=embedding)} for id_, face in zip(self.ids, self.faces)
+            ],
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -89,26 +104,28 @@ class VideoResult:
     interrupted: bool = False
     """True if Ctrl-C ended it; all that was asked for holds what was done until then."""
 
-
-def video_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
-    """Return the columns of the tidy table of a video, in order."""
-    source, *rest = table_columns(classes, words)
-    return [source, "time_s", "frame", *rest]
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON holds it, under the names of the fields."""
+        return {
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "seconds": round(self.seconds, 3),
+            "frames": self.frames,
+            "tracks": [track.to_dict() for track in self.tracks],
+            "error": self.error,
+            "interrupted": self.interrupted,
+        }
 
 
 def to_frame(results: Iterable[FrameResult]) -> Any:
-    """Return a pandas data frame, one row a face and frame.
+    """Return a pandas data frame, one row a face and frame, with the columns of all results.
 
     Raises:
+        FacelexError: If it is given something else than results.
         MissingExtraError: If pandas is not installed.
     """
-    pandas = require("pandas", "table", "A data frame")
-    columns: tuple[str, ...] = ()
-    rows: list[dict[str, Any]] = []
-    for result in results:
-        columns = columns or result.columns
-        rows += table_rows(result)
-    return pandas.DataFrame(rows, columns=columns or (None if rows else video_columns(())))
+    return frame_of(results, video_columns(()))
 
 
 def read_video(
@@ -124,6 +141,9 @@ def read_video(
 ) -> Iterator[FrameResult]:
     """Yield the faces of each analysed frame, as it comes; memory does not grow with the length.
 
+    Of a damaged or incomplete file all frames come that can be decoded; a warning of the logger
+    ``facelex.recognize.video`` then says what was wrong. `predict_video` has it in its result.
+
     Args:
         source: A video file, or ``webcam:0``.
         recognizer: What finds and reads the faces.
@@ -135,15 +155,21 @@ def read_video(
         max_seconds: Stop after so many seconds of video.
 
     Raises:
-        FacelexError: If the video cannot be read at all, or an option is wrong.
+        FacelexError: If an option is wrong or there is no such file; with the first step, if it cannot be
+            read at all.
     """
+    every = _seconds("every", every)
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
+    check_source(source)
 
     def results() -> Iterator[FrameResult]:
         with FrameReader(source) as reader:
             for frame in limits.apply(reader.frames(every)):
                 yield analysis.read(reader.source, frame, frame.pixels())
+            complaint = reader.complaint(ended=not limits.reached)
+            if complaint is not None:
+                logger.warning("%s: %s", reader.source, complaint)
 
     return results()
 
@@ -156,10 +182,11 @@ def predict_video(
     words: Words = None,
     smooth: float = SMOOTH,
     detect: bool = True,
-    table: Path | None = None,
-    annotate: Path | None = None,
+    table: str | os.PathLike[str] | IO[str] | None = None,
+    table_format: str | None = None,
+    annotate: str | os.PathLike[str] | None = None,
     redact: str | bool | None = None,
-    timeline: Path | None = None,
+    timeline: str | os.PathLike[str] | None = None,
     max_frames: int | None = None,
     max_seconds: float | None = None,
     progress: Progress | None = None,
@@ -176,8 +203,10 @@ def predict_video(
         words: Words and phrases to score as well.
         smooth: Seconds over which each face's numbers are smoothed; 0 for the numbers of each frame alone.
         detect: False if the whole frame is one face.
-        table: File for a row a face and frame: .csv, .parquet, .json or .jsonl.
-        annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder for ``NAME-faces.mp4``.
+        table: File for a row a face and frame: .csv, .parquet, .json or .jsonl; or an open text stream.
+        table_format: ``csv``, ``parquet``, ``json`` or ``jsonl``; by default as the suffix says.
+        annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder, which is there or has no
+            suffix, for ``NAME-faces.mp4``.
         redact: ``"blur"`` (or True) or ``"pixelate"`` covers the faces in the annotated video. Every frame is
             then searched for faces, and the sound, which also tells who speaks, is left out.
         timeline: File for the picture of each face's emotions over time, .png (needs matplotlib).
@@ -188,38 +217,40 @@ def predict_video(
     Raises:
         FacelexError: If the video cannot be read at all, an option is wrong, or a file cannot be written.
     """
+    annotate_path, timeline_path = _path("annotate", annotate), _path("timeline", timeline)
     redact = _redaction(redact)
+    every = _seconds("every", every)
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
-    if timeline is not None:
-        check_suffix(timeline, TIMELINE_SUFFIXES, "the timeline")
+    if timeline_path is not None:
+        check_suffix(timeline_path, TIMELINE_SUFFIXES, "the timeline")
         require("matplotlib.figure", "report", "The timeline")  # said now, not after an hour of video
     with ExitStack() as stack:
         reader = stack.enter_context(FrameReader(source))
-        record = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
-        marked = None
-        if annotate is not None:
+        emotions = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
+        run = _Run(analysis, reader, emotions, progress)
+        if annotate_path is not None:
             from facelex.recognize.annotated_video import AnnotatedVideo
 
-            target = _annotated_path(annotate, reader.source)
-            marked = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
-            stack.callback(marked.abandon)
-        write = _open_table(stack, table, analysis.columns)
-        run = _Run(analysis, reader, record, marked, write, progress)
+            target = _annotated_path(annotate_path, reader.source)
+            run.annotated = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
+            stack.callback(run.annotated.abandon)
+        if table is not None:
+            run.table = stack.enter_context(_open_table(table, table_format, recognizer, analysis.labels))
+        sound = None if run.annotated is None else run.annotated.sound
+        frames = reader.frames(every, all_frames=run.annotated is not None, sound=sound)
         try:
-            for frame in limits.apply(reader.frames(
-                every, all_frames=marked is not None, sound=None if marked is None else marked.sound
-            )):  # fmt: skip
+            for frame in limits.apply(frames):
                 run.take(frame)
         except KeyboardInterrupt:
             run.interrupted = True
-        error = run.error(ended=not run.interrupted and not limits.reached)
-        if error is not None and write is not None:
-            write(ImageResult(reader.source, error=error))
-        if marked is not None:
-            marked.close()
-        if timeline is not None:
-            record.save(timeline, Path(reader.source).name)
+        error = reader.complaint(ended=not run.interrupted and not limits.reached)
+        if error is not None and run.table is not None:
+            run.table.write(ImageResult(reader.source, error=error))
+        if run.annotated is not None:
+            run.annotated.close()
+        if timeline_path is not None:
+            run.timeline.save(timeline_path, Path(reader.source).name)
         return run.result(error)
 
 
@@ -229,9 +260,6 @@ class _Analysis:
     def __init__(
         self, recognizer: Recognizer, every: float, smooth: float, words: Words, detect: bool
     ) -> None:
-        for name, value in (("every", every), ("smooth", smooth)):
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
-                raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
         self.labels = parse_words(words)
         self.columns = tuple(video_columns(recognizer.classes, self.labels))
         self._words = self.labels or None
@@ -241,7 +269,7 @@ class _Analysis:
         self._recognizer = recognizer
         self._detect = detect
         self._tracker = Tracker(memory)
-        self._smoother = Smoother(smooth, recognizer.unsure_below, memory)
+        self._smoother = Smoother(_seconds("smooth", smooth), recognizer.unsure_below, memory)
 
     def read(self, source: str, frame: Frame, pixels: NDArray[np.uint8]) -> FrameResult:
         """Return the faces of a frame."""
@@ -262,72 +290,47 @@ class _Analysis:
         return dict(zip(self._tracker.update(frame.time, boxes), boxes))
 
 
+@dataclass
 class _Run:
     """One pass through a video and what it hands to whom."""
 
-    def __init__(
-        self,
-        analysis: _Analysis,
-        reader: FrameReader,
-        record: Timeline,
-        marked: AnnotatedVideo | None,
-        write: Callable[[Any], None] | None,
-        progress: Progress | None,
-    ) -> None:
-        self.interrupted = False
-        self._analysis = analysis
-        self._reader = reader
-        self._record = record
-        self._marked = marked
-        self._write = write
-        self._progress = progress
-        self._last: FrameResult | None = None
-        self._count = 0
-        self._known: Mapping[int, Face] = {}
+    analysis: _Analysis
+    reader: FrameReader
+    timeline: Timeline
+    progress: Progress | None
+    annotated: AnnotatedVideo | None = None
+    table: Writer | None = None
+    interrupted: bool = False
+    count: int = 0
+    last: FrameResult | None = None
+    known: Mapping[int, Face] = field(default_factory=dict)
 
     def take(self, frame: Frame) -> None:
         """Analyse a frame if it is due, and pass it on."""
         pixels = frame.pixels()
         boxes: Mapping[int, Box] | None = None
         if frame.due:
-            result = self._analysis.read(self._reader.source, frame, pixels)
-            self._last, self._count = result, self._count + 1
-            self._known = dict(zip(result.ids, result.faces))
-            boxes = {id_: face.box for id_, face in self._known.items()}
-            self._record.add(result.time, result.ids, result.faces)
-            if self._write is not None:
-                self._write(result)
-            if self._progress is not None:
-                self._progress(result, self._reader.duration)
-        elif self._marked is not None and self._marked.redact is not None:
-            boxes = self._analysis.find(frame, pixels)
-        if self._marked is not None:
-            self._marked.add(frame.time, pixels, boxes, self._known)
-
-    def error(self, *, ended: bool) -> str | None:
-        """Return what was wrong with the file, in one sentence; ``ended`` if it was read to its end."""
-        reader = self._reader
-        if self._last is None and not self.interrupted:
-            why = reader.fault or "no frame of it could be decoded"
-            raise FacelexError(f"Could not read {reader.source!r} as a video: {why}.")
-        faults = []
-        if reader.fault:
-            faults.append(f"the reading ended at {reader.end:.1f} s: {reader.fault}")
-        elif ended and reader.duration and reader.end < 0.95 * reader.duration - 1.0:
-            faults.append(f"it announces {reader.duration:.1f} s but ends at {reader.end:.1f} s")
-        if reader.damaged:
-            places = "1 place" if reader.damaged == 1 else f"{reader.damaged} places"
-            faults.append(f"it is damaged in {places}")
-        return f"The video is incomplete: {'; '.join(faults)}." if faults else None
+            result = self.analysis.read(self.reader.source, frame, pixels)
+            self.last, self.count = result, self.count + 1
+            self.known = dict(zip(result.ids, result.faces))
+            boxes = {id_: face.box for id_, face in self.known.items()}
+            self.timeline.add(result.time, result.ids, result.faces)
+            if self.table is not None:
+                self.table.write(result)
+            if self.progress is not None:
+                self.progress(result, self.reader.duration)
+        elif self.annotated is not None and self.annotated.redact is not None:
+            boxes = self.analysis.find(frame, pixels)
+        if self.annotated is not None:
+            self.annotated.add(frame.time, pixels, boxes, self.known)
 
     def result(self, error: str | None) -> VideoResult:
         """Return the summary."""
-        last = self._last
-        width, height = (last.width, last.height) if last is not None else (0, 0)
-        tracks = tuple(self._record.tracks())
-        seconds = last.time if last is not None else 0.0
+        last = self.last
+        width, height, seconds = (0, 0, 0.0) if last is None else (last.width, last.height, last.time)
+        tracks = tuple(self.timeline.tracks())
         return VideoResult(
-            self._reader.source, width, height, seconds, self._count, tracks, error, self.interrupted
+            self.reader.source, width, height, seconds, self.count, tracks, error, self.interrupted
         )
 
 
@@ -335,10 +338,10 @@ class _Limits:
     """Where to stop, if not at the end."""
 
     def __init__(self, frames: int | None, seconds: float | None) -> None:
-        if frames is not None and frames < 1:
-            raise FacelexError(f"Expected max_frames to be 1 or more, but got {frames}.")
-        if seconds is not None and not seconds > 0:
-            raise FacelexError(f"Expected max_seconds to be above 0, but got {seconds}.")
+        if not (frames is None or (isinstance(frames, Integral) and frames >= 1)):
+            raise FacelexError(f"Expected max_frames to be a whole number, 1 or more, but got {frames!r}.")
+        if not (seconds is None or (isinstance(seconds, Real) and seconds > 0)):
+            raise FacelexError(f"Expected max_seconds to be a number above 0, but got {seconds!r}.")
         self._frames = frames
         self._seconds = seconds
         self.reached = False
@@ -355,6 +358,12 @@ class _Limits:
             yield frame
 
 
+def _seconds(name: str, value: float) -> float:
+    if not (isinstance(value, Real) and 0 <= value < math.inf):
+        raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
+    return float(value)
+
+
 def _redaction(redact: str | bool | None) -> str | None:
     from facelex.errors import unknown_name
     from facelex.recognize.redaction import STYLES
@@ -365,22 +374,34 @@ def _redaction(redact: str | bool | None) -> str | None:
     return style
 
 
-def _annotated_path(annotate: Path, source: str) -> Path:
-    from facelex.recognize.annotated_video import SUFFIXES
+def _path(name: str, value: str | os.PathLike[str] | None) -> Path | None:
+    if not (value is None or isinstance(value, (str, os.PathLike))):
+        raise FacelexError(f"Expected {name} to be the path of a file to write, but got {value!r}.")
+    return None if value is None else Path(value)
 
-    if annotate.suffix.lower() in SUFFIXES and not annotate.is_dir():
+
+def _annotated_path(annotate: Path, source: str) -> Path:
+    """Return the file itself, or that in a folder; `AnnotatedVideo` refuses what is neither."""
+    if annotate.suffix and not annotate.is_dir():
         return annotate
     stem = source.replace(":", "-") if is_camera(source) else Path(source).stem
     return annotate / f"{stem}-faces.mp4"
 
 
-def _open_table(stack: ExitStack, table: Path | None, columns: Sequence[str]) -> Callable[[Any], None] | None:
-    if table is None:
-        return None
-    from facelex.recognize.writers import open_writer
+def _open_table(
+    table: str | os.PathLike[str] | IO[str], kind: str | None, recognizer: Recognizer, labels: Sequence[str]
+) -> AbstractContextManager[Writer]:
+    from facelex.errors import unknown_name
+    from facelex.recognize.writers import ROW_FORMATS, format_of, open_writer
 
-    kinds = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-    kind = kinds.get(table.suffix.lower())
-    if kind is None:
-        raise FacelexError(f"Expected a table named {', '.join(kinds)}, but got {str(table)!r}.")
-    return stack.enter_context(open_writer(kind, table, classes=(), columns=columns)).write
+    target = Path(table) if isinstance(table, (str, os.PathLike)) else table
+    if isinstance(target, Path):
+        kind = kind or format_of(target, ROW_FORMATS)
+    elif kind is None or not hasattr(target, "write"):
+        raise FacelexError(
+            "Expected table to be the path of a file, or an open text stream with table_format, but got "
+            f"{table!r}."
+        )
+    if kind not in ROW_FORMATS:
+        raise unknown_name("table_format", kind, ROW_FORMATS)
+    return open_writer(kind, target, classes=recognizer.classes, words=labels, video=True)

@@ -12,24 +12,22 @@ from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, printable, require, unknown_name
 from facelex.files import replacing
-from facelex.recognize.results import Face, table_columns, table_rows
+from facelex.recognize.results import Face, Result, table_columns, table_rows, video_columns
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
 
-FORMATS = ("table", "json", "jsonl", "csv", "parquet")
+SUFFIXES = {
+    "json": (".json",),
+    "jsonl": (".jsonl",),
+    "csv": (".csv",),
+    "parquet": (".parquet", ".pq"),
+    "table": (".txt", ""),
+}
+"""Formats and the suffixes that name them."""
+FORMATS = tuple(SUFFIXES)
+ROW_FORMATS = FORMATS[:-1]
+"""Those for programs; a table is for people."""
 ROWS_PER_GROUP = 10_000
 """Rows held before a Parquet row group is written."""
-
-
-class Result(Protocol):
-    """What can be written: an `ImageResult`, or a frame of a video."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return one JSON object."""
-        ...
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Return one flat row a face."""
-        ...
 
 
 class Writer(Protocol):
@@ -148,7 +146,7 @@ class TableWriter:
             self._table.add_column("words")
         self._has_words = bool(words)
 
-    def write(self, result: Any) -> None:
+    def write(self, result: Result) -> None:
         """Add the lines of one image."""
         from rich.markup import escape
 
@@ -212,6 +210,22 @@ def check_output(output: Path, inputs: Iterable[str], tools: Iterable[str | Path
         )
 
 
+def format_of(path: Path, formats: Sequence[str] = FORMATS) -> str:
+    """Return the one of ``formats`` that a file's suffix names.
+
+    Raises:
+        FacelexError: If it names none of them.
+    """
+    for kind in formats:
+        if path.suffix.lower() in SUFFIXES[kind]:
+            return kind
+    *most, last = (SUFFIXES[kind][0] for kind in formats)
+    raise FacelexError(
+        f"Expected a file for the results named {', '.join(most)} or {last}, but got {str(path)!r}. Rename "
+        "it, or say what it shall hold with --format (table_format=)."
+    )
+
+
 @contextmanager
 def open_writer(
     kind: str,
@@ -219,7 +233,7 @@ def open_writer(
     *,
     classes: Sequence[str],
     words: Sequence[str] = (),
-    columns: Sequence[str] | None = None,
+    video: bool = False,
 ) -> Iterator[Writer]:
     """Open a writer of results.
 
@@ -230,14 +244,14 @@ def open_writer(
         target: File to write, or an open text stream such as ``sys.stdout`` (not for Parquet).
         classes: The model's classes, for the columns.
         words: Words asked for, for the columns.
-        columns: All columns, if they are not those of `table_columns`.
+        video: Whether the results are frames of a video, for the columns.
 
     Raises:
         FacelexError: If the format is not known or the file cannot be written.
     """
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
-    columns = table_columns(classes, words) if columns is None else columns
+    columns = (video_columns if video else table_columns)(classes, words)
     if not isinstance(target, Path):
         if kind == "parquet":
             raise FacelexError("Parquet is no text for the screen. Name a file: --output faces.parquet")

@@ -39,7 +39,9 @@ class ModelConfig(Section):
     encoder_options: dict[str, bool | int | float | str] = {}
     """Options of that network: ``width``, ``squeeze_excitation``, ``blur_pool`` of the slim and VGG families;
     of a timm network what ``timm.create_model`` takes."""
-    text_encoder: Literal["glove", "synonyms", "random", "orthogonal", "shuffled", "one_hot"] = "synonyms"
+    text_encoder: Literal[
+        "glove", "synonyms", "random", "orthogonal", "shuffled", "shuffled_glove", "one_hot"
+    ] = "synonyms"
     """What stands for a class: GloVe of its name, of several words, or a meaningless control."""
     vocabulary: str = "packaged"
     """``packaged``, or the path of a GloVe text file (any dimension; .zip, .xz and .gz too)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ _PACKAGES = ("torch", "lightning-fabric", "lightning", "timm", "numpy", "pillow"
 
 
 def describe_environment(device: torch.device, threads: int) -> dict[str, Any]:
-    """Collect versions, commit, command line and hardware as plain values (no user name, no host name)."""
+    """Collect versions, commit, command line and hardware as plain values.
+
+    The host is not named, nor the user, whose home directory is written as ``~``.
+    """
     versions = {"facelex": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -27,7 +31,7 @@ def describe_environment(device: torch.device, threads: int) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "command": " ".join(["facelex", *sys.argv[1:]]),
+        "command": _command(sys.argv),
         "versions": versions,
         "commit": _commit(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -38,6 +42,13 @@ def describe_environment(device: torch.device, threads: int) -> dict[str, Any]:
     }
 
 
+def _command(argv: Sequence[str]) -> str:
+    """Return the command line, quoted for a shell, with the program's name in place of its path."""
+    program = Path(argv[0])
+    name = "facelex" if program.name == "__main__.py" and program.parent.name == "facelex" else program.name
+    return shlex.join([name, *argv[1:]]).replace(f"{Path.home()}{os.sep}", f"~{os.sep}")
+
+
 def peak_resident_mb() -> float:
     """Largest resident size of this process so far, MiB.
 
@@ -46,6 +57,8 @@ def peak_resident_mb() -> float:
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
