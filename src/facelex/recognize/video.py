@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError, require
 from facelex.files import check_suffix
 from facelex.recognize.frames import Frame, FrameReader, check_source
+from facelex.recognize.redaction import redaction_style
 from facelex.recognize.results import Face, ImageResult, frame_of, video_columns
 from facelex.recognize.sources import is_camera
 from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
@@ -218,7 +219,7 @@ def predict_video(
         FacelexError: If the video cannot be read at all, an option is wrong, or a file cannot be written.
     """
     annotate_path, timeline_path = _path("annotate", annotate), _path("timeline", timeline)
-    redact = _redaction(redact)
+    redact = redaction_style(redact)
     every = _seconds("every", every)
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
@@ -362,16 +363,6 @@ def _seconds(name: str, value: float) -> float:
     if not (isinstance(value, Real) and 0 <= value < math.inf):
         raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
     return float(value)
-
-
-def _redaction(redact: str | bool | None) -> str | None:
-    from facelex.errors import unknown_name
-    from facelex.recognize.redaction import STYLES
-
-    style = "blur" if redact is True else redact or None
-    if style is not None and style not in STYLES:
-        raise unknown_name("redaction style", str(style), STYLES)
-    return style
 
 
 def _path(name: str, value: str | os.PathLike[str] | None) -> Path | None:
