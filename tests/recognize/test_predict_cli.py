@@ -24,7 +24,7 @@ from facelex.recognize import faces
 def two_faces(monkeypatch):
     """Every picture has two faces, whichever detector is asked for."""
     detector = FixedDetector((0.1, 0.2, 0.3, 0.4), (0.5, 0.3, 0.3, 0.5))
-    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: detector)
+    monkeypatch.setattr(faces, "create_detector", lambda name, model=None, **_: detector)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
     asked = []
     create = faces.create_detector
     monkeypatch.setattr(
-        faces, "create_detector", lambda name, model=None: asked.append(name) or create(name, model)
+        faces, "create_detector", lambda name, model=None, **_: asked.append(name) or create(name, model)
     )
     code, out, _ = run(photos / "a.png", "--no-detect", "--format", "json")
     assert code == 0
@@ -87,7 +87,7 @@ def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
 
 
 def test_no_faces_still_give_valid_json(run, photos, monkeypatch):
-    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: FixedDetector())
+    monkeypatch.setattr(faces, "create_detector", lambda name, model=None, **_: FixedDetector())
     code, out, _ = run(photos / "a.png", "--format", "json")
     assert code == 0
     assert json.loads(out)[0]["faces"] == []

@@ -19,8 +19,10 @@ from facelex import Vocabulary
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import model as model_module
-from facelex.recognize.model import default_threads, load_model
+from facelex.recognize.faces import create_detector
+from facelex.recognize.model import load_model
 from facelex.recognize.recognizer import Recognizer
+from facelex.recognize.sessions import default_threads
 from facelex.recognize.words import parse_words
 
 SAMPLES = Path(model_module.__file__).parents[1] / "samples"
@@ -378,6 +380,17 @@ def test_threads_are_the_callers_choice_or_the_usable_cores(tiny_model):
     assert chosen == default_threads() >= 1
     with pytest.raises(FacelexError, match="threads"):
         load_model(tiny_model, threads=0)
+
+
+def test_the_packaged_detector_uses_no_more_threads_than_the_recogniser(tiny_model):
+    def started(**options):
+        session = Recognizer(tiny_model, **options).detector.session
+        return session.get_session_options().intra_op_num_threads
+
+    assert started(threads=1) == 1
+    assert started() == default_threads()
+    with pytest.raises(FacelexError, match="threads to be 1 or more, but got 0"):
+        create_detector(threads=0)
 
 
 def test_a_fresh_process_predicts_without_the_heavy_packages(tiny_model):

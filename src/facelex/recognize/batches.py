@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
 from facelex.recognize.images import MAX_PIXELS, ImageInput, load_image
-from facelex.recognize.model import default_threads
 from facelex.recognize.results import ImageResult, table_columns
+from facelex.recognize.sessions import default_threads
 from facelex.recognize.sources import source_name
 from facelex.recognize.words import parse_words
 

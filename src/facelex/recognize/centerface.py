@@ -20,6 +20,7 @@ from PIL import Image
 
 from facelex.errors import FacelexError
 from facelex.recognize.detection import Detection, check_image
+from facelex.recognize.sessions import session_options
 
 STRIDE = 4  # heat map cells are this many pixels wide
 MULTIPLE = 32  # the network halves its input five times
@@ -42,6 +43,7 @@ class CenterFace:
         pixels: int = PIXELS,
         threshold: float = 0.4,
         overlap: float = 0.3,
+        threads: int | None = None,
     ) -> None:
         """Load the network.
 
@@ -51,12 +53,16 @@ class CenterFace:
                 where that leaves hints of small faces, the search is repeated on four times the area.
             threshold: Least score of a face, 0 to 1.
             overlap: Of two boxes whose intersection over union is larger, the surer one stays.
+            threads: Threads one picture is searched with; by default the physical cores this process may use.
+
+        Raises:
+            FacelexError: If the file is no such network, or there would be no thread.
         """
         self.pixels = pixels
         self.threshold = threshold
         self.overlap = overlap
         self._model = model
-        self.session = _load_session(model)
+        self.session = _load_session(model, threads)
 
     @cached_property
     def model_digest(self) -> str:
@@ -184,9 +190,8 @@ def _read_model(model: Path | None) -> bytes:
         raise FacelexError(f"Expected a CenterFace model at {str(model)!r}, but: {reason}.") from error
 
 
-def _load_session(model: Path | None) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+def _load_session(model: Path | None, threads: int | None) -> ort.InferenceSession:
+    options = session_options(threads)
     content = _read_model(model)
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -20,7 +20,9 @@ def list_detectors() -> list[str]:
     return list(DETECTORS)
 
 
-def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
+def create_detector(
+    name: str = "auto", model: Path | None = None, *, threads: int | None = None
+) -> Detector:
     """Build a face detector.
 
     Args:
@@ -28,6 +30,8 @@ def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
             frontal faces. ``yunet``: OpenCV's YuNet with your ``model`` file. ``none``: every picture
             is one face, cropped already.
         model: ONNX file for ``yunet`` (needed) or ``centerface`` (instead of the packaged one).
+        threads: Threads CenterFace searches a picture with, by default the physical cores this process may
+            use; the other detectors have no such choice.
 
     Raises:
         FacelexError: If the name is not known or the model file does not fit.
@@ -38,7 +42,7 @@ def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
         assert model is not None  # check_detector has refused
         return YuNet(model)
     if name in ("auto", "centerface"):
-        return CenterFace(model)
+        return CenterFace(model, threads=threads)
     return DlibHog() if name == "dlib" else WholePicture()
 
 

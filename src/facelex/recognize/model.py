@@ -18,6 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, did_you_mean, require
+from facelex.recognize.sessions import session_options
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
 PACKAGED = {
@@ -114,12 +115,8 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
         FacelexError: If there is no such file, or it is not a model that facelex exported.
         MissingExtraError: If ``hf:`` is asked for without huggingface_hub.
     """
-    if threads is not None and threads < 1:
-        raise FacelexError(f"Expected threads to be 1 or more, but got {threads}. Leave it out for all.")
+    options = session_options(threads)
     path = find_model(model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(threads or default_threads(), os.cpu_count() or 1)
-    options.log_severity_level = 3  # its warnings concern the graph, not the caller
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has its own exceptions for each way a foreign file can be wrong
@@ -171,32 +168,6 @@ def _from_hub(repository: str) -> Path:
             f"Could not get model.onnx of {repository!r} from the Hugging Face Hub: {reason} Check the "
             "name and the connection, or name a local file."
         ) from error
-
-
-def default_threads() -> int:
-    """Return the physical cores this process may use: its CPU affinity and container quota respected.
-
-    Two threads on the two halves of one core slow a convolution down, and threads beyond a container's
-    quota are stopped in the middle of their work.
-    """
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = {_siblings(cpu) for cpu in cpus}
-    return max(1, min(len(cores), _quota()))
-
-
-def _siblings(cpu: int) -> str:
-    try:
-        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
-    except OSError:
-        return str(cpu)
-
-
-def _quota() -> int:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # no cgroup, or "max"
-        return 1 << 16
 
 
 def _read_info(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:

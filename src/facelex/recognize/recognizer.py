@@ -59,7 +59,8 @@ class Recognizer:
             detector: Name as `create_detector` knows it, or an own object with its ``detect`` method.
             flip: Average each face with its mirror image, where the model says that this helps it.
             unsure_below: Probability under which a face is marked ``unsure``; by default the model's own.
-            threads: Threads for a batch; by default the physical cores this process may use.
+            threads: Threads for a batch, and for a picture in the packaged face detector; by default the
+                physical cores this process may use.
             vocabulary: Word vectors the model was trained with, or their GloVe text file, if they are not the
                 packaged ones.
 
@@ -79,6 +80,7 @@ class Recognizer:
             )
         self._model: Model = load_model(model, threads=threads)
         self._detector = detector
+        self._threads = threads
         self._vocabulary = vocabulary
         self.flip = bool(flip and self._model.info["flip"])
         self.unsure_below = float(self._model.info["unsure_below"] if unsure_below is None else unsure_below)
@@ -100,7 +102,7 @@ class Recognizer:
             return self._detector
         from facelex.recognize.faces import create_detector
 
-        return create_detector(self._detector)
+        return create_detector(self._detector, threads=self._threads)
 
     def predict(
         self, image: ImageInput, *, words: Words = None, detect: bool = True, bgr: bool = False
