@@ -12,6 +12,7 @@ import math
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
 import onnxruntime as ort
@@ -20,7 +21,7 @@ from PIL import Image
 
 from facelex.errors import FacelexError
 from facelex.recognize.detection import Detection, check_image
-from facelex.recognize.sessions import session_options
+from facelex.recognize.sessions import default_threads, session_options
 
 STRIDE = 4  # heat map cells are this many pixels wide
 MULTIPLE = 32  # the network halves its input five times
@@ -63,6 +64,10 @@ class CenterFace:
         self.overlap = overlap
         self._model = model
         self.session = _load_session(model, threads)
+        # ONNX Runtime keeps the memory of as many searches as ever ran at once. Doing without that memory
+        # makes a search 1.6 times as long, and waiting for one of these places makes many no slower: 24
+        # callers on two cores kept 300 MB with four places, 1,100 MB without.
+        self._places = BoundedSemaphore(2 * default_threads())
 
     @cached_property
     def model_digest(self) -> str:
@@ -95,7 +100,8 @@ class CenterFace:
     def _search(self, image: NDArray[np.uint8], pixels: int) -> tuple[NDArray, NDArray, NDArray, float]:
         """Return boxes, scores and landmarks of all candidates in picture pixels, and the scale used."""
         network_input, scale, origin = fit(image, pixels)
-        answers = self.session.run(OUTPUTS, {"images": network_input})
+        with self._places:
+            answers = self.session.run(OUTPUTS, {"images": network_input})
         heatmap, log_sizes, offsets, points = (answer[0] for answer in answers)
         boxes, scores, landmarks = decode(heatmap, log_sizes, offsets, points, HINT)
         boxes[:, :2] -= origin

@@ -20,9 +20,7 @@ def list_detectors() -> list[str]:
     return list(DETECTORS)
 
 
-def create_detector(
-    name: str = "auto", model: Path | None = None, *, threads: int | None = None
-) -> Detector:
+def create_detector(name: str = "auto", model: Path | None = None, *, threads: int | None = None) -> Detector:
     """Build a face detector.
 
     Args:
