@@ -203,11 +203,21 @@ def test_folder_and_wrong_inputs(recognizer, photo, save_picture, tmp_path):
     assert [r.source for r in recognizer.predict_many(tmp_path)] == [
         str(tmp_path / n) for n in ("a.png", "b.png")
     ]
-    for one in (photo, b"bytes", 3, (tmp_path / "a.png").open("rb")):
+    save_picture(photo, "sub/c.png")
+    found = [r.source for r in recognizer.predict_many(tmp_path, recursive=True)]
+    assert found == [str(tmp_path / n) for n in ("a.png", "b.png", "sub/c.png")]
+    for one in (
+        photo,
+        b"bytes",
+        bytearray(b"bytes"),
+        memoryview(b"bytes"),
+        3,
+        (tmp_path / "a.png").open("rb"),
+    ):
         with pytest.raises(FacelexError, match=r"\[image\]"):
             recognizer.predict_many(one)
     assert list(recognizer.predict_many([])) == []
-    with pytest.raises(FacelexError, match="batch_size"):
-        recognizer.predict_many([photo], batch_size=0)
-    with pytest.raises(FacelexError, match="workers"):
-        recognizer.predict_many([photo], workers=0)
+    for name in ("batch_size", "workers"):
+        for value in (0, "10", 2.5):
+            with pytest.raises(FacelexError, match=f"Expected {name} to be a whole number, 1 or more, but g"):
+                recognizer.predict_many([photo], **{name: value})

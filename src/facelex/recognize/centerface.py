@@ -63,11 +63,16 @@ class CenterFace:
         self.threshold = threshold
         self.overlap = overlap
         self._model = model
+        self._threads = threads
         self.session = _load_session(model, threads)
         # ONNX Runtime keeps the memory of as many searches as ever ran at once. Doing without that memory
         # makes a search 1.6 times as long, and waiting for one of these places makes many no slower: 24
         # callers on two cores kept 300 MB with four places, 1,100 MB without.
         self._places = BoundedSemaphore(2 * default_threads())
+
+    def __reduce__(self) -> tuple[type[CenterFace], tuple[Path | None, int, float, float, int | None]]:
+        """Copy and pickle by the arguments: the model file is read again."""
+        return CenterFace, (self._model, self.pixels, self.threshold, self.overlap, self._threads)
 
     @cached_property
     def model_digest(self) -> str:

@@ -54,8 +54,10 @@ def check_detector(name: str, model: Path | None = None) -> None:
         raise unknown_name("face detector", name, DETECTORS)
     if name == "yunet" and model is None:
         raise FacelexError(
-            "Expected a model file with the detector 'yunet', but got none. Pass the path of a YuNet "
-            "ONNX file, for example face_detection_yunet_2023mar.onnx of OpenCV's model zoo."
+            "Expected a model file with the detector 'yunet', but got none. Take a YuNet ONNX file, for "
+            "example face_detection_yunet_2023mar.onnx of OpenCV's model zoo: --detector-model FILE, or in "
+            "Python from facelex.recognize.faces import create_detector and give "
+            "detector=create_detector('yunet', Path(FILE))."
         )
     if name in ("dlib", "none") and model is not None:
         raise FacelexError(

@@ -120,8 +120,8 @@ def _read_all(source: Any) -> io.BytesIO:
         )
     if not data:
         raise FacelexError(
-            f"Expected a picture, but {_stream_name(source)} is empty or was read to its end already. In that "
-            "case go back with seek(0)."
+            f"Expected a picture, but {_stream_name(source)} is empty or was read to its end already. In "
+            "that case go back with seek(0)."
         )
     return io.BytesIO(data)
 

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError, did_you_mean, require
+from facelex.errors import FacelexError, did_you_mean, require, shorten
 from facelex.recognize.sessions import session_options
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -105,7 +105,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
     """Open an exported model.
 
     Args:
-        model: Path of an ONNX file; ``"tiny"`` or ``"shipped"`` for a model of the package;
+        model: Path of an ONNX file; ``"shipped"``, ``"small"`` or ``"tiny"`` for a model of the package;
             ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging Face Hub; None for the
             shipped one.
         threads: Threads one batch is computed with, at most one for each processor of the machine; by
@@ -145,13 +145,14 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if name.startswith("hf:"):
         return _from_hub(name[3:])
     path = Path(name)
-    if not path.is_file():
-        nearby = [entry.name for entry in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
+        folder = path.parent
+        nearby = [entry.name for entry in folder.glob("*.onnx")] if os.path.isdir(folder) else []  # noqa: PTH112
         hint = (
             did_you_mean(path.name, nearby if path.parent.name else [*nearby, *PACKAGED])
             or f" Check the path, or name a model of the package: {', '.join(PACKAGED)}."
         )
-        raise FacelexError(f"No model file at {name!r}.{hint}")
+        raise FacelexError(f"No model file at {shorten(name)!r}.{hint}")
     return path
 
 
@@ -159,7 +160,7 @@ def _from_hub(repository: str) -> Path:
     hub = require("huggingface_hub", "hub", "A model named hf:owner/name")
     owner, _, name = repository.partition("/")
     if not owner or not name or "/" in name:
-        raise FacelexError(f"Expected a model as hf:owner/name, but got 'hf:{repository}'.")
+        raise FacelexError(f"Expected a model as hf:owner/name, but got {shorten('hf:' + repository)!r}.")
     try:
         return Path(hub.hf_hub_download(repository, "model.onnx"))
     except Exception as error:  # no network, no such repository, no such file, no access
