@@ -229,6 +229,13 @@ def test_absurd_sizes_are_refused_before_decoding(size):
         load_image(png_header(*size))
 
 
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_a_limit_that_the_caller_set_is_told_as_it_is(quarters, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", quarters.shape[0] * quarters.shape[1] - 1)
+    with pytest.raises(FacelexError, match=r"Refused .*exceeds limit of 959 pixels"):
+        load_image(encoded(Image.fromarray(quarters), "PNG"))
+
+
 def test_truncated_and_foreign_files_are_reported(quarters, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     jpeg = encoded(Image.fromarray(noise), "JPEG")

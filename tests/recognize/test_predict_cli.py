@@ -47,6 +47,12 @@ def photos(tmp_path, photo, save_picture) -> Path:
     return tmp_path / "in"
 
 
+def test_a_large_photo_brings_no_warning_of_pillow(run, photos, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 120 * 90 - 1)
+    assert run(photos / "a.png", "--format", "json")[0] == 0
+    assert [str(one.message) for one in recwarn] == []
+
+
 def test_json_of_a_good_picture_is_the_whole_of_stdout(run, photos):
     code, out, err = run(photos / "a.png", "--format", "json")
     assert (code, err) == (0, "")
@@ -188,9 +194,9 @@ def test_mistakes_exit_with_2_and_one_sentence(run, photos, tmp_path):
 def test_words_are_scored(tiny_model, photos, capsys, monkeypatch):
     from tiny_recognition import TinyVocabulary
 
-    from facelex import vocabulary
+    from facelex.vocabulary import Vocabulary
 
-    monkeypatch.setattr(vocabulary, "Vocabulary", types.SimpleNamespace(packaged=TinyVocabulary))
+    monkeypatch.setattr(Vocabulary, "packaged", TinyVocabulary)
     words = "bored, barely hidden anger"
     code = main(
         ["predict", str(photos / "a.png"), "--words", words, "--format", "json", "--model", str(tiny_model)]

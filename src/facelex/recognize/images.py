@@ -149,7 +149,7 @@ def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
     except FacelexError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise FacelexError(f"Refused {name}: more than {MAX_PIXELS:,} pixels. Make it smaller.") from error
+        raise FacelexError(f"Refused {name}: {str(error).rstrip('.')}. Make it smaller.") from error
     except Exception as error:  # decoders of foreign bytes fail in many ways; none of them is our bug
         raise _broken(name, error) from error
 
