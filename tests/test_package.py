@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+import facelex
 from facelex import Recognizer
+from facelex.errors import FacelexError
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -121,6 +123,32 @@ def test_importing_facelex_loads_nothing_but_facelex_and_the_standard_library() 
     names, _, count = run_python(code).strip().rpartition(" ")
     assert names == "['facelex']"
     assert int(count) < 40
+
+
+def test_public_names_are_listed_and_loaded_when_used() -> None:
+    assert set(facelex.__all__) <= set(dir(facelex))
+    assert all(hasattr(facelex, name) for name in facelex.__all__)
+    assert facelex.FacelexError is FacelexError
+
+
+@pytest.mark.slow
+def test_a_type_checker_finds_a_misspelt_name_and_accepts_an_own_detector(tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import facelex\n"
+        "class Mine:\n"
+        "    def detect(self, picture: object) -> list: return []\n"
+        "facelex.Recognizer(detector=Mine())\n"
+        "facelex.FacelexError\n"
+        "facelex.Recogniser\n"
+    )
+    found, _, _ = api.run(
+        [str(program), "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(tmp_path / "cache")]
+    )
+    assert [line.partition(" error: ")[2] for line in found.splitlines() if "program.py" in line] == [
+        'Module has no attribute "Recogniser"; maybe "Recognizer"?  [attr-defined]'
+    ]
 
 
 def test_everything_but_training_imports_with_the_core_alone() -> None:

@@ -26,6 +26,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def shorten(text: str) -> str:
+    """Return what a message repeats of a user's text: all of it up to 200 characters, else its two ends."""
+    return text if len(text) <= 200 else f"{text[:120]}...{text[-40:]}"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> FacelexError:
     """Build the error for a name that is not among the ``known`` ones.
 
@@ -34,7 +39,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> FacelexError:
         "Unknown image encoder 'resnt18'. Did you mean 'resnet18'? Known: resnet18, vgg11."
     """
     names = sorted(known)
-    return FacelexError(f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")
+    hint = did_you_mean(name, names)
+    return FacelexError(f"Unknown {kind} {shorten(name)!r}.{hint} Known: {', '.join(names)}.")
 
 
 def printable(text: str) -> str:

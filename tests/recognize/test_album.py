@@ -450,7 +450,7 @@ def test_a_photo_that_has_gone_leaves_its_place_on_the_sheet(photos, fer):
 @pytest.fixture
 def run(tiny_model, detector, monkeypatch, capsys):
     """Run ``search`` with the tiny model; returns exit code, stdout and stderr."""
-    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None: detector)
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None, **_: detector)
     monkeypatch.setattr(
         recognizer_module.Recognizer,
         "_vocabulary",

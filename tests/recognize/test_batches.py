@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_recognition import FixedDetector
 
 from facelex.errors import FacelexError
@@ -31,6 +33,49 @@ def test_results_come_in_order_and_equal_single_predictions(recognizer):
                 list(other.probabilities.values()), abs=1e-5
             )
             assert one.words == pytest.approx(other.words, abs=1e-5)
+
+
+@pytest.mark.parametrize("form", ["array", "float array", "tensor", "bytearray", "memoryview"])
+def test_a_buffer_that_is_filled_again_for_each_picture_gives_each_pictures_faces(recognizer, form):
+    images = [image[:30] for image in pictures(40)]
+    buffer = np.zeros_like(images[0], np.float64 if form == "float array" else np.uint8)
+    encoded = [as_bmp(image) for image in images]
+    octets = bytearray(encoded[0])
+    tensor = type(
+        "Tensor", (), {"__array__": lambda self, dtype=None, copy=None: np.array(buffer, copy=copy)}
+    )
+
+    def camera():
+        for image, data in zip(images, encoded):
+            buffer[:] = image / 255 if form == "float array" else image
+            octets[:] = data
+            yield {"bytearray": octets, "memoryview": memoryview(octets), "tensor": tensor()}.get(
+                form, buffer
+            )
+
+    results = list(recognizer.predict_many(camera(), workers=3, keep_images=True))
+    for image, result in zip(images, results, strict=True):
+        np.testing.assert_array_equal(result.image, image)
+        assert [face.probabilities for face in result.faces] == [
+            pytest.approx(face.probabilities, abs=1e-5) for face in recognizer.predict(image)
+        ]
+
+
+def as_bmp(image: np.ndarray) -> bytes:
+    """Encode uncompressed, so that every picture takes the same number of bytes."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "BMP")
+    return stream.getvalue()
+
+
+def test_what_cannot_be_copied_is_reported_beside_the_others(recognizer, photo):
+    class OnAnotherDevice:
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("copy it to the host first")
+
+    results = list(recognizer.predict_many(iter([photo, OnAnotherDevice(), photo])))
+    assert [result.ok for result in results] == [True, False, True]
+    assert "copy it to the host first" in results[1].error
 
 
 def test_a_broken_file_is_reported_beside_the_others(recognizer, photo, save_picture, tmp_path):
@@ -158,11 +203,21 @@ def test_folder_and_wrong_inputs(recognizer, photo, save_picture, tmp_path):
     assert [r.source for r in recognizer.predict_many(tmp_path)] == [
         str(tmp_path / n) for n in ("a.png", "b.png")
     ]
-    for one in (photo, b"bytes", 3, (tmp_path / "a.png").open("rb")):
+    save_picture(photo, "sub/c.png")
+    found = [r.source for r in recognizer.predict_many(tmp_path, recursive=True)]
+    assert found == [str(tmp_path / n) for n in ("a.png", "b.png", "sub/c.png")]
+    for one in (
+        photo,
+        b"bytes",
+        bytearray(b"bytes"),
+        memoryview(b"bytes"),
+        3,
+        (tmp_path / "a.png").open("rb"),
+    ):
         with pytest.raises(FacelexError, match=r"\[image\]"):
             recognizer.predict_many(one)
     assert list(recognizer.predict_many([])) == []
-    with pytest.raises(FacelexError, match="batch_size"):
-        recognizer.predict_many([photo], batch_size=0)
-    with pytest.raises(FacelexError, match="workers"):
-        recognizer.predict_many([photo], workers=0)
+    for name in ("batch_size", "workers"):
+        for value in (0, "10", 2.5):
+            with pytest.raises(FacelexError, match=f"Expected {name} to be a whole number, 1 or more, but g"):
+                recognizer.predict_many([photo], **{name: value})

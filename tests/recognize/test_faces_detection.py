@@ -1,6 +1,10 @@
 """The packaged detector on real photographs: what it must find, and where it must find nothing."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from PIL import Image
 
 from facelex.recognize.centerface import CenterFace, decode, fit, suppress
 from facelex.recognize.faces import create_detector
+from facelex.recognize.sessions import default_threads
 
 # x, y, width, height from brow or hairline to chin, drawn by hand
 FACES = {
@@ -190,3 +195,28 @@ def test_suppression_keeps_the_surest_of_overlapping_boxes():
     scores = np.array([0.5, 0.9, 0.6, 0.9], np.float32)
     assert suppress(boxes, scores, 0.3).tolist() == [1, 2]
     assert suppress(boxes[:0], scores[:0], 0.3).tolist() == []
+
+
+def test_few_searches_run_at_once_however_many_threads_ask(monkeypatch):
+    """Each search that runs beside others makes ONNX Runtime keep more memory."""
+    detector = create_detector()
+    running, most, lock = 0, 0, threading.Lock()
+    run = detector.session.run
+
+    def counted(*arguments):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        try:
+            return run(*arguments)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(detector, "session", SimpleNamespace(run=counted))
+    with ThreadPoolExecutor(4 * default_threads()) as pool:
+        found = list(pool.map(detector.detect, [np.zeros((64, 64, 3), np.uint8)] * 16 * default_threads()))
+    assert found == [[]] * 16 * default_threads()
+    assert 1 <= most <= 2 * default_threads()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
+import urllib.parse
 import urllib.request
 import zlib
 from pathlib import Path
@@ -85,11 +87,12 @@ def test_damaged_exif_does_not_hide_the_picture(quarters):
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F"]
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F"]
 )
 def test_every_pil_mode_gives_rgb_or_a_sentence(mode):
     grey = Image.fromarray(np.tile(np.arange(32, dtype=np.uint8) * 8, (16, 1)))
-    picture = grey.convert("RGB").convert(mode) if mode not in ("LAB",) else Image.new("LAB", (32, 16))
+    via = {"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB")
+    picture = grey.convert(via).convert(mode) if mode != "LAB" else Image.new("LAB", (32, 16))
     try:
         pixels = load_image(picture)
     except FacelexError:
@@ -173,6 +176,30 @@ def test_things_that_are_no_picture_are_named(thing):
         load_image(thing)
 
 
+def test_float_pixels_just_beyond_the_range_are_cut_off(quarters):
+    pixels = quarters / 255
+    expected = load_image(pixels)
+    for change in (1e-7, 9e-4):
+        wider = np.where(pixels == 1, 1 + change, np.where(pixels == 0, -change, pixels))
+        assert (wider.min(), wider.max()) == (-change, 1 + change)
+        np.testing.assert_array_equal(load_image(wider), expected)
+    with pytest.raises(FacelexError, match=r"goes from 0 to 1\.002\."):
+        load_image(pixels * 1.002)
+
+
+def test_integer_grey_pictures_up_to_255_are_of_8_bits(tmp_path):
+    grey = np.arange(256, dtype=np.int32).reshape(16, 16)
+    expected = np.repeat(grey[:, :, None], 3, 2)
+    Image.fromarray(grey).save(tmp_path / "a.tiff")
+    for form in (Image.fromarray(grey), tmp_path / "a.tiff"):
+        np.testing.assert_array_equal(load_image(form), expected)
+    assert load_image(Image.fromarray(grey * 257)).max() == 255
+    Image.fromarray(grey.astype(np.uint16)).save(tmp_path / "a.png")  # their 16 bits are written in the file
+    Image.fromarray(grey.astype(np.uint16)).save(tmp_path / "a.pgm")
+    for name in ("a.png", "a.pgm"):
+        assert load_image(tmp_path / name).max() == 1
+
+
 def test_bgr_of_an_encoded_picture_is_refused(quarters):
     with pytest.raises(FacelexError, match="bgr"):
         load_image(encoded(Image.fromarray(quarters), "PNG"), bgr=True)
@@ -200,6 +227,13 @@ def png_header(width: int, height: int) -> bytes:
 def test_absurd_sizes_are_refused_before_decoding(size):
     with pytest.raises(FacelexError, match="Refused"):
         load_image(png_header(*size))
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_a_limit_that_the_caller_set_is_told_as_it_is(quarters, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", quarters.shape[0] * quarters.shape[1] - 1)
+    with pytest.raises(FacelexError, match=r"Refused .*exceeds limit of 959 pixels"):
+        load_image(encoded(Image.fromarray(quarters), "PNG"))
 
 
 def test_truncated_and_foreign_files_are_reported(quarters, tmp_path):
@@ -263,12 +297,33 @@ def test_file_objects_must_be_binary_and_readable():
         load_image(closed)
 
 
+def test_a_file_object_at_its_end_or_opened_as_text_says_what_to_do(quarters, tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(quarters).save(path)
+    with path.open("rb") as stream:
+        load_image(stream)
+        with pytest.raises(FacelexError, match=r"a\.jpg' is empty or was read.*seek\(0\)"):
+            load_image(stream)
+    with path.open(encoding="utf-8") as text, pytest.raises(FacelexError, match=r"gives str.*mode 'rb'"):
+        load_image(text)
+
+
 def test_closed_pil_image_is_reported(quarters, tmp_path):
     Image.fromarray(quarters).save(tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
+    with Image.open(tmp_path / "a.png") as unread:
         pass
-    with pytest.raises(FacelexError, match="PIL image"):
-        load_image(picture)
+    with (tmp_path / "a.png").open("rb") as stream:
+        fileless = Image.open(stream)
+    loaded = Image.open(tmp_path / "a.png")
+    loaded.load()
+    loaded.close()
+    for picture in (unread, fileless, loaded):
+        with pytest.raises(FacelexError, match="PIL image, but its file is closed") as caught:
+            load_image(picture)
+        assert "damaged" not in str(caught.value)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:-40])
+    with pytest.raises(FacelexError, match="damaged"):
+        load_image(Image.open(tmp_path / "cut.png"))
 
 
 class Reply(io.BytesIO):
@@ -292,6 +347,44 @@ def test_urls_are_fetched_only_when_given_and_limited(monkeypatch, quarters):
     monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 10)
     with pytest.raises(FacelexError, match="holds more"):
         load_image("https://example.org/a")
+
+
+def test_data_urls_as_browsers_post_them_are_read(quarters):
+    data = encoded(Image.fromarray(quarters), "PNG")
+    plain = base64.b64encode(data).decode()
+    for url in (
+        f"data:image/png;base64,{plain}",
+        f"DATA:image/png;charset=utf-8;Base64,{urllib.parse.quote(plain)}",
+        f"data:;base64,{plain[:50]}\r\n{plain[50:]}",
+    ):
+        np.testing.assert_array_equal(load_image(url), quarters)
+    assert find_images([f"data:image/png;base64,{plain}"]) == [f"data:image/png;base64,{plain}"]
+    for url in ("data:image/png," + "%41" * 9000, "data:image/png;base64,?" + plain * 20, "data:"):
+        with pytest.raises(FacelexError, match="Expected a picture in base64") as caught:
+            load_image(url)
+        assert len(str(caught.value)) < 500
+    with pytest.raises(FacelexError, match="the data URL is in no format"):
+        load_image("data:image/png;base64," + base64.b64encode(b"<html>").decode() * 1000)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 300, "http://x/" + "y" * 300_000, "ftp://" + "y" * 300_000, "x" * 300 + "*.jpg", "\0" * 300],
+)
+def test_long_names_are_refused_in_a_short_sentence(monkeypatch, recognizer, name):
+    def urlopen(request, timeout):
+        raise OSError("no such host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+
+    def read_in_a_batch(name: str) -> None:
+        (result,) = recognizer.predict_many(name)
+        raise FacelexError(result.error)
+
+    for read in (load_image, recognizer.predict, read_in_a_batch):
+        with pytest.raises(FacelexError) as caught:
+            read(name)
+        assert len(str(caught.value)) < 1000
 
 
 def test_malformed_url_is_a_sentence():

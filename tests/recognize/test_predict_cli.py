@@ -24,7 +24,7 @@ from facelex.recognize import faces
 def two_faces(monkeypatch):
     """Every picture has two faces, whichever detector is asked for."""
     detector = FixedDetector((0.1, 0.2, 0.3, 0.4), (0.5, 0.3, 0.3, 0.5))
-    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: detector)
+    monkeypatch.setattr(faces, "create_detector", lambda name, model=None, **_: detector)
 
 
 @pytest.fixture
@@ -45,6 +45,12 @@ def photos(tmp_path, photo, save_picture) -> Path:
         save_picture(photo, name)
     (tmp_path / "in" / "broken.png").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:500])
     return tmp_path / "in"
+
+
+def test_a_large_photo_brings_no_warning_of_pillow(run, photos, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 120 * 90 - 1)
+    assert run(photos / "a.png", "--format", "json")[0] == 0
+    assert [str(one.message) for one in recwarn] == []
 
 
 def test_json_of_a_good_picture_is_the_whole_of_stdout(run, photos):
@@ -78,7 +84,7 @@ def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
     asked = []
     create = faces.create_detector
     monkeypatch.setattr(
-        faces, "create_detector", lambda name, model=None: asked.append(name) or create(name, model)
+        faces, "create_detector", lambda name, model=None, **_: asked.append(name) or create(name, model)
     )
     code, out, _ = run(photos / "a.png", "--no-detect", "--format", "json")
     assert code == 0
@@ -87,7 +93,7 @@ def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
 
 
 def test_no_faces_still_give_valid_json(run, photos, monkeypatch):
-    monkeypatch.setattr(faces, "create_detector", lambda name, model=None: FixedDetector())
+    monkeypatch.setattr(faces, "create_detector", lambda name, model=None, **_: FixedDetector())
     code, out, _ = run(photos / "a.png", "--format", "json")
     assert code == 0
     assert json.loads(out)[0]["faces"] == []
@@ -188,9 +194,9 @@ def test_mistakes_exit_with_2_and_one_sentence(run, photos, tmp_path):
 def test_words_are_scored(tiny_model, photos, capsys, monkeypatch):
     from tiny_recognition import TinyVocabulary
 
-    from facelex import vocabulary
+    from facelex.vocabulary import Vocabulary
 
-    monkeypatch.setattr(vocabulary, "Vocabulary", types.SimpleNamespace(packaged=TinyVocabulary))
+    monkeypatch.setattr(Vocabulary, "packaged", TinyVocabulary)
     words = "bored, barely hidden anger"
     code = main(
         ["predict", str(photos / "a.png"), "--words", words, "--format", "json", "--model", str(tiny_model)]

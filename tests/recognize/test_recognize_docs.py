@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     shipped = write_shipped_model(tmp_path / "model.onnx")
     monkeypatch.setitem(model.PACKAGED, "shipped", shipped)
     monkeypatch.setattr(
-        faces, "create_detector", lambda name="auto", model=None: FixedDetector((0.1, 0.2, 0.3, 0.4))
+        faces, "create_detector", lambda name="auto", model=None, **_: FixedDetector((0.1, 0.2, 0.3, 0.4))
     )
     pixels = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     for name in ("party.jpg", "photos/a.jpg", "photos/b.png", "photos/sub/c.png", "crops/d.png"):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import io
+import pickle
 import subprocess
 import sys
 import types
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +24,10 @@ from facelex import Vocabulary
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import model as model_module
-from facelex.recognize.model import default_threads, load_model
+from facelex.recognize.faces import create_detector
+from facelex.recognize.model import load_model
 from facelex.recognize.recognizer import Recognizer
+from facelex.recognize.sessions import default_threads
 from facelex.recognize.words import parse_words
 
 SAMPLES = Path(model_module.__file__).parents[1] / "samples"
@@ -66,6 +73,7 @@ def test_classify_takes_arrays_lists_and_floats_alike(recognizer, crops, save_pi
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(recognizer.classify(list(crops)), expected, atol=1e-6)
     np.testing.assert_allclose(recognizer.classify(crops / 255.0), expected, atol=1e-5)
+    np.testing.assert_allclose(recognizer.classify(crops / 255.0 + 1e-7), expected, atol=1e-5)
     np.testing.assert_allclose(recognizer.classify(crops[:, None]), expected, atol=1e-6)
     np.testing.assert_allclose(recognizer.classify(np.stack([crops] * 3, -1)), expected, atol=1e-6)
     mixed = [Image.fromarray(crops[0]), save_picture(crops[1], "a.png"), crops[2] / 255.0]
@@ -85,10 +93,12 @@ def test_no_crops_give_no_rows(recognizer):
         (np.zeros((48, 48), np.uint8), r"crop\[None\]"),
         (np.zeros((48, 48, 3), np.uint8), r"crop\[None\]"),
         (np.full((2, 48, 48), 255.0), "Divide by 255"),
-        (np.full((2, 48, 48), np.nan), "floats in"),
+        (np.full((2, 48, 48), np.nan), "finite pixels, but the array of crops holds NaN"),
         (np.zeros((2, 48, 48), np.int64), "astype"),
         (Image.new("L", (48, 48)), r"\[crop\]"),
         ("photo.jpg", r"\[crop\]"),
+        (bytearray(b"photo"), r"one bytearray.*\[crop\]"),
+        (io.BytesIO(b"photo\nphoto"), r"one BytesIO.*\[crop\]"),
         (7, r"\[crop\]"),
     ],
 )
@@ -117,6 +127,50 @@ def test_whole_picture_without_detection_equals_classify(recognizer, crops):
 def test_bgr_frames_equal_their_rgb_picture(recognizer, photo):
     assert recognizer.predict(photo[:, :, ::-1], bgr=True) == recognizer.predict(photo)
     assert recognizer.predict(photo[:, :, ::-1]) != recognizer.predict(photo)
+
+
+def test_bgr_crops_equal_their_rgb_pictures(recognizer, photo):
+    crops = np.stack([photo[:48, :48], photo[40:88, 40:88]])
+    for read in (recognizer.classify, recognizer.embed):
+        for form in (crops[..., ::-1], list(crops[..., ::-1])):
+            np.testing.assert_array_equal(read(form, bgr=True), read(crops))
+        assert not np.array_equal(read(crops[..., ::-1]), read(crops))
+
+
+@pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy, copy.copy])
+def test_a_recogniser_can_be_pickled_and_copied(tiny_model, photo, copied):
+    for detector in ("none", FixedDetector((0.1, 0.2, 0.3, 0.4)), create_detector("centerface", threads=1)):
+        one = Recognizer(tiny_model, detector=detector, threads=1, vocabulary=TinyVocabulary())
+        expected = one.predict(photo, words="bored")  # after which all of it is loaded
+        one.unsure_below = 0.9
+        other = copied(one)
+        assert (other.unsure_below, other.flip, type(other.detector)) == (0.9, one.flip, type(one.detector))
+        found = other.predict(photo, words="bored")
+        assert [(face.box, face.probabilities, face.words) for face in found] == [
+            (face.box, face.probabilities, face.words) for face in expected
+        ]
+        assert other._model.session.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "came"),
+    [
+        (None, "but got NoneType"),
+        ([(1, 2, 3, 4)], "but got list of tuple"),
+        (np.zeros((2, 4)), "but got ndarray of ndarray"),
+    ],
+)
+def test_what_an_own_detector_must_return_is_said(tiny_model, photo, answer, came):
+    detector = types.SimpleNamespace(detect=lambda image: answer)
+    with pytest.raises(FacelexError, match=rf"to return a list of Detection, {came}\."):
+        Recognizer(tiny_model, detector=detector).predict(photo)
+
+
+def test_signatures_have_types_that_can_be_looked_up():
+    methods = [value for name, value in vars(Recognizer).items() if inspect.isfunction(value)]
+    assert len(methods) > 10
+    for method in (*methods, load_model, create_detector, Vocabulary.phrase):
+        typing.get_type_hints(method)
 
 
 def test_no_face_is_an_empty_list(tiny_model, photo):
@@ -263,6 +317,8 @@ def test_options_of_a_wrong_type_are_refused(options, message):
 
 
 def test_words_of_a_wrong_type_are_refused(recognizer, photo):
+    with pytest.raises(FacelexError, match="Expected words to rank"):
+        recognizer.rank(photo, None)
     with pytest.raises(FacelexError, match="or a list of them, but got 5 of type int"):
         recognizer.predict(photo, words=5)
 
@@ -351,6 +407,14 @@ def test_missing_shipped_model_says_what_to_do(monkeypatch, tmp_path):
         Recognizer()
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000 + "model.onnx", "hf:" + "x" * 3000])
+def test_a_long_model_name_is_refused_in_a_short_sentence(name):
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(FacelexError) as caught:
+        Recognizer(name)
+    assert len(str(caught.value)) < 500
+
+
 def test_hub_models_are_fetched_by_owner_and_name(monkeypatch, tiny_model):
     asked = []
 
@@ -378,6 +442,17 @@ def test_threads_are_the_callers_choice_or_the_usable_cores(tiny_model):
     assert chosen == default_threads() >= 1
     with pytest.raises(FacelexError, match="threads"):
         load_model(tiny_model, threads=0)
+
+
+def test_the_packaged_detector_uses_no_more_threads_than_the_recogniser(tiny_model):
+    def started(**options):
+        session = Recognizer(tiny_model, **options).detector.session
+        return session.get_session_options().intra_op_num_threads
+
+    assert started(threads=1) == 1
+    assert started() == default_threads()
+    with pytest.raises(FacelexError, match="threads to be 1 or more, but got 0"):
+        create_detector(threads=0)
 
 
 def test_a_fresh_process_predicts_without_the_heavy_packages(tiny_model):
@@ -443,7 +518,7 @@ def test_a_model_that_gives_no_numbers_is_reported(tmp_path, crops):
     ("detector", "message"),
     [
         ("centreface", "Unknown face detector 'centreface'. Did you mean 'centerface'?"),
-        ("yunet", "Expected a model file with the detector 'yunet'"),
+        ("yunet", "from facelex.recognize.faces import create_detector and give detector=create_detector('y"),
         (None, "a name or an object with a method detect(image), but got None"),
     ],
 )

@@ -522,7 +522,7 @@ def test_times_below_the_timeline_never_show_sixty_seconds(seconds, text):
 @pytest.fixture
 def run(tiny_model, wordless_model, squares, monkeypatch, capsys):
     """Run ``predict`` with the drawn faces' detector; returns exit code, stdout and stderr."""
-    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None: squares)
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None, **_: squares)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         code = main(["predict", *map(str, arguments), "--model", str(wordless_model)])
@@ -565,7 +565,7 @@ def test_an_output_without_its_folder_is_refused_before_the_film_is_read(run, fi
 def test_a_screen_that_lacks_a_letter_shows_the_rows_of_a_video_all_the_same(
     film, wordless_model, squares, monkeypatch
 ):
-    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None: squares)
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None, **_: squares)
     named = film.rename(film.with_name("Fähre.mp4"))
     screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", screen)

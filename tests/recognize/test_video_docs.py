@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(params=["video.md", "search.md"])
 def page(request, monkeypatch) -> str:
     detector = BrightSquares() if request.param == "video.md" else FixedDetector((0.1, 0.2, 0.3, 0.4))
-    monkeypatch.setattr(faces, "create_detector", lambda name="auto", path=None: detector)
+    monkeypatch.setattr(faces, "create_detector", lambda name="auto", path=None, **_: detector)
     monkeypatch.setattr(Recognizer, "detector", detector)
     return request.param
 

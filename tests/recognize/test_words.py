@@ -10,6 +10,7 @@ from tiny_recognition import EMBED, TinyVocabulary, word_arrays
 
 from facelex.errors import FacelexError
 from facelex.recognize.words import TextProjection, WordScorer, create_scorer, parse_words
+from facelex.vocabulary import vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,30 @@ def test_scores_of_no_faces_and_of_a_degenerate_reference_are_finite(scorer, fea
 def test_unknown_words_of_a_list_are_all_named(scorer):
     with pytest.raises(FacelexError, match=r"(?s)hapiness.*zzqqy"):
         scorer.text_features("hapiness, zzqqy, sad")
+
+
+def test_many_unknown_words_are_counted_rather_than_all_looked_up(scorer, monkeypatch):
+    searched = []
+    monkeypatch.setattr(vocabulary, "nearest_spellings", lambda word, words: searched.append(word) or [])
+    junk = [f"qzx{chr(97 + i)}vw" for i in range(26)]
+    with pytest.raises(FacelexError) as caught:
+        scorer.text_features([*junk, " ".join(junk[:3]), "sad", "not happy"])
+    first, second = str(caught.value).split("\n")
+    assert first.startswith("No vector in glove.6B.100d for 26 words: 'qzxavw', 'qzxbvw', ")
+    assert first.endswith("'qzxjvw' and 16 more. Correct the spelling or use other words.")
+    assert second.startswith("Cannot negate")
+    assert searched == junk[: vocabulary.MAX_CORRECTED]
+    with pytest.raises(FacelexError) as caught:
+        scorer.text_features([f"not {word}" for word in scorer.vocabulary.words[5000:5040]])
+    assert str(caught.value).count("\n") == 10
+    assert str(caught.value).endswith("And 30 more.")
+
+
+@pytest.mark.parametrize("words", ["x" * 90_000, "not " + "happy " * 9000, "," * 90_000, ["?" * 90_000]])
+def test_long_texts_are_not_repeated_whole(scorer, words):
+    with pytest.raises(FacelexError) as caught:
+        scorer.text_features(words)
+    assert len(str(caught.value)) < 1000
 
 
 @settings(max_examples=150, deadline=None)

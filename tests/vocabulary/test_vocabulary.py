@@ -155,6 +155,17 @@ def test_nearest_agrees_with_a_plain_loop_and_leaves_out_the_query(packaged: Voc
     assert not {"bitter", "smile"} & {w for w, _ in packaged.nearest("bitter smile", 20)}
 
 
+def test_what_is_no_text_or_vector_is_refused(packaged: Vocabulary) -> None:
+    for text in (None, 5, ["sad"]):
+        with pytest.raises(FacelexError, match=r"Expected a word or phrase such as .*, but got "):
+            packaged.phrase(text)  # type: ignore[arg-type]
+    for query in (["sad"], {"sad"}):
+        with pytest.raises(FacelexError, match=r"one vector, but got (list|set)\."):
+            packaged.nearest(query)  # type: ignore[arg-type]
+    with pytest.raises(FacelexError, match="Expected a vector"):
+        packaged.nearest(None)  # type: ignore[arg-type]
+
+
 def test_nearest_never_returns_more_than_there_is(small: Vocabulary) -> None:
     assert len(small.nearest("happy", 1000)) == len(WORDS) - 1
     assert len(small.nearest(np.ones(small.dim), 1000)) == len(WORDS)

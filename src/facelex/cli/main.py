@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(argv: Sequence[str]) -> int:
     """Call the verb that ``argv`` names and turn whatever escapes it into one message and an exit code."""
     sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()  # closed by the caller
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # load_image has its limit
     try:
         result = create_app()(
             list(argv),

@@ -46,7 +46,7 @@ def create_recognizer(
     from facelex.recognize.recognizer import Recognizer
     from facelex.vocabulary import Vocabulary
 
-    found = create_detector(detector, detector_model)
+    found = create_detector(detector, detector_model, threads=options.get("threads"))
     vectors = None if vocabulary is None else Vocabulary.from_glove(vocabulary)
     return Recognizer(model, detector=found, vocabulary=vectors, **options)
 

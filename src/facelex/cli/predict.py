@@ -189,26 +189,13 @@ def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> A
     return AnnotatedFolder(folder, sources, redact=redact)
 
 
-def _format_of(output: Path | None) -> Format:
-    """Return the format that a file's suffix names; a table for the screen, .txt and files without suffix."""
-    suffix = "" if output is None else output.suffix.lower()
-    named: dict[str, Format] = {
-        "": "table",
-        ".txt": "table",
-        ".json": "json",
-        ".jsonl": "jsonl",
-        ".csv": "csv",
-        ".parquet": "parquet",
-        ".pq": "parquet",
-    }
-    if suffix not in named:
-        if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES:
-            return "table"  # refused with advice once the input is known
-        raise FacelexError(
-            f"Expected an output named .json, .jsonl, .csv, .parquet or .txt, but got {str(output)!r}. "
-            "Rename it, or say what it shall hold with --format."
-        )
-    return named[suffix]
+def _format_of(output: Path | None) -> str:
+    """Return the format that a file's suffix names; a table for the screen."""
+    from facelex.recognize.writers import format_of
+
+    if output is None or output.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return "table"  # a picture's name is refused with advice once the input is known
+    return format_of(output)
 
 
 def _find(inputs: Iterable[str], *, recursive: bool) -> list[str]:

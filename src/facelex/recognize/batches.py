@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
-from facelex.recognize.images import ImageInput, load_image
-from facelex.recognize.model import default_threads
+from facelex.recognize.images import MAX_PIXELS, ImageInput, load_image
 from facelex.recognize.results import ImageResult, table_columns
+from facelex.recognize.sessions import default_threads
 from facelex.recognize.sources import source_name
 from facelex.recognize.words import parse_words
 
@@ -74,15 +74,28 @@ def _in_order(prepare: Any, inputs: Iterable[ImageInput], workers: int, ahead: i
     """Yield prepared pictures in order while at most ``ahead`` of them are waiting or in work."""
     pending: deque[Future[_Prepared]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="facelex-images")
+    at_once = isinstance(inputs, (list, tuple, np.ndarray))  # all there already, so none overwrites another
     try:
         for index, item in enumerate(inputs):
-            pending.append(pool.submit(prepare, index, item))
+            pending.append(pool.submit(prepare, index, item if at_once else _own_copy(item)))
             if len(pending) >= ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:  # also when the caller stops half-way
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _own_copy(item: ImageInput) -> ImageInput:
+    """Copy what an iterator may fill anew for its next picture, as cameras reuse one buffer."""
+    try:
+        if isinstance(item, (bytearray, memoryview)):
+            return bytes(item)
+        if isinstance(item, np.ndarray):
+            return item.copy() if item.size <= 4 * MAX_PIXELS else item  # larger ones are refused anyway
+        return np.array(item) if hasattr(item, "__array__") else item
+    except Exception:  # the caller's object: `load_image` says what is wrong with it
+        return item
 
 
 def _batches(prepared: Iterable[_Prepared], size: int) -> Iterator[list[_Prepared]]:

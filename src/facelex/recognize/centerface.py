@@ -12,6 +12,7 @@ import math
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
 import onnxruntime as ort
@@ -20,6 +21,7 @@ from PIL import Image
 
 from facelex.errors import FacelexError
 from facelex.recognize.detection import Detection, check_image
+from facelex.recognize.sessions import default_threads, session_options
 
 STRIDE = 4  # heat map cells are this many pixels wide
 MULTIPLE = 32  # the network halves its input five times
@@ -42,6 +44,7 @@ class CenterFace:
         pixels: int = PIXELS,
         threshold: float = 0.4,
         overlap: float = 0.3,
+        threads: int | None = None,
     ) -> None:
         """Load the network.
 
@@ -51,12 +54,25 @@ class CenterFace:
                 where that leaves hints of small faces, the search is repeated on four times the area.
             threshold: Least score of a face, 0 to 1.
             overlap: Of two boxes whose intersection over union is larger, the surer one stays.
+            threads: Threads one picture is searched with; by default the physical cores this process may use.
+
+        Raises:
+            FacelexError: If the file is no such network, or there would be no thread.
         """
         self.pixels = pixels
         self.threshold = threshold
         self.overlap = overlap
         self._model = model
-        self.session = _load_session(model)
+        self._threads = threads
+        self.session = _load_session(model, threads)
+        # ONNX Runtime keeps the memory of as many searches as ever ran at once. Without that arena a search
+        # takes 1.6 times as long (1.16 times a batch of 32 faces in the larger model), while waiting for one
+        # of these places made 24 callers on two cores no slower: four places kept 300 MB, none 1,100 MB.
+        self._places = BoundedSemaphore(2 * default_threads())
+
+    def __reduce__(self) -> tuple[type[CenterFace], tuple[Path | None, int, float, float, int | None]]:
+        """Copy and pickle by the arguments: the model file is read again."""
+        return CenterFace, (self._model, self.pixels, self.threshold, self.overlap, self._threads)
 
     @cached_property
     def model_digest(self) -> str:
@@ -89,7 +105,8 @@ class CenterFace:
     def _search(self, image: NDArray[np.uint8], pixels: int) -> tuple[NDArray, NDArray, NDArray, float]:
         """Return boxes, scores and landmarks of all candidates in picture pixels, and the scale used."""
         network_input, scale, origin = fit(image, pixels)
-        answers = self.session.run(OUTPUTS, {"images": network_input})
+        with self._places:
+            answers = self.session.run(OUTPUTS, {"images": network_input})
         heatmap, log_sizes, offsets, points = (answer[0] for answer in answers)
         boxes, scores, landmarks = decode(heatmap, log_sizes, offsets, points, HINT)
         boxes[:, :2] -= origin
@@ -184,9 +201,8 @@ def _read_model(model: Path | None) -> bytes:
         raise FacelexError(f"Expected a CenterFace model at {str(model)!r}, but: {reason}.") from error
 
 
-def _load_session(model: Path | None) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+def _load_session(model: Path | None, threads: int | None) -> ort.InferenceSession:
+    options = session_options(threads)
     content = _read_model(model)
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -30,14 +30,12 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds faces; made by `create_detector`.
+    """Finds faces; made by `create_detector`, or any object with this method.
 
-    One with a model file also has ``model_digest``, by which an album's index notices another file.
+    An album's index notices another detector by its ``name``, ``model_digest`` and limits, if it has them.
     """
 
-    name: str
-
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, image: NDArray[np.uint8], /) -> list[Detection]:
         """Find the faces in a picture.
 
         Args:

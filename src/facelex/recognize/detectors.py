@@ -44,6 +44,10 @@ class DlibHog:
         self.threshold = threshold
         self._detector = dlib.get_frontal_face_detector()
 
+    def __reduce__(self) -> tuple[type[DlibHog], tuple[int, float]]:
+        """Copy and pickle by the arguments."""
+        return DlibHog, (self.pixels, self.threshold)
+
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find upright frontal faces of at least about 80 pixels, surest first."""
         check_image(image)
@@ -89,7 +93,12 @@ class YuNet:
         self.threshold = threshold
         self.model_digest = hashlib.sha256(Path(model).read_bytes()).hexdigest()
         """SHA-256 of the model file, in hexadecimal."""
+        self._model = Path(model)
         self._lock = threading.Lock()  # OpenCV's object holds the picture size between two calls
+
+    def __reduce__(self) -> tuple[type[YuNet], tuple[Path, int, float]]:
+        """Copy and pickle by the arguments: the model file is read again."""
+        return YuNet, (self._model, self.pixels, self.threshold)
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find faces, surest first."""

@@ -20,7 +20,7 @@ def list_detectors() -> list[str]:
     return list(DETECTORS)
 
 
-def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
+def create_detector(name: str = "auto", model: Path | None = None, *, threads: int | None = None) -> Detector:
     """Build a face detector.
 
     Args:
@@ -28,6 +28,8 @@ def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
             frontal faces. ``yunet``: OpenCV's YuNet with your ``model`` file. ``none``: every picture
             is one face, cropped already.
         model: ONNX file for ``yunet`` (needed) or ``centerface`` (instead of the packaged one).
+        threads: Threads CenterFace searches a picture with, by default the physical cores this process may
+            use; the other detectors have no such choice.
 
     Raises:
         FacelexError: If the name is not known or the model file does not fit.
@@ -38,7 +40,7 @@ def create_detector(name: str = "auto", model: Path | None = None) -> Detector:
         assert model is not None  # check_detector has refused
         return YuNet(model)
     if name in ("auto", "centerface"):
-        return CenterFace(model)
+        return CenterFace(model, threads=threads)
     return DlibHog() if name == "dlib" else WholePicture()
 
 
@@ -52,8 +54,10 @@ def check_detector(name: str, model: Path | None = None) -> None:
         raise unknown_name("face detector", name, DETECTORS)
     if name == "yunet" and model is None:
         raise FacelexError(
-            "Expected a model file with the detector 'yunet', but got none. Pass the path of a YuNet "
-            "ONNX file, for example face_detection_yunet_2023mar.onnx of OpenCV's model zoo."
+            "Expected a model file with the detector 'yunet', but got none. Take a YuNet ONNX file, for "
+            "example face_detection_yunet_2023mar.onnx of OpenCV's model zoo: --detector-model FILE, or in "
+            "Python from facelex.recognize.faces import create_detector and give "
+            "detector=create_detector('yunet', Path(FILE))."
         )
     if name in ("dlib", "none") and model is not None:
         raise FacelexError(

@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from facelex.errors import FacelexError, did_you_mean
-from facelex.recognize.sources import download, is_url
+from facelex.errors import FacelexError, did_you_mean, shorten
+from facelex.recognize.sources import decode_data_url, download, is_data_url, is_url
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Any
-"""Path, ``http(s)://`` URL, bytes, binary file object, PIL image or NumPy array."""
+"""Path, ``http(s)://`` or ``data:`` URL, bytes, binary file object, PIL image or NumPy array."""
 
 MAX_PIXELS = 128_000_000
 """Larger pictures are refused before they are decoded; a 108-megapixel phone photo still passes."""
 MAX_SIDE = 50_000
 MIN_SIDE = 8
 """Below this many pixels a side there is no expression to see."""
+ROUNDING = 1e-3
+"""Float pixels may lie this far outside of [0, 1]: a quarter of an 8-bit step."""
 FORMATS = (
     "JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "TGA",
     "ICO", "QOI", "PCX", "SGI",
@@ -40,8 +42,8 @@ def load_image(source: ImageInput, *, bgr: bool = False) -> NDArray[np.uint8]:
     16-bit and [0, 1] float pixels scaled to 8 bits.
 
     Args:
-        source: Path, ``http(s)://`` URL, encoded bytes, binary file object, PIL image, or array of shape
-            ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` in RGB order.
+        source: Path, ``http(s)://`` URL, ``data:`` URL in base64, encoded bytes, binary file object, PIL
+            image, or array of shape ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` in RGB order.
         bgr: The array's channels are blue, green, red, as OpenCV has them. Arrays only.
 
     Returns:
@@ -55,7 +57,7 @@ def load_image(source: ImageInput, *, bgr: bool = False) -> NDArray[np.uint8]:
     elif isinstance(source, (bytes, bytearray, memoryview)):
         picture = _decode(io.BytesIO(bytes(source)), f"{len(source)} bytes of data")
     elif isinstance(source, Image.Image):
-        picture = _pil_pixels(source, "the PIL image")
+        picture = _open_pixels(source)
     elif hasattr(source, "__array__"):
         return _array_pixels(source, bgr=bgr)
     elif hasattr(source, "read"):
@@ -75,48 +77,58 @@ def load_image(source: ImageInput, *, bgr: bool = False) -> NDArray[np.uint8]:
 
 def _open_path(source: str | os.PathLike[str]) -> NDArray[np.uint8]:
     name = os.fspath(source)
+    if is_data_url(name):
+        return _decode(io.BytesIO(decode_data_url(name)), "the data URL")
+    shown = shorten(os.fsdecode(name))
     if is_url(name):
-        return _decode(io.BytesIO(download(name)), name)
-    if isinstance(name, str) and "://" in name:
-        raise FacelexError(f"Expected a file path or an http(s):// address, but got {name!r}.")
+        return _decode(io.BytesIO(download(name)), shown)
+    if "://" in shown:
+        raise FacelexError(f"Expected a file path or an http(s):// address, but got {shown!r}.")
     try:
         path = Path(os.fsdecode(name))
         if path.is_dir():
             raise FacelexError(
-                f"Expected a picture, but {name!r} is a folder. Pass it alone to predict_many."
+                f"Expected a picture, but {shown!r} is a folder. Pass it alone to predict_many."
             )
         if not path.exists():
             raise FacelexError(_missing(path))
         if not path.is_file():  # a pipe or device could block or never end
-            raise FacelexError(f"Expected a picture, but {name!r} is not a regular file.")
+            raise FacelexError(f"Expected a picture, but {shown!r} is not a regular file.")
         with path.open("rb") as stream:
-            return _decode(stream, repr(name))
+            return _decode(stream, repr(shown))
     except (OSError, ValueError) as error:  # ValueError: a NUL inside the name
         reason = getattr(error, "strerror", None) or error
-        raise FacelexError(f"Could not open {name!r}: {reason}. Check path and permissions.") from error
+        raise FacelexError(f"Could not open {shown!r}: {reason}. Check path and permissions.") from error
 
 
 def _missing(path: Path) -> str:
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"No such file: {str(path)!r}.{did_you_mean(path.name, siblings) or ' Check the path.'}"
+    return f"No such file: {shorten(str(path))!r}.{did_you_mean(path.name, siblings) or ' Check the path.'}"
 
 
 def _read_all(source: Any) -> io.BytesIO:
     try:
         data = source.read()
+    except UnicodeDecodeError:
+        data = ""
     except Exception as error:  # the caller's object: its faults are its own
         raise FacelexError(f"Could not read the file object: {error}.") from error
     if not isinstance(data, bytes):
         raise FacelexError(
-            f"Expected a file object that gives bytes, but it gave {type(data).__name__}. "
+            f"Expected a file object that gives bytes, but it gives {type(data).__name__}. "
             "Open it with mode 'rb'."
+        )
+    if not data:
+        raise FacelexError(
+            f"Expected a picture, but {_stream_name(source)} is empty or was read to its end already. In "
+            "that case go back with seek(0)."
         )
     return io.BytesIO(data)
 
 
 def _stream_name(source: Any) -> str:
     name = getattr(source, "name", None)
-    return repr(name) if isinstance(name, str) and name else "the file object"
+    return repr(shorten(name)) if isinstance(name, str) and name else "the file object"
 
 
 def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
@@ -137,7 +149,7 @@ def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
     except FacelexError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise FacelexError(f"Refused {name}: more than {MAX_PIXELS:,} pixels. Make it smaller.") from error
+        raise FacelexError(f"Refused {name}: {str(error).rstrip('.')}. Make it smaller.") from error
     except Exception as error:  # decoders of foreign bytes fail in many ways; none of them is our bug
         raise _broken(name, error) from error
 
@@ -186,6 +198,20 @@ def _check_size(width: int, height: int, name: str) -> None:
         )
 
 
+def _open_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    _check_size(*picture.size, "the PIL image")
+    try:
+        picture.load()
+    except (AssertionError, ValueError) as error:  # what Pillow raises where the file is gone
+        raise FacelexError(
+            "Expected an open PIL image, but its file is closed. Call image.load() before it is, or pass the "
+            "path."
+        ) from error
+    except Exception:  # a damaged file, of which `_pil_pixels` tells
+        pass
+    return _pil_pixels(picture, "the PIL image")
+
+
 def _pil_pixels(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     _check_size(*picture.size, name)
     try:
@@ -193,6 +219,8 @@ def _pil_pixels(picture: Image.Image, name: str) -> NDArray[np.uint8]:
         picture = _upright(picture)
         if picture.mode.startswith(("I", "F")):  # 16- and 32-bit grey
             return _array_pixels(_deep_grey(picture, name), name=name)
+        if picture.mode == "La":  # Pillow makes nothing else of it
+            picture = picture.convert("LA")
         if picture.has_transparency_data:
             layer = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", layer.size, _WHITE), layer)
@@ -222,6 +250,9 @@ def _deep_grey(picture: Image.Image, name: str) -> NDArray[Any]:
             f"Expected 16-bit grey values in {name}, but got {pixels.min()} to {pixels.max()}. Save it "
             "with 8 or 16 bits."
         )
+    # Pillow's mode I says no range: convert("I") keeps 0 to 255, while a PGM of 16 bits fills all of them.
+    if picture.mode == "I" and picture.format != "PPM" and pixels.max() <= 255:
+        return pixels.astype(np.uint8)
     return pixels.astype(np.uint16)
 
 
@@ -273,17 +304,24 @@ def to_uint8(array: NDArray[Any], name: str = "the array") -> NDArray[np.uint8]:
             f"Expected pixels of type uint8, uint16 or float in [0, 1], but {name} is {array.dtype}. If its "
             "values are 0 to 255, use image.astype(np.uint8)."
         )
-    if array.size == 0:
-        return array.astype(np.uint8)
-    low, high = float(array.min()), float(array.max())  # NaN anywhere makes both NaN
-    if not (np.isfinite(low) and np.isfinite(high)):
+    return np.rint(unit_floats(array, name) * 255.0).astype(np.uint8)
+
+
+def unit_floats(array: NDArray[np.floating], name: str) -> NDArray[np.float32]:
+    """Return float pixels as float32 in [0, 1]; what rounding (of a filter, say) put just beyond is cut off.
+
+    Raises:
+        FacelexError: If the range is another, or a value is not finite.
+    """
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (np.isfinite(low) and np.isfinite(high)):  # NaN anywhere makes both NaN
         raise FacelexError(f"Expected finite pixels, but {name} holds NaN or infinity. See np.nan_to_num.")
-    if low < 0.0 or high > 1.0:
+    if low < -ROUNDING or high > 1.0 + ROUNDING:
         raise FacelexError(
             f"Expected float pixels in [0, 1], but {name} goes from {low:g} to {high:g}. Divide by 255, or "
-            "use image.astype(np.uint8), if they are 0 to 255."
+            "use astype(np.uint8), if they are 0 to 255."
         )
-    return np.rint(array.astype(np.float32) * 255.0).astype(np.uint8)
+    return np.clip(array.astype(np.float32), 0.0, 1.0)
 
 
 def _over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -17,7 +17,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError, did_you_mean, require
+from facelex.errors import FacelexError, did_you_mean, require, shorten
+from facelex.recognize.sessions import session_options
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
 PACKAGED = {
@@ -104,7 +105,7 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
     """Open an exported model.
 
     Args:
-        model: Path of an ONNX file; ``"tiny"`` or ``"shipped"`` for a model of the package;
+        model: Path of an ONNX file; ``"shipped"``, ``"small"`` or ``"tiny"`` for a model of the package;
             ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging Face Hub; None for the
             shipped one.
         threads: Threads one batch is computed with, at most one for each processor of the machine; by
@@ -114,12 +115,8 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
         FacelexError: If there is no such file, or it is not a model that facelex exported.
         MissingExtraError: If ``hf:`` is asked for without huggingface_hub.
     """
-    if threads is not None and threads < 1:
-        raise FacelexError(f"Expected threads to be 1 or more, but got {threads}. Leave it out for all.")
+    options = session_options(threads)
     path = find_model(model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(threads or default_threads(), os.cpu_count() or 1)
-    options.log_severity_level = 3  # its warnings concern the graph, not the caller
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has its own exceptions for each way a foreign file can be wrong
@@ -148,13 +145,14 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if name.startswith("hf:"):
         return _from_hub(name[3:])
     path = Path(name)
-    if not path.is_file():
-        nearby = [entry.name for entry in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
+        folder = path.parent
+        nearby = [entry.name for entry in folder.glob("*.onnx")] if os.path.isdir(folder) else []  # noqa: PTH112
         hint = (
             did_you_mean(path.name, nearby if path.parent.name else [*nearby, *PACKAGED])
             or f" Check the path, or name a model of the package: {', '.join(PACKAGED)}."
         )
-        raise FacelexError(f"No model file at {name!r}.{hint}")
+        raise FacelexError(f"No model file at {shorten(name)!r}.{hint}")
     return path
 
 
@@ -162,7 +160,7 @@ def _from_hub(repository: str) -> Path:
     hub = require("huggingface_hub", "hub", "A model named hf:owner/name")
     owner, _, name = repository.partition("/")
     if not owner or not name or "/" in name:
-        raise FacelexError(f"Expected a model as hf:owner/name, but got 'hf:{repository}'.")
+        raise FacelexError(f"Expected a model as hf:owner/name, but got {shorten('hf:' + repository)!r}.")
     try:
         return Path(hub.hf_hub_download(repository, "model.onnx"))
     except Exception as error:  # no network, no such repository, no such file, no access
@@ -171,32 +169,6 @@ def _from_hub(repository: str) -> Path:
             f"Could not get model.onnx of {repository!r} from the Hugging Face Hub: {reason} Check the "
             "name and the connection, or name a local file."
         ) from error
-
-
-def default_threads() -> int:
-    """Return the physical cores this process may use: its CPU affinity and container quota respected.
-
-    Two threads on the two halves of one core slow a convolution down, and threads beyond a container's
-    quota are stopped in the middle of their work.
-    """
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = {_siblings(cpu) for cpu in cpus}
-    return max(1, min(len(cores), _quota()))
-
-
-def _siblings(cpu: int) -> str:
-    try:
-        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
-    except OSError:
-        return str(cpu)
-
-
-def _quota() -> int:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):  # no cgroup, or "max"
-        return 1 << 16
 
 
 def _read_info(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:

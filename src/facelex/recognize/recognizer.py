@@ -6,23 +6,20 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
+from facelex.recognize.detection import Detection, Detector
 from facelex.recognize.framing import crop_face
-from facelex.recognize.images import ImageInput, load_image, to_uint8
+from facelex.recognize.images import ImageInput, load_image, to_uint8, unit_floats
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
-from facelex.recognize.words import normalize, parse_words
-
-if TYPE_CHECKING:
-    from facelex.recognize.detection import Detection, Detector
-    from facelex.recognize.words import WordScorer
-    from facelex.vocabulary import Vocabulary
+from facelex.recognize.words import WordScorer, create_scorer, normalize, parse_words
+from facelex.vocabulary import Vocabulary
 
 Words = Iterable[str] | str | None
 """``["bored", "barely hidden anger"]``, ``"bored, proud"``, or None for none."""
@@ -54,12 +51,13 @@ class Recognizer:
         """Load a model; the detector and the vocabulary follow when first needed.
 
         Args:
-            model: Path of an exported ONNX file, ``"tiny"`` for the package's small and fast model,
-                ``"hf:owner/name"``, or None for the package's larger one.
+            model: Path of an exported ONNX file, ``"small"`` or ``"tiny"`` for one of the package's faster
+                models, ``"hf:owner/name"``, or None for the package's larger one.
             detector: Name as `create_detector` knows it, or an own object with its ``detect`` method.
             flip: Average each face with its mirror image, where the model says that this helps it.
             unsure_below: Probability under which a face is marked ``unsure``; by default the model's own.
-            threads: Threads for a batch; by default the physical cores this process may use.
+            threads: Threads for a batch, and for a picture in the packaged face detector; by default the
+                physical cores this process may use.
             vocabulary: Word vectors the model was trained with, or their GloVe text file, if they are not the
                 packaged ones.
 
@@ -78,10 +76,22 @@ class Recognizer:
                 f"{detector!r}. Leave it out for the packaged one."
             )
         self._model: Model = load_model(model, threads=threads)
+        self._source = model
         self._detector = detector
+        self._threads = threads
         self._vocabulary = vocabulary
         self.flip = bool(flip and self._model.info["flip"])
         self.unsure_below = float(self._model.info["unsure_below"] if unsure_below is None else unsure_below)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: all but what is loaded again there from its file."""
+        loaded = {"_model", "detector", "_scorer"}
+        return {name: value for name, value in self.__dict__.items() if name not in loaded}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the model again, from the same file or of the same name."""
+        self.__dict__.update(state)
+        self._model = load_model(self._source, threads=self._threads)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -100,7 +110,7 @@ class Recognizer:
             return self._detector
         from facelex.recognize.faces import create_detector
 
-        return create_detector(self._detector)
+        return create_detector(self._detector, threads=self._threads)
 
     def predict(
         self, image: ImageInput, *, words: Words = None, detect: bool = True, bgr: bool = False
@@ -133,6 +143,7 @@ class Recognizer:
         batch_size: int = 64,
         workers: int | None = None,
         keep_images: bool = False,
+        recursive: bool = False,
     ) -> Iterator[ImageResult]:
         """Read many pictures, one result each in the order given.
 
@@ -147,6 +158,7 @@ class Recognizer:
             batch_size: Faces gathered for the network, and pictures read ahead.
             workers: Threads that decode and detect; by default the cores this process may use.
             keep_images: Give each result its pixels as ``image``; fewer pictures are then read ahead.
+            recursive: Of a folder, read its folders too.
 
         Returns:
             Iterator of results. A picture that cannot be read gives one with ``error``; the rest follows.
@@ -157,19 +169,26 @@ class Recognizer:
         from facelex.recognize.batches import read_batches
 
         for name, value in (("batch_size", batch_size), ("workers", 1 if workers is None else workers)):
-            if value < 1:
-                raise FacelexError(f"Expected {name} to be at least 1, but got {value}.")
+            if not isinstance(value, Integral) or value < 1:
+                raise FacelexError(
+                    f"Expected {name} to be a whole number, 1 or more, but got {value!r}. Leave it out for "
+                    "the usual one."
+                )
         words = self._known_words(words)
-        items = _several(inputs)
+        items = _several(inputs, recursive)
         return read_batches(
             self, items, words=words, detect=detect, bgr=bgr, batch_size=batch_size, workers=workers,
             keep_images=keep_images,
         )  # fmt: skip
 
     def find(self, image: NDArray[np.uint8], *, detect: bool = True) -> list[Detection]:
-        """Return the faces in upright RGB pixels ``(H, W, 3)``; with ``detect=False`` the whole picture."""
+        """Return the faces in upright RGB pixels ``(H, W, 3)``; with ``detect=False`` the whole picture.
+
+        Raises:
+            FacelexError: If an own detector answers with something else.
+        """
         if detect:
-            return self.detector.detect(image)
+            return _checked(self.detector.detect(image))
         from facelex.recognize.detectors import WholePicture
 
         return WholePicture().detect(image)
@@ -205,27 +224,31 @@ class Recognizer:
             )
         ]
 
-    def classify(self, crops: Any, *, flip: bool | None = None) -> NDArray[np.float32]:
+    def classify(self, crops: Any, *, flip: bool | None = None, bgr: bool = False) -> NDArray[np.float32]:
         """Classify face crops, without looking for faces.
 
         Args:
             crops: Grey crops ``(N, H, W)`` or colour crops ``(N, H, W, 3)`` as an array, or a list of images
                 of any kind and size. uint8, or floats in [0, 1].
             flip: Average with the mirror image; by default as the recogniser was made.
+            bgr: The colour arrays' channels are in OpenCV's order.
 
         Returns:
             Calibrated probabilities in class order, ``(N, K)``.
-        """
-        return self._run(self._crops(crops), self.flip if flip is None else flip)[0]
 
-    def embed(self, crops: Any) -> NDArray[np.float32]:
+        Raises:
+            FacelexError: If the crops are no such array or list, or one of them cannot be read.
+        """
+        return self._run(self._crops(crops, bgr), self.flip if flip is None else flip)[0]
+
+    def embed(self, crops: Any, *, bgr: bool = False) -> NDArray[np.float32]:
         """Return the features ``(N, E)`` of face crops (as `classify` takes them), of unit length.
 
         Raises:
-            FacelexError: If the model was trained without words and so has no features.
+            FacelexError: As `classify`, or if the model was trained without words and so has no features.
         """
         self._require_features("Features")
-        features = self._run(self._crops(crops), self.flip)[1]
+        features = self._run(self._crops(crops, bgr), self.flip)[1]
         assert features is not None
         return features
 
@@ -250,6 +273,8 @@ class Recognizer:
         """
         from dataclasses import replace
 
+        if words is None:
+            raise FacelexError("Expected words to rank, such as 'bored, proud', but got None. See predict.")
         faces = self.predict(image, words=words, detect=detect, bgr=bgr)
         return [
             replace(face, words=dict(sorted(face.words.items(), key=lambda item: -item[1]))) for face in faces
@@ -258,15 +283,11 @@ class Recognizer:
     @cached_property
     def _scorer(self) -> WordScorer:
         self._require_features("Words")
-        from facelex.recognize.words import create_scorer
-
         arrays = self._model.arrays
         if arrays is None:
             raise FacelexError(f"{self._model.name!r} holds no text projection. Export the model again.")
         vocabulary = self._vocabulary
         if isinstance(vocabulary, (str, os.PathLike)):
-            from facelex.vocabulary import Vocabulary
-
             vocabulary = Vocabulary.from_glove(os.fspath(vocabulary))
         return create_scorer(arrays, self.info["vocabulary"], vocabulary)
 
@@ -285,7 +306,7 @@ class Recognizer:
         self._scorer.text_features(parsed)
         return parsed
 
-    def _crops(self, crops: Any) -> NDArray[np.float32]:
+    def _crops(self, crops: Any, bgr: bool) -> NDArray[np.float32]:
         """Return crops in any form as ``(N, S, S)`` in [0, 1]."""
         size = self._model.image_size
         if isinstance(crops, np.ndarray):
@@ -298,11 +319,11 @@ class Recognizer:
                     f"Expected crops of shape (N, {size}, {size}), but got {crops.shape}. "
                     "For one crop use crop[None]."
                 )
-        elif isinstance(crops, (str, bytes, os.PathLike)) or not isinstance(crops, Iterable):
+        elif isinstance(crops, (str, os.PathLike)) or _is_one(crops):
             raise FacelexError(
                 f"Expected several crops, but got one {type(crops).__name__}. Put it into a list: [crop]."
             )
-        pictures = (load_image(crop) for crop in crops)
+        pictures = (load_image(crop, bgr=bgr) for crop in crops)
         rows = [self.crop(pixels, self.find(pixels, detect=False)) for pixels in pictures]
         return _scale(np.concatenate(rows) if rows else np.zeros((0, size, size), np.uint8))
 
@@ -388,14 +409,25 @@ def _unit_features(features: Any, width: int) -> NDArray[np.float32]:
     )
 
 
-def _several(inputs: Any) -> Iterable[ImageInput]:
+def _checked(found: Any) -> list[Detection]:
+    """Return what a detector found, or raise if it is no list of detections."""
+    detections = list(found) if isinstance(found, Iterable) else None
+    if detections is None or not all(isinstance(one, Detection) for one in detections):
+        came = type(found).__name__
+        if detections:
+            came += f" of {type(detections[0]).__name__}"
+        raise FacelexError(
+            f"Expected the detector's detect(image) to return a list of Detection, but got {came}. Make each "
+            "face a Detection((x, y, width, height), score) of facelex.recognize.faces."
+        )
+    return detections
+
+
+def _several(inputs: Any, recursive: bool) -> Iterable[ImageInput]:
     """Return the inputs of `predict_many` as an iterable of pictures."""
     if isinstance(inputs, (str, os.PathLike)):
-        return find_images([os.fspath(inputs)])
-    one = (
-        isinstance(inputs, (bytes, bytearray)) or hasattr(inputs, "read") or not isinstance(inputs, Iterable)
-    )
-    if one or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):  # an array's rows are no pictures
+        return find_images([os.fspath(inputs)], recursive=recursive)
+    if _is_one(inputs) or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):  # an array's rows are none
         raise FacelexError(
             f"Expected a folder, a glob or several pictures, but got one {type(inputs).__name__}. Put it "
             "into a list: [image]."
@@ -403,14 +435,14 @@ def _several(inputs: Any) -> Iterable[ImageInput]:
     return inputs
 
 
+def _is_one(images: Any) -> bool:
+    """Return whether something is one picture or none, although it may be iterable: a file gives lines."""
+    single = isinstance(images, (bytes, bytearray, memoryview)) or hasattr(images, "read")
+    return single or not isinstance(images, Iterable)
+
+
 def _scale(crops: NDArray[Any]) -> NDArray[np.float32]:
     """Return crops as float32 in [0, 1]; floats in that range keep their precision."""
-    if crops.dtype.kind != "f":
-        return to_uint8(crops, "the array of crops").astype(np.float32) / np.float32(255.0)
-    low, high = (float(crops.min()), float(crops.max())) if crops.size else (0.0, 0.0)
-    if not (low >= 0.0 and high <= 1.0):  # also false for NaN
-        raise FacelexError(
-            f"Expected crops of type uint8 or floats in [0, 1], but got {low:g} to {high:g}. Divide by 255, "
-            "or use crops.astype(np.uint8), if they are 0 to 255."
-        )
-    return crops.astype(np.float32)
+    if crops.dtype.kind == "f":
+        return unit_floats(crops, "the array of crops")
+    return to_uint8(crops, "the array of crops").astype(np.float32) / np.float32(255.0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, shorten
 
 MAX_DOWNLOAD_BYTES = 64 * 1024 * 1024
 DOWNLOAD_SECONDS = 20.0
@@ -27,6 +29,8 @@ VIDEO_SUFFIXES = frozenset(
 
 def source_name(source: Any, index: int = 0) -> str:
     """Return what results call a source: its path or URL, else its kind and place in the input."""
+    if is_data_url(source):
+        return f"data URL {index}"
     if isinstance(source, (str, os.PathLike)):
         return os.fsdecode(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -40,6 +44,11 @@ def source_name(source: Any, index: int = 0) -> str:
 def is_url(source: object) -> bool:
     """Return whether a source is an ``http://`` or ``https://`` address."""
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def is_data_url(source: object) -> bool:
+    """Return whether a source is a ``data:`` address, which holds the picture itself."""
+    return isinstance(source, str) and source[:5].lower() == "data:"
 
 
 def is_camera(source: object) -> bool:
@@ -97,14 +106,18 @@ def count_videos(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = 
     """Return how many videos lie in the folders and match the globs given; `find_images` leaves them out."""
     items = [os.fspath(item) for item in inputs]
     found = [match for item in items for match in (_matches(item) if _is_glob(item) else [item])]
-    folders = (place for place in found if Path(place).is_dir())
+    folders = (place for place in found if _is_folder(place))
     in_folders = sum(1 for folder in folders for _ in _folder_files(folder, recursive, VIDEO_SUFFIXES))
     named = set(items)
     return in_folders + sum(_is_film(match) for match in found if match not in named)
 
 
 def _is_film(match: str) -> bool:
-    return is_video(match) and not Path(match).is_dir()
+    return is_video(match) and not _is_folder(match)
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises where a name is too long
 
 
 def _is_glob(item: str) -> bool:
@@ -116,13 +129,13 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _no_match(pattern: str) -> FacelexError:
-    return FacelexError(f"No file matches {pattern!r}. Correct the pattern or name the files.")
+    return FacelexError(f"No file matches {shorten(pattern)!r}. Correct the pattern or name the files.")
 
 
 def _expand(item: str, recursive: bool) -> list[str]:
-    if is_url(item):
+    if is_url(item) or is_data_url(item):
         return [item]
-    if Path(item).is_dir():
+    if _is_folder(item):
         files = list(_folder_files(item, recursive))
         if not files:
             hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
@@ -133,7 +146,7 @@ def _expand(item: str, recursive: bool) -> list[str]:
     if _is_glob(item):
         files = []
         for match in _matches(item):
-            if Path(match).is_dir():
+            if _is_folder(match):
                 files += _folder_files(match, recursive)
             elif not _is_film(match):
                 files.append(match)
@@ -151,6 +164,24 @@ def _folder_files(folder: str, recursive: bool, suffixes: frozenset[str] = IMAGE
                 yield str(path)
 
 
+def decode_data_url(url: str) -> bytes:
+    """Return the bytes inside a ``data:`` address, as browsers and web forms send pictures.
+
+    Raises:
+        FacelexError: If they are not in base64.
+    """
+    head, _, data = url.partition(",")
+    try:
+        if not head.lower().endswith(";base64"):
+            raise ValueError("another encoding")
+        return base64.b64decode("".join(unquote(data).split()), validate=True)
+    except ValueError as error:
+        raise FacelexError(
+            f"Expected a picture in base64 such as 'data:image/jpeg;base64,/9j/4AAQ...', but got "
+            f"{shorten(url)!r}. Correct it, or pass the picture's bytes."
+        ) from error
+
+
 def download(url: str) -> bytes:
     """Return the bytes at an address that the user named; at most 64 MB, within 20 seconds a read.
 
@@ -164,7 +195,9 @@ def download(url: str) -> bytes:
         with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as reply:  # http(s) only: see is_url
             data: bytes = reply.read(MAX_DOWNLOAD_BYTES + 1)
     except Exception as error:  # no such host, HTTP 404, a timeout, a malformed address: the user's to see
-        raise FacelexError(f"Could not download {url}: {error}. Check the address.") from error
+        raise FacelexError(f"Could not download {shorten(url)}: {error}. Check the address.") from error
     if len(data) > MAX_DOWNLOAD_BYTES:
-        raise FacelexError(f"Expected at most {MAX_DOWNLOAD_BYTES // 2**20} MB at {url}, but it holds more.")
+        raise FacelexError(
+            f"Expected at most {MAX_DOWNLOAD_BYTES // 2**20} MB at {shorten(url)}, but it holds more."
+        )
     return data

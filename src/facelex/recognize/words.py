@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, shorten
+from facelex.vocabulary import Vocabulary
+from facelex.vocabulary.vocabulary import UnknownWordsError
 
-if TYPE_CHECKING:
-    from facelex.vocabulary import Vocabulary
+MAX_FAULTS = 10
+"""Phrases of one call whose faults are told, a line each."""
 
 _normal_cdf = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2.0)), otypes=[np.float32])
 
@@ -93,9 +94,9 @@ def parse_words(words: Iterable[str] | str | None) -> tuple[str, ...]:
         raise FacelexError(f"Expected words as text, but got {wrong[0]!r} of type {type(wrong[0]).__name__}.")
     tidy = [" ".join(word.split()) for word in listed]
     if not tidy or not all(tidy):
-        given = words if isinstance(words, str) else listed
+        given = shorten(repr(words if isinstance(words, str) else listed))
         raise FacelexError(
-            f"Expected words such as 'bored, proud, barely hidden anger', but got {given!r}, where one is "
+            f"Expected words such as 'bored, proud, barely hidden anger', but got {given}, where one is "
             "empty. Remove the spare comma, or leave the words out."
         )
     return tuple(dict.fromkeys(tidy))
@@ -121,14 +122,22 @@ class WordScorer:
         self._features = lru_cache(maxsize=64)(self._encode)
 
     def _encode(self, words: tuple[str, ...]) -> NDArray[np.float32]:
-        faults, vectors = [], []
+        faults: list[FacelexError] = []
+        unknown: list[str] = []
+        vectors = []
         for word in words:
             try:
                 vectors.append(self.vocabulary.phrase(word))
+            except UnknownWordsError as error:
+                unknown += error.words
             except FacelexError as error:
-                faults.append(str(error))
+                faults.append(error)
+        if unknown:
+            faults.insert(0, UnknownWordsError(self.vocabulary, unknown))
+        if len(faults) > MAX_FAULTS:
+            faults[MAX_FAULTS:] = [FacelexError(f"And {len(faults) - MAX_FAULTS} more.")]
         if faults:
-            raise FacelexError("\n".join(faults))
+            raise FacelexError("\n".join(map(str, faults)))
         return self.projection.encode(np.stack(vectors))
 
     def text_features(self, words: Iterable[str] | str) -> NDArray[np.float32]:
@@ -158,8 +167,6 @@ def create_scorer(
         FacelexError: If none is given but the packaged ones are others, or the widths differ.
     """
     if vocabulary is None:
-        from facelex.vocabulary import Vocabulary
-
         vocabulary = Vocabulary.packaged()
         if trained_with != vocabulary.name:
             raise FacelexError(

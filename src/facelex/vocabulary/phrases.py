@@ -11,7 +11,7 @@ import string
 import unicodedata
 from collections.abc import Container, Iterator, Sequence
 
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, shorten
 
 
 def _words(text: str) -> frozenset[str]:
@@ -107,7 +107,7 @@ def content_words(tokens: Sequence[str], known: Container[str], text: str) -> li
         opposites = [p + w for w in content for p in ("un", "dis", "in", "im") if p + w in known]
         hint = f", for example {opposites[0]!r}" if opposites else ""
         raise FacelexError(
-            f"Cannot negate: word vectors would score {text!r} as {' '.join(content)!r}. "
+            f"Cannot negate: word vectors would score {shorten(text)!r} as {shorten(' '.join(content))!r}. "
             f"Say what is there instead{hint}."
         )
     return content or bare

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, shorten
 from facelex.vocabulary import phrases
 
 Vector = NDArray[np.float32]
@@ -20,7 +20,31 @@ PACKAGED = Path(__file__).parent.parent / "weights" / "glove-6b-100d.npz"
 
 
 MAX_CORRECTED = 8
-"""Spellings are suggested for this many unknown words of a phrase; each search takes about 0.1 s."""
+"""Spellings are suggested for this many unknown words of a message; each search takes about 0.1 s."""
+MAX_NAMED = 10
+"""Unknown words that a message names; of more it says how many."""
+
+
+class UnknownWordsError(FacelexError):
+    """Words have no vector; the nearest known spellings are looked for when the message is read."""
+
+    def __init__(self, vocabulary: Vocabulary, words: Sequence[str]) -> None:
+        super().__init__(vocabulary, words)
+        self.vocabulary = vocabulary
+        self.words = tuple(dict.fromkeys(words))
+
+    def __str__(self) -> str:
+        named = []
+        for i, word in enumerate(self.words[:MAX_NAMED]):
+            near = nearest_spellings(phrases.fold(word), self.vocabulary.words) if i < MAX_CORRECTED else []
+            hint = f" (nearest: {', '.join(map(repr, near))})" if near else ""
+            named.append(f"{shorten(word)!r}{hint}")
+        more = len(self.words) - MAX_NAMED
+        count = "a word" if len(self.words) == 1 else f"{len(self.words)} words"
+        return (
+            f"No vector in {self.vocabulary.name} for {count}: {', '.join(named)}"
+            f"{f' and {more} more' if more > 0 else ''}. Correct the spelling or use other words."
+        )
 
 
 class Vocabulary:
@@ -105,7 +129,7 @@ class Vocabulary:
         """
         key = word if word in self._index else phrases.fold(word)
         if key not in self._index:
-            raise self._unknown([word])
+            raise UnknownWordsError(self, [word])
         return self._unit([key])[0]
 
     def phrase(self, text: str) -> Vector:
@@ -130,9 +154,10 @@ class Vocabulary:
         Raises:
             FacelexError: As :meth:`phrase`.
         """
-        tokens = phrases.tokenize(text)
+        tokens = phrases.tokenize(text) if isinstance(text, str) else []
         if not tokens:
-            raise FacelexError(f"Expected a word or phrase such as 'barely hidden anger', but got {text!r}.")
+            came = shorten(text) if isinstance(text, str) else text
+            raise FacelexError(f"Expected a word or phrase such as 'barely hidden anger', but got {came!r}.")
         found: list[str] = []
         unknown: list[str] = []
         for token in phrases.content_words(tokens, self._index, text):
@@ -141,7 +166,7 @@ class Vocabulary:
             if not words:
                 unknown.append(token)
         if unknown:
-            raise self._unknown(list(dict.fromkeys(unknown)))
+            raise UnknownWordsError(self, unknown)
         return found
 
     def nearest(self, query: str | NDArray[np.floating], k: int = 10) -> list[tuple[str, float]]:
@@ -159,7 +184,13 @@ class Vocabulary:
             own = self.phrase_words(query)
             vector = self._unit(own).mean(axis=0)
         else:
-            vector = np.asarray(query, dtype=np.float32)
+            try:
+                vector = np.asarray(query, dtype=np.float32)
+            except (TypeError, ValueError):
+                raise FacelexError(
+                    f"Expected a word, a phrase or one vector, but got {type(query).__name__}. Ask for "
+                    "several words one by one."
+                ) from None
         if vector.shape != (self.dim,):
             raise FacelexError(f"Expected a vector of shape ({self.dim},), but got {vector.shape}.")
         norm = float(np.linalg.norm(vector))
@@ -172,17 +203,6 @@ class Vocabulary:
 
     def _unit(self, words: Sequence[str]) -> Vector:
         return _unit_rows(self._rows[[self._index[word] for word in words]])
-
-    def _unknown(self, words: list[str]) -> FacelexError:
-        named = []
-        for i, word in enumerate(words):
-            near = nearest_spellings(phrases.fold(word), self.words) if i < MAX_CORRECTED else []
-            named.append(f"{word!r} (nearest: {', '.join(map(repr, near))})" if near else repr(word))
-        count = "a word" if len(words) == 1 else f"{len(words)} words"
-        return FacelexError(
-            f"No vector in {self.name} for {count}: {', '.join(named)}. "
-            "Correct the spelling or use other words."
-        )
 
 
 def nearest_spellings(word: str, words: Iterable[str], k: int = 3) -> list[str]:
