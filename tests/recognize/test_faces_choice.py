@@ -1,6 +1,8 @@
 """Choosing a detector by name, and what is said when that fails."""
 
+import copy
 import hashlib
+import pickle
 import subprocess
 import sys
 from importlib.resources import files
@@ -156,6 +158,17 @@ def test_yunet_answers_are_read_in_picture_pixels(monkeypatch, tmp_path):
     assert faces[0].box == pytest.approx((20, 40, 60, 80))
     assert faces[0].landmarks[0] == pytest.approx([200, 202])
     assert detector.model_digest == hashlib.sha256(b"").hexdigest()
+    sizes.clear()
+    assert pickle.loads(pickle.dumps(detector)).detect(image)[0].box == faces[0].box
+
+
+@pytest.mark.parametrize("name", ["auto", "dlib", "none"])
+def test_detectors_can_be_pickled_and_copied(name):
+    if name == "dlib":
+        pytest.importorskip("dlib")
+    detector, image = create_detector(name), astronaut()
+    for other in (pickle.loads(pickle.dumps(detector)), copy.deepcopy(detector)):
+        assert [face.box for face in other.detect(image)] == [face.box for face in detector.detect(image)]
 
 
 @pytest.mark.parametrize("content", ["no model", "another network"])
