@@ -24,10 +24,10 @@ from facelex.data.sketch import sketch_dataset
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.norm_relu_pool import Stack
+from facelex.models.prediction import images_from_pixels
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.resnet import BasicBlock, Bottleneck
 from facelex.models.small_maps import Conv3x3
-from facelex.training.augment import images_from_pixels
 from facelex.training.config import OptimizerConfig
 from facelex.training.fabric import Fabric
 from facelex.training.optimizers import create_optimizer

@@ -8,20 +8,29 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases, weights
+from tiny_training import (
+    FACES,
+    StopAfter,
+    differing,
+    predict_run,
+    read_rows,
+    tiny_config,
+    two_phases,
+    weights,
+)
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
+from facelex.models.weights import load_model
 from facelex.training import loop
 from facelex.training.checkpoint import load_checkpoint
 from facelex.training.fabric import Fabric
 from facelex.training.progress import SilentReporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import _Training, train_run
-from facelex.training.weights import load_model, predict_run
 
 
 def with_votes(votes: np.ndarray) -> FaceDataset:
@@ -55,11 +64,11 @@ def test_run_folder_holds_what_is_promised(finished: Path) -> None:
     assert "torch" in environment["versions"]
 
 
-def test_predictions_hold_both_views_and_predict_run_agrees(finished: Path) -> None:
+def test_predictions_hold_both_views_and_the_weights_give_them_again(finished: Path) -> None:
     preds = Predictions.load(finished / "predictions-val.npz")
     assert preds.mirror_probs is not None
     assert np.abs(preds.mirror_probs - preds.probs).max() > 1e-4
-    single, both = (predict_run(finished, FACES, "val", flip=flip, device="cpu") for flip in (False, True))
+    single, both = (predict_run(finished, "val", flip=flip) for flip in (False, True))
     np.testing.assert_allclose(preds.probs, single, atol=1e-6)
     np.testing.assert_allclose(preds.view_probs("flip"), both, atol=1e-6)
     assert (preds.labels == FACES.labels[FACES.indices("val")]).all()
@@ -318,9 +327,7 @@ def test_distillation_imitates_its_teachers_mean(finished: Path, tmp_path: Path)
         "methods.student=[{name: imitate, epochs: 1, losses: {distillation: 1}}]",
     )  # fmt: skip
     training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
-    expected = sum(
-        predict_run(folder, FACES, "train", device="cpu") for folder in (finished, tmp_path / "second")
-    )
+    expected = sum(predict_run(folder, "train") for folder in (finished, tmp_path / "second"))
     assert training.examples.plain.teacher_probs is not None
     np.testing.assert_allclose(training.examples.plain.teacher_probs.numpy(), expected / 2, atol=1e-6)
     training.run(None)

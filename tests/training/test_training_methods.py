@@ -16,12 +16,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases
+from tiny_training import FACES, StopAfter, differing, predict_run, read_rows, tiny_config, two_phases
 from torch import Tensor
 
 from facelex.errors import FacelexError
 from facelex.losses.classification import mirror_consistency
 from facelex.losses.objective import Objective, Targets
+from facelex.models.weights import load_model, load_predictor
 from facelex.training import loop, run
 from facelex.training import teachers as teachers_module
 from facelex.training.config import AugmentConfig, load_config
@@ -32,7 +33,6 @@ from facelex.training.progress import SilentReporter
 from facelex.training.run import _Training, train_run
 from facelex.training.starting_point import open_starting_point
 from facelex.training.teachers import JudgedViews, Teachers
-from facelex.training.weights import load_model, load_predictor, predict_run
 
 MIXED = "augment={mixup: 0.4, cutmix: 1, mix_probability: 0.7, alternate_reflection: true}"
 STUDENT = "methods.multimodal=[{name: imitate, epochs: 2, losses: {distillation: 1, alignment: 0.5}}]"
@@ -129,7 +129,7 @@ def test_a_model_file_teaches_with_its_cached_answers(teachers: tuple[Path, Path
     for names in ([file], [file, teachers[1]]):
         config = tiny_config(STUDENT, f"teachers=[{', '.join(map(str, names))}]")
         training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
-        expected = sum(predict_run(folder, FACES, "train", device="cpu") for folder in teachers[: len(names)])
+        expected = sum(predict_run(folder, "train") for folder in teachers[: len(names)])
         assert training.examples.plain.teacher_probs is not None
         np.testing.assert_allclose(
             training.examples.plain.teacher_probs.numpy(), expected / len(names), atol=1e-5

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from facelex.losses.classification import cross_entropy, distillation, mirror_consistency, vote_cross_entropy
 from facelex.losses.contrastive import class_contrastive
+from facelex.losses.similarity import inner_products
 from facelex.losses.supervised_contrastive import supervised_contrastive
 from facelex.models.dual_encoder import ModelOutput
 
@@ -63,10 +64,16 @@ class Objective:
         self.contrast_temperature = contrast_temperature
         self.distillation_temperature = distillation_temperature
 
-    @property
-    def by_words(self) -> bool:
-        """Whether the only answer that this objective trains is the nearest class word."""
-        return "alignment" in self.weights and not self.weights.keys() & {"cross_entropy", "distillation"}
+    def answer_logits(self, output: ModelOutput) -> Tensor:
+        """Return scores of the classes ``(B, K)`` from what the objective trains to answer.
+
+        That is the classifier; where only ``alignment`` teaches the labels, the nearest class word.
+        """
+        if "alignment" not in self.weights or self.weights.keys() & {"cross_entropy", "distillation"}:
+            return output.logits
+        assert output.image_features is not None
+        assert output.text_features is not None
+        return output.logit_scale * inner_products(output.image_features, output.text_features)
 
     @property
     def needs_mirror(self) -> bool:

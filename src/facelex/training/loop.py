@@ -19,7 +19,6 @@ from facelex.training.config import AugmentConfig
 from facelex.training.cuda_graphs import StepGraphs
 from facelex.training.fabric import Fabric
 from facelex.training.mixing import Mix, draw_mix, mix_images, partners
-from facelex.training.prediction import answer_logits
 from facelex.training.sam import SharpnessAware
 
 StepCallback = Callable[[int], None]
@@ -234,8 +233,7 @@ def _forward_backward(
     """Add the gradients of a batch; return loss, accuracy and the losses by name, detached scalars."""
     output = _with_mirror(model, batch.images) if objective.needs_mirror else model(batch.images)
     with torch.no_grad():
-        answers = answer_logits(output, by_words=objective.by_words)
-        accuracy = (answers.argmax(1) == batch.main_labels).float().mean()
+        accuracy = (objective.answer_logits(output).argmax(1) == batch.main_labels).float().mean()
     output = _gather_output(fabric, output)
     targets = _gather_targets(fabric, batch.targets)
     if batch.partners is None:

@@ -22,8 +22,11 @@ from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file, weights_digest
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
+from facelex.models.prediction import images_from_pixels, predict_probs
+from facelex.models.weights import create_model, save_weights
+from facelex.run_files import CHECKPOINT
 from facelex.training.averaging import WeightAverage
-from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
+from facelex.training.checkpoint import remove_leftovers, save_checkpoint
 from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.cuda_graphs import StepGraphs, can_be_replayed
 from facelex.training.environment import peak_memory_mb
@@ -34,7 +37,6 @@ from facelex.training.loop import steps_per_epoch, train_one_epoch
 from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.optimizers import create_optimizer, create_schedule, restore_optimizer
 from facelex.training.precision import choose_precision
-from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.record import Row, write_beginnings, write_rows
 from facelex.training.resume import check_same_sources, find_checkpoint, is_finished
@@ -42,7 +44,6 @@ from facelex.training.sam import SharpnessAware
 from facelex.training.starting_point import open_starting_point
 from facelex.training.text_side import fit_text_side, text_hidden_dim
 from facelex.training.trackers import create_trackers
-from facelex.training.weights import create_model, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ class _Training:
                 average=average, graphs=graphs, on_step=self.reporter.step,
             )  # fmt: skip
             ended = time.perf_counter()
-            evaluated = self._validate(average.model if average else self.model, objective.by_words)
+            evaluated = self._validate(average.model if average else self.model, objective)
             # batch statistics differ between ranks; all follow the first, also in the plateau schedule
             val_loss, val_accuracy = fabric.broadcast(evaluated)
             if not math.isfinite(result.loss + val_loss):  # the last step shows in val_loss alone
@@ -314,13 +315,14 @@ class _Training:
             if isinstance(module, nn.Module) and part not in phase.train:
                 module.eval()
 
-    def _validate(self, model: DualEncoder, by_words: bool) -> tuple[float, float]:
+    def _validate(self, model: DualEncoder, objective: Objective) -> tuple[float, float]:
         """Mean cross-entropy and accuracy on val, single view, by what the phase trains to answer with."""
         model.eval()
         losses, right = [], torch.zeros((), device=self.fabric.device)
         with torch.inference_mode(), self.fabric.autocast():
             for pixels, labels in zip(self.val.pixels.split(512), self.val.labels.split(512)):
-                logits = predict_logits(model, pixels, self.config.image_size, by_words=by_words)
+                images = images_from_pixels(pixels, self.config.image_size)
+                logits = objective.answer_logits(model(images))
                 losses.append(F.cross_entropy(logits, labels, reduction="sum"))
                 right += (logits.argmax(1) == labels).sum()
         count = len(self.val.labels)
