@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -35,6 +35,10 @@ class Targets(NamedTuple):
     """``(B, K)`` probabilities to imitate."""
     vote_shares: Tensor | None = None
     """``(B, V)`` annotators' votes as shares, rows of zeros where nobody voted."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        """Change all that are given in the same way."""
+        return Targets(*(None if rows is None else change(rows) for rows in self))  # type: ignore[arg-type]
 
 
 class Objective:
