@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facelex.data.sketch import sketch_dataset
-from facelex.losses.objective import Objective
+from facelex.losses.objective import Objective, Targets
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.norm_relu_pool import Stack
 from facelex.models.prediction import images_from_pixels
@@ -83,7 +83,7 @@ def plain_pass(model: DualEncoder, images: Tensor, labels: Tensor) -> Pass:
             module.products = False
         if isinstance(module, Stack):
             module.fuse = False
-    loss, _ = OBJECTIVE(model(images.contiguous()), labels)
+    loss, _ = OBJECTIVE(model(images.contiguous()), Targets(labels))
     loss.backward()
     return Pass(float(loss.detach()), gradients(model))
 
@@ -92,7 +92,7 @@ def fast_pass(model: DualEncoder, images: Tensor, labels: Tensor) -> Pass:
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = fabric.setup_module(model)
-    loss, _ = OBJECTIVE(module(images), labels)
+    loss, _ = OBJECTIVE(module(images), Targets(labels))
     fabric.backward(loss)
     return Pass(float(loss.detach()), gradients(model))
 

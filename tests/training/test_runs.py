@@ -290,7 +290,7 @@ def test_votes_share_the_target_and_pictures_without_votes_keep_their_label(tmp_
         train_run(tiny_config("vote_weight=0.5"), FACES, tmp_path / "r", accelerator="cpu")
 
 
-def test_a_second_head_foretells_votes_and_answers_nothing(tmp_path: Path) -> None:
+def test_a_second_head_predicts_votes_and_answers_nothing(tmp_path: Path) -> None:
     votes = (
         np.random.default_rng(0).integers(0, 4, (len(FACES.labels), len(FERPLUS_COLUMNS))).astype(np.uint8)
     )

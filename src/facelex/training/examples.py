@@ -37,7 +37,7 @@ def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
         raise FacelexError(
             f"Every training image of {dataset.source} is blank. Look at the data, or set drop_blank=false."
         )
-    if (config.vote_weight or config.foretells_votes) and dataset.votes is None:
+    if (config.vote_weight or config.predicts_votes) and dataset.votes is None:
         what = "vote_weight" if config.vote_weight else "The weight of the loss votes"
         raise FacelexError(
             f"{what} is above zero, but the dataset has no FER+ votes. "
@@ -134,7 +134,7 @@ def _training_split(
         known = (shares != shares[:, :1]).any(1, keepdim=True)  # without votes all shares are equal
         label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         split = split._replace(label_probs=label_probs)
-    if config.foretells_votes:
+    if config.predicts_votes:
         assert dataset.votes is not None
         counts = dataset.votes[index].astype(np.float32)
         votes = torch.from_numpy(counts / np.maximum(counts.sum(1, keepdims=True), 1)).to(device)

@@ -59,7 +59,7 @@ def describe_model(
         word_vectors_shape=None if words is None else _three(words.shape),
         text_encoder=None if words is None else config.model.text_encoder,
         vocabulary=None if words is None else config.model.vocabulary,
-        num_votes=len(FERPLUS_COLUMNS) if config.foretells_votes else 0,
+        num_votes=len(FERPLUS_COLUMNS) if config.predicts_votes else 0,
         words={k: list(v) for k, v in class_words(dataset.class_names, config.model.words).items()},
     )
 

@@ -34,7 +34,7 @@ def forward_backward(
     output = _gather_output(fabric, output)
     targets = _gather_targets(fabric, batch.targets)
     if batch.partners is None:
-        loss, parts = objective(output, *targets)
+        loss, parts = objective(output, targets)
     else:
         loss, parts = objective.mixed(output, targets, _gather_targets(fabric, batch.partners), batch.share)
     fabric.backward(loss)
