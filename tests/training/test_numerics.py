@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from facelex.data.sketch import sketch_dataset
 from facelex.losses.objective import Objective, Targets
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.norm_relu_pool import Stack
+from facelex.models.norm_relu_pool import FusedSequential
 from facelex.models.prediction import images_from_pixels
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.resnet import BasicBlock, Bottleneck
@@ -81,7 +81,7 @@ def plain_pass(model: DualEncoder, images: Tensor, labels: Tensor) -> Pass:
     for module in model.modules():
         if isinstance(module, Conv3x3):
             module.products = False
-        if isinstance(module, Stack):
+        if isinstance(module, FusedSequential):
             module.fuse = False
     loss, _ = OBJECTIVE(model(images.contiguous()), Targets(labels))
     loss.backward()

@@ -60,7 +60,7 @@ def alternating_reflection(count: int, seed: int, epoch: int) -> Tensor:
 
     Args:
         count: Number of examples.
-        seed: Of the run; decides the first epoch.
+        seed: The run's seed, which decides the first epoch.
         epoch: Counted from 0 over the whole run.
 
     Returns:

@@ -125,7 +125,7 @@ class JudgedViews:
 
         Args:
             epoch: Counted from 0 over the whole run.
-            say: Hears a sentence before something takes long.
+            say: Called with a sentence before anything that takes long.
         """
         view = epoch % self.count
         if view == self._shown:
