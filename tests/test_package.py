@@ -25,6 +25,16 @@ SOURCE = ROOT / "src"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE_MODULES = {"numpy", "onnxruntime", "PIL", "cyclopts", "rich"}
 TORCH_ROOMS = ("models", "losses", "training")
+BELOW = {
+    "vocabulary": set(),
+    "recognize": {"vocabulary"},
+    "data": {"recognize", "vocabulary"},
+    "models": {"data", "recognize", "vocabulary"},
+    "losses": {"models"},
+    "evaluation": {"models", "data", "recognize", "vocabulary"},
+    "training": {"evaluation", "losses", "models", "data", "recognize", "vocabulary"},
+}
+"""The rooms that each room may import from."""
 
 
 def run_python(code: str) -> str:
@@ -182,6 +192,19 @@ def optional_modules() -> set[str]:
     named |= {module.partition(".")[0] for module, _ in required_extras()}
     assert {"torch", "lightning_fabric"} <= named
     return (named | {"scipy", "sklearn", "torchmetrics", "tensorboard", "wandb"}) - CORE_MODULES
+
+
+def test_imports_of_the_rooms_point_one_way() -> None:
+    upward, seen = [], set()
+    for path, tree in parsed_sources():
+        room = path.relative_to(SOURCE / "facelex").parts[0]
+        modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        imported = {name.split(".")[1] for name in modules if name.startswith("facelex.")} & BELOW.keys()
+        seen |= imported
+        if room in BELOW and not imported <= BELOW[room] | {room}:
+            upward.append(f"{path.name}: {', '.join(sorted(imported - BELOW[room] - {room}))}")
+    assert not upward
+    assert seen == BELOW.keys()
 
 
 def test_every_imported_package_is_a_declared_dependency() -> None:

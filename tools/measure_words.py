@@ -34,11 +34,11 @@ from facelex.evaluation.open_vocabulary import (
     share_reached,
     spearman,
 )
+from facelex.models.prediction import images_from_pixels
 from facelex.models.text_fit import TEXT_FITS, create_text_arrays, trained_text_arrays
+from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
 from facelex.recognize.words import TextProjection, normalize
-from facelex.training.augment import images_from_pixels
-from facelex.training.weights import load_model
 from facelex.vocabulary import Vocabulary
 from facelex.word_affect import AFFECT_WORDS
 from facelex.word_controls import random_vectors, shuffled

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facelex.models.norm_relu_pool import Stack
+from facelex.models.norm_relu_pool import FusedSequential
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3, multiply, multiply_for_weight
 from training_cost.machine import seconds
@@ -62,13 +62,15 @@ def time_convolution(shape: Shape, batch: int, dtype: torch.dtype, rounds: int) 
 def time_pooling(shape: Shape, batch: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
     """Time normalisation, ReLU and pooling, forward and backward, layer by layer and at once, in turns."""
     channels, side = shape
-    at_once = Stack(nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.MaxPool2d(2, 2, ceil_mode=True))
+    at_once = FusedSequential(
+        nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.MaxPool2d(2, 2, ceil_mode=True)
+    )
     apart = copy.deepcopy(at_once)
     apart.fuse = False
     maps = _maps(batch, channels, side, dtype).requires_grad_()
     grad = torch.ones_like(apart(maps * 1).detach())
 
-    def there_and_back(stack: Stack) -> Callable[[], object]:
+    def there_and_back(stack: FusedSequential) -> Callable[[], object]:
         parameters = [maps, *stack.parameters()]
         return lambda: torch.autograd.grad(stack(maps * 1), parameters, grad)  # ReLU works in place
 

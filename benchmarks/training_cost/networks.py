@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.norm_relu_pool import Stack
+from facelex.models.norm_relu_pool import FusedSequential
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
 
@@ -26,7 +26,7 @@ def create_model(encoder: str, device: str, *, ours: bool, seed: int = 0, dropou
     for module in model.modules():
         if isinstance(module, Conv3x3):
             module.products = False
-        if isinstance(module, Stack):
+        if isinstance(module, FusedSequential):
             module.fuse = False
     return model
 

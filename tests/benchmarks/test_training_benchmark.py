@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from facelex.models.norm_relu_pool import Stack
+from facelex.models.norm_relu_pool import FusedSequential
 from facelex.models.small_maps import Conv3x3
 from facelex.training.precision import choose_precision, multiplies_bf16
 
@@ -54,7 +54,7 @@ def test_conventional_side_has_the_same_weights_and_none_of_our_means() -> None:
         assert torch.equal(one, other)
     convolution = next(layer for layer in usual.modules() if isinstance(layer, Conv3x3))
     assert not convolution.products
-    assert not next(layer for layer in usual.modules() if isinstance(layer, Stack)).fuse
+    assert not next(layer for layer in usual.modules() if isinstance(layer, FusedSequential)).fuse
     assert all(p.is_contiguous() for p in usual.parameters())
 
 

@@ -82,8 +82,8 @@ def torch_side(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
         return answer
 
-    module = types.ModuleType("facelex.training.weights")
+    module = types.ModuleType("facelex.models.weights")
     module.load_predictor = load_predictor  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "facelex.training.weights", module)
+    monkeypatch.setitem(sys.modules, "facelex.models.weights", module)
     monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
     return loaded

@@ -33,43 +33,28 @@ def shares(seed: int = 2) -> Tensor:
     return scores(seed).softmax(dim=1)
 
 
-def loop_cross_entropy(
-    logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: list[float] | None = None
-) -> float:
-    """Weighted mean of -sum_c w_c q_c log p_c, with q the smoothed targets, in Python floats."""
-    classes = range(logits.shape[1])
-    weights = weights or [1.0 for _ in classes]
-    total = mass = 0.0
+def loop_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> float:
+    """Mean of -sum_c q_c log p_c, with q the smoothed targets, in Python floats."""
+    total = 0.0
     for row, target in zip(logits.tolist(), targets.tolist()):
         log_sum = math.log(sum(math.exp(score) for score in row))
-        for c in classes:
-            smoothed = (1 - smoothing) * target[c] + smoothing / len(row)
-            total -= weights[c] * smoothed * (row[c] - log_sum)
-            mass += weights[c] * target[c]
-    return total / mass
+        for score, share in zip(row, target):
+            total -= ((1 - smoothing) * share + smoothing / len(row)) * (score - log_sum)
+    return total / len(logits)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kind", ["ids", "shares"])
-def test_cross_entropy_equals_a_plain_loop(kind: str, weighted: bool, smoothing: float) -> None:
-    weights = [0.5, 4.0, 1.0, 0.3, 1.0, 2.0, 1.0] if weighted else None
+def test_cross_entropy_equals_a_plain_loop(kind: str, smoothing: float) -> None:
     targets = F.one_hot(ids(), NUM_CLASSES) if kind == "ids" else shares()
-    loss = cross_entropy(
-        scores(),
-        ids() if kind == "ids" else targets,
-        label_smoothing=smoothing,
-        class_weight=None if weights is None else torch.tensor(weights, dtype=torch.float64),
-    )
-    assert loss.item() == pytest.approx(loop_cross_entropy(scores(), targets, smoothing, weights), rel=1e-12)
+    loss = cross_entropy(scores(), ids() if kind == "ids" else targets, label_smoothing=smoothing)
+    assert loss.item() == pytest.approx(loop_cross_entropy(scores(), targets, smoothing), rel=1e-12)
 
 
-def test_ids_and_one_hot_rows_are_the_same_labels_also_when_classes_are_weighted() -> None:
-    weight = torch.linspace(0.2, 3, NUM_CLASSES)
-    options = {"class_weight": weight, "label_smoothing": 0.1}
+def test_ids_and_one_hot_rows_are_the_same_labels() -> None:
     torch.testing.assert_close(
-        cross_entropy(scores(), F.one_hot(ids(), NUM_CLASSES).double(), **options),
-        cross_entropy(scores(), ids(), **options),
+        cross_entropy(scores(), F.one_hot(ids(), NUM_CLASSES).double(), label_smoothing=0.1),
+        cross_entropy(scores(), ids(), label_smoothing=0.1),
     )
 
 
@@ -114,10 +99,9 @@ def test_teacher_gets_no_gradient() -> None:
 
 def test_gradients_agree_with_finite_differences() -> None:
     logits = scores().requires_grad_()
-    weight = torch.linspace(0.2, 3, NUM_CLASSES, dtype=torch.float64)
     for target in (ids(), shares()):
         assert torch.autograd.gradcheck(
-            lambda z, y=target: cross_entropy(z, y, label_smoothing=0.1, class_weight=weight), (logits,)
+            lambda z, y=target: cross_entropy(z, y, label_smoothing=0.1), (logits,)
         )
     assert torch.autograd.gradcheck(lambda z: distillation(z, shares(), temperature=3.0), (logits,))
 
@@ -135,9 +119,8 @@ def test_order_of_the_batch_does_not_matter() -> None:
 
 def test_batch_of_one_class_is_a_plain_mean() -> None:
     labels = torch.full((SIZE,), 1)
-    weight = torch.linspace(0.2, 3, NUM_CLASSES)
     expected = -scores().log_softmax(dim=1)[:, 1].mean()
-    torch.testing.assert_close(cross_entropy(scores(), labels, class_weight=weight), expected)
+    torch.testing.assert_close(cross_entropy(scores(), labels), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -166,8 +149,6 @@ def test_wrong_arguments_are_named() -> None:
         cross_entropy(scores(), ids().float())
     with pytest.raises(ValueError, match=r"label_smoothing in \[0, 1\], but got -0.1"):
         cross_entropy(scores(), ids(), label_smoothing=-0.1)
-    with pytest.raises(ValueError, match=r"one weight for each of 7 classes, but got \(6,\)"):
-        cross_entropy(scores(), ids(), class_weight=torch.ones(6))
     with pytest.raises(ValueError, match=r"teacher_probs of the logits' shape \(11, 7\).*got .*\(11, 6\)"):
         distillation(scores(), shares()[:, :6])
     with pytest.raises(ValueError, match="temperature above 0, but got 0"):

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelex.losses.objective import Objective, Targets
-from facelex.models.dual_encoder import ModelOutput
+from facelex.losses.objective import LOSSES, Objective, Targets
+from facelex.models.dual_encoder import PARTS, ModelOutput
+from facelex.training.config import LossConfig
 
 SHARE = 0.3
 LABELS, OTHERS = torch.tensor([0, 1, 2, 1]), torch.tensor([2, 1, 0, 0])
@@ -65,7 +66,12 @@ def test_contrast_with_words_counts_both_captions_of_a_mixed_face() -> None:
 
 def test_whole_share_is_the_plain_objective() -> None:
     objective = Objective({"cross_entropy": 1.0, "alignment": 0.5})
-    plain, parts = objective(output(), LABELS)
+    plain, parts = objective(output(), Targets(LABELS))
     loss, mixed_parts = objective.mixed(output(), Targets(LABELS), Targets(OTHERS), 1.0)
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(mixed_parts, parts)
+
+
+def test_every_loss_of_a_configuration_is_in_the_table_and_reaches_parts_of_the_network() -> None:
+    assert tuple(LOSSES) == tuple(LossConfig.model_fields)
+    assert all(loss.parts and set(loss.parts) <= set(PARTS) for loss in LOSSES.values())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelex.models import norm_relu_pool
-from facelex.models.norm_relu_pool import Stack
+from facelex.models.norm_relu_pool import FusedSequential
 from facelex.models.registry import create_image_encoder
 
 REAL_KERNELS = norm_relu_pool._kernels
@@ -37,13 +37,13 @@ def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     REAL_KERNELS.cache_clear()
 
 
-def layers(channels: int) -> Stack:
+def layers(channels: int) -> FusedSequential:
     """With weights of either sign, as training may make them."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(channels)
     nn.init.normal_(norm.weight, 0.5, 1)
     nn.init.normal_(norm.bias)
-    return Stack(norm, nn.ReLU(inplace=True), nn.MaxPool2d(2, 2, ceil_mode=True))
+    return FusedSequential(norm, nn.ReLU(inplace=True), nn.MaxPool2d(2, 2, ceil_mode=True))
 
 
 def maps(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -51,7 +51,7 @@ def maps(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return values.to(dtype).contiguous(memory_format=torch.channels_last)
 
 
-def results(stack: Stack, images: Tensor) -> list[Tensor]:
+def results(stack: FusedSequential, images: Tensor) -> list[Tensor]:
     """Answer, gradients of the images and of the parameters, running statistics."""
     images = images.clone().requires_grad_()
     answer = stack(images)
@@ -62,7 +62,7 @@ def results(stack: Stack, images: Tensor) -> list[Tensor]:
     return [answer.detach(), images.grad, norm.weight.grad, norm.bias.grad, *statistics]  # type: ignore[list-item]
 
 
-def both_ways(stack: Stack, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def both_ways(stack: FusedSequential, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     apart = copy.deepcopy(stack)
     apart.fuse = False
     return results(stack, images), results(apart, images)
@@ -179,8 +179,11 @@ def test_a_gradient_of_the_gradient_is_refused() -> None:
         (lambda stack, images: (stack, images.contiguous()), "rows of channels are what it reads"),
         (lambda stack, images: (stack, images.double()), "a type it does not compute in"),
         (lambda stack, images: (stack[:2], images), "nothing is pooled"),
-        (lambda stack, images: (Stack(stack[0], stack[2], stack[1]), images), "another order"),
-        (lambda stack, images: (Stack(stack[0], stack[1], nn.MaxPool2d(3, 2)), images), "another pooling"),
+        (lambda stack, images: (FusedSequential(stack[0], stack[2], stack[1]), images), "another order"),
+        (
+            lambda stack, images: (FusedSequential(stack[0], stack[1], nn.MaxPool2d(3, 2)), images),
+            "another pooling",
+        ),
     ],
 )
 def test_anything_else_is_left_to_the_layers(change, why: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facelex.training.augment import alternating_reflection, augment_images, images_from_pixels
+from facelex.models.prediction import images_from_pixels
+from facelex.training.augment import alternating_reflection, augment_images
 from facelex.training.config import AugmentConfig
 
 NOTHING = {

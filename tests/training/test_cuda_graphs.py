@@ -122,6 +122,23 @@ def test_recorded_step_reads_the_learning_rate_of_the_moment() -> None:
     assert sgd.param_groups[0]["lr"] == 0.125
 
 
+def test_recorded_step_reads_the_rates_that_a_checkpoint_brings_back() -> None:
+    sgd = optimizer(lr=0.5)
+    places: list[Any] = []
+
+    class Note(Rerun):
+        def record(self, work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+            places.append(sgd.param_groups[0]["lr"])
+            return {}, lambda: None
+
+    graphs = StepGraphs(sgd, torch.device("cpu"), Note())
+    sgd.load_state_dict(optimizer(lr=0.25).state_dict())  # which replaces the groups
+    for _ in range(WARM_UP_STEPS + 1):
+        graphs.run(24, Step(), torch.arange(2), None, None)
+    assert isinstance(places[0], Tensor)
+    assert float(places[0]) == 0.25
+
+
 @pytest.mark.parametrize(
     ("settings", "device", "strategy", "expected"),
     [

@@ -16,12 +16,12 @@ from facelex.cli.main import main
 from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
 from facelex.evaluation.predictions import Predictions
+from facelex.models.weights import load_model as load_weights
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.recognizer import Recognizer
 from facelex.training import export, onnx_graph
 from facelex.training.export import export_run
 from facelex.training.run import train_run
-from facelex.training.weights import load_model as load_weights
 from facelex.vocabulary import Vocabulary
 
 VAL = FACES.indices("val")

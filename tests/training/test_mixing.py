@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import ModelOutput
-from facelex.training import loop
+from facelex.training import phase
+from facelex.training.batches import DeviceSplit, EpochExamples, batch_indices
 from facelex.training.config import AugmentConfig
 from facelex.training.fabric import Fabric
-from facelex.training.loop import DeviceSplit, batch_indices, train_one_epoch
 from facelex.training.mixing import Mix, draw_mix, mix_images, partners
+from facelex.training.phase import EpochResult, PhaseTrainer
 
 SIZE = 12
 STILL = {"rotation": 0, "translation": 0, "resize": 0, "reflection": 0}
@@ -112,6 +113,15 @@ class Linear(nn.Module):
         return ModelOutput(self.layer(images.flatten(1)), images, None, None, torch.tensor(1.0))
 
 
+def train(model: Linear, examples: EpochExamples, losses: dict[str, float], seed: int) -> EpochResult:
+    """One step on all examples, by gradient descent at a rate of 0.1."""
+    fabric = Fabric(accelerator="cpu")
+    module, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    count = len(examples.split.labels)
+    trainer = PhaseTrainer(fabric, model, module, optimizer, Objective(losses), count)
+    return trainer.train_epoch(examples, image_size=SIZE, seed=seed)
+
+
 def split(*, votes: bool = False, teacher: bool = False) -> DeviceSplit:
     generator = torch.Generator().manual_seed(5)
     pixels = torch.randint(0, 256, (8, 1, SIZE, SIZE), dtype=torch.uint8, generator=generator)
@@ -133,13 +143,8 @@ def test_step_on_a_mixed_batch_is_a_plain_step_on_mixed_images_and_mixed_targets
     how: str, given: dict[str, bool], losses: dict[str, float]
 ) -> None:
     data, augment = split(**given), AugmentConfig(**STILL, **{how: 1.0})  # type: ignore[arg-type]
-    fabric = Fabric(accelerator="cpu")
     model, reference = Linear(), Linear()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    module, setup = fabric.setup(model, optimizer)
-    result = train_one_epoch(
-        fabric, module, setup, None, data, Objective(losses), augment, image_size=SIZE, batch_size=8, seed=11
-    )
+    result = train(model, EpochExamples(data, augment), losses, seed=11)
 
     order = next(batch_indices(8, 8, torch.Generator().manual_seed(11), 0, 1))
     mix = draw_mix(SIZE, augment, np.random.default_rng(11))
@@ -165,20 +170,16 @@ def test_step_on_a_mixed_batch_is_a_plain_step_on_mixed_images_and_mixed_targets
 def test_label_with_the_larger_share_counts_in_training_accuracy(
     share: float, right: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "draw_mix", lambda *_: Mix(share, (0, 0, 0, 0)))  # pictures stay as they are
+    monkeypatch.setattr(phase, "draw_mix", lambda *_: Mix(share, (0, 0, 0, 0)))  # pictures stay as they are
     pixels = torch.zeros(2, 1, SIZE, SIZE, dtype=torch.uint8)
     pixels[1] = 255
     model = Linear()
     with torch.no_grad():  # black is class 0, white is class 1
         model.layer.weight.copy_(torch.tensor([-1.0, 1.0, 0.0])[:, None].expand(3, SIZE * SIZE))
         model.layer.bias.copy_(torch.tensor([1.0, 0.0, -9.0]))
-    fabric = Fabric(accelerator="cpu")
-    module, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    result = train_one_epoch(
-        fabric, module, optimizer, None, DeviceSplit(pixels, torch.tensor([0, 1])),
-        Objective({"cross_entropy": 1.0}), AugmentConfig(**STILL),  # type: ignore[arg-type]
-        image_size=SIZE, batch_size=2, seed=0,
-    )  # fmt: skip
+    faces = DeviceSplit(pixels, torch.tensor([0, 1]))
+    examples = EpochExamples(faces, AugmentConfig(**STILL))  # type: ignore[arg-type]
+    result = train(model, examples, {"cross_entropy": 1.0}, seed=0)
     assert result.accuracy == right
 
 
@@ -189,13 +190,9 @@ def test_teachers_judge_the_mixed_images_themselves() -> None:
         judged.append(images)
         return (images.flatten(1)[:, :3] * 4).softmax(1)
 
-    fabric, model, data = Fabric(accelerator="cpu"), Linear(), split()
-    reference = Linear()
-    module, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    result = train_one_epoch(
-        fabric, module, optimizer, None, data, Objective({"distillation": 1.0}),
-        AugmentConfig(rotation=20, cutmix=1), image_size=SIZE, batch_size=8, seed=2, teachers=teachers,
-    )  # fmt: skip
+    model, reference = Linear(), Linear()
+    examples = EpochExamples(split(), AugmentConfig(rotation=20, cutmix=1), teachers=teachers)
+    result = train(model, examples, {"distillation": 1.0}, seed=2)
     assert torch.equal(judged[0], model.seen[0])
     logits = reference(judged[0]).logits
     expected = -(teachers(judged[0]) * logits.log_softmax(1)).sum(1).mean()

@@ -13,13 +13,11 @@ from tiny_training import FACES, tiny_config
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from facelex.losses.objective import Objective
-from facelex.training import examples, resume, run
+from facelex.training import examples, resume
+from facelex.training.batches import steps_per_epoch
 from facelex.training.fabric import Fabric
-from facelex.training.loop import steps_per_epoch, train_one_epoch
 from facelex.training.progress import SilentReporter
-from facelex.training.run import _Training
-from facelex.training.sam import SharpnessAware
+from facelex.training.run import Training
 
 WAITING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "bincount", "_unique2"}
 
@@ -61,25 +59,18 @@ def epoch_of(
     fabric: Fabric, settings: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Callable[..., Any], int]:
     """An epoch with everything on, ready to be called, and its number of steps."""
-    config = tiny_config("batch_size=16", *settings)
+    usual = ("batch_size=16", "optimizer.clip_grad_norm=1", "ema_decay=0.9", "cuda_graphs=false")
+    config = tiny_config(*usual, *settings)
     monkeypatch.setattr(examples, "cached_teacher_probs", lambda *_: None)
     monkeypatch.setattr(resume, "network_digest", lambda *_: "")
-    training = _Training(fabric, config, FACES, folder, SilentReporter())
-    training._training_mode(config.phases[0])
-    optimizer = fabric.setup_optimizers(run.create_optimizer(training.model, config.optimizer, 0.01))
-    rho, count = config.optimizer.sam_rho, len(training.examples.plain.labels)
-    device = fabric.device
+    training = Training(fabric, config, FACES, folder, SilentReporter())
+    trainer, count = training.begin_phase(0), len(training.examples)
+    shown = training.examples.of_epoch(config.phases[0], 0)
+    if config.teachers:
+        shown = shown._replace(teachers=lambda images: images.flatten(1)[:, :7].softmax(1))
 
     def epoch(on_step: Callable[[int], None]) -> None:
-        train_one_epoch(
-            fabric, training.module, optimizer, None, training.examples.plain,
-            Objective(config.phases[0].losses.model_dump(), label_smoothing=config.label_smoothing),
-            config.augment, image_size=24, batch_size=16, seed=0, clip_grad_norm=1.0,
-            mirrored=torch.zeros(count, dtype=torch.bool, device=device) if rho else None,
-            sam=SharpnessAware(training.model, rho) if rho else None,
-            teachers=(lambda images: images.flatten(1)[:, :7].softmax(1)) if config.teachers else None,
-            average=run.WeightAverage(training.model, 0.9), on_step=on_step,
-        )  # fmt: skip
+        trainer.train_epoch(shown, image_size=24, seed=0, on_step=on_step)
 
     return epoch, steps_per_epoch(count, 16)
 

@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facelex.data.sketch import sketch_dataset
-from facelex.losses.objective import Objective
+from facelex.losses.objective import Objective, Targets
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.norm_relu_pool import Stack
+from facelex.models.norm_relu_pool import FusedSequential
+from facelex.models.prediction import images_from_pixels
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.resnet import BasicBlock, Bottleneck
 from facelex.models.small_maps import Conv3x3
-from facelex.training.augment import images_from_pixels
 from facelex.training.config import OptimizerConfig
 from facelex.training.fabric import Fabric
 from facelex.training.optimizers import create_optimizer
@@ -81,9 +81,9 @@ def plain_pass(model: DualEncoder, images: Tensor, labels: Tensor) -> Pass:
     for module in model.modules():
         if isinstance(module, Conv3x3):
             module.products = False
-        if isinstance(module, Stack):
+        if isinstance(module, FusedSequential):
             module.fuse = False
-    loss, _ = OBJECTIVE(model(images.contiguous()), labels)
+    loss, _ = OBJECTIVE(model(images.contiguous()), Targets(labels))
     loss.backward()
     return Pass(float(loss.detach()), gradients(model))
 
@@ -92,7 +92,7 @@ def fast_pass(model: DualEncoder, images: Tensor, labels: Tensor) -> Pass:
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = fabric.setup_module(model)
-    loss, _ = OBJECTIVE(module(images), labels)
+    loss, _ = OBJECTIVE(module(images), Targets(labels))
     fabric.backward(loss)
     return Pass(float(loss.detach()), gradients(model))
 

@@ -8,20 +8,30 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases, weights
+from tiny_training import (
+    FACES,
+    StopAfter,
+    differing,
+    predict_run,
+    read_rows,
+    tiny_config,
+    two_phases,
+    weights,
+)
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
-from facelex.training import loop
+from facelex.models.weights import load_model
+from facelex.training.batches import batch_indices, steps_per_epoch
 from facelex.training.checkpoint import load_checkpoint
 from facelex.training.fabric import Fabric
+from facelex.training.phase import PhaseTrainer
 from facelex.training.progress import SilentReporter
 from facelex.training.resume import changed_settings
-from facelex.training.run import _Training, train_run
-from facelex.training.weights import load_model, predict_run
+from facelex.training.run import Training, train_run
 
 
 def with_votes(votes: np.ndarray) -> FaceDataset:
@@ -55,11 +65,11 @@ def test_run_folder_holds_what_is_promised(finished: Path) -> None:
     assert "torch" in environment["versions"]
 
 
-def test_predictions_hold_both_views_and_predict_run_agrees(finished: Path) -> None:
+def test_predictions_hold_both_views_and_the_weights_give_them_again(finished: Path) -> None:
     preds = Predictions.load(finished / "predictions-val.npz")
     assert preds.mirror_probs is not None
     assert np.abs(preds.mirror_probs - preds.probs).max() > 1e-4
-    single, both = (predict_run(finished, FACES, "val", flip=flip, device="cpu") for flip in (False, True))
+    single, both = (predict_run(finished, "val", flip=flip) for flip in (False, True))
     np.testing.assert_allclose(preds.probs, single, atol=1e-6)
     np.testing.assert_allclose(preds.view_probs("flip"), both, atol=1e-6)
     assert (preds.labels == FACES.labels[FACES.indices("val")]).all()
@@ -192,18 +202,24 @@ FROZEN = (
 )
 
 
+def weights_at_each_beginning(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """The network's state where each phase begins, noted while runs go on."""
+    starts: list[dict[str, torch.Tensor]] = []
+    begin_phase = Training.begin_phase
+
+    def noted(self: Training, number: int) -> PhaseTrainer:
+        starts.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        return begin_phase(self, number)
+
+    monkeypatch.setattr(Training, "begin_phase", noted)
+    return starts
+
+
 @pytest.mark.parametrize("average", ["null", "0.9"])
 def test_frozen_encoder_keeps_weights_and_batch_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: str
 ) -> None:
-    starts: list[dict[str, torch.Tensor]] = []
-    run_phase = _Training._run_phase
-
-    def noted(self: _Training, number: int, *rest: object) -> object:
-        starts.append({name: value.clone() for name, value in self.model.state_dict().items()})
-        return run_phase(self, number, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(_Training, "_run_phase", noted)
+    starts = weights_at_each_beginning(monkeypatch)
     train_run(tiny_config(*FROZEN, f"ema_decay={average}"), FACES, tmp_path / "r", accelerator="cpu")
     first, second = starts
     final = weights(tmp_path / "r")
@@ -217,18 +233,9 @@ def test_part_that_no_loss_reaches_does_not_decay(tmp_path: Path, monkeypatch: p
         "[{name: align, epochs: 1, losses: {alignment: 1}}, {name: c, epochs: 1, losses: {cross_entropy: 1}}]"
     )
     config = tiny_config(f"methods.multimodal={phases}", "ema_decay=null", "optimizer.weight_decay=0.5")
-    training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "r", SilentReporter())
-    after: list[dict[str, torch.Tensor]] = []
-    run_phase = training._run_phase
-
-    def noted(*arguments: object) -> object:
-        average = run_phase(*arguments)  # type: ignore[arg-type]
-        after.append({name: value.clone() for name, value in training.model.state_dict().items()})
-        return average
-
-    monkeypatch.setattr(training, "_run_phase", noted)
-    training.run(None)
-    aligned, classified = after
+    starts = weights_at_each_beginning(monkeypatch)
+    train_run(config, FACES, tmp_path / "r", accelerator="cpu")
+    aligned, classified = starts[1], weights(tmp_path / "r")
     changed = {name.partition(".")[0] for name in aligned if not torch.equal(aligned[name], classified[name])}
     assert changed == {"image_encoder", "classifier"}
 
@@ -249,7 +256,7 @@ def test_the_gradient_scale_goes_on_where_a_phase_begins(
 
 def test_plateau_follows_the_validation_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([1.0, 0.5, 0.5, 0.4])
-    monkeypatch.setattr(_Training, "_validate", lambda *_: (next(losses), 0.5))
+    monkeypatch.setattr(PhaseTrainer, "evaluate", lambda *_: (next(losses), 0.5))
     config = tiny_config(
         "method=baseline", "methods.baseline.0.epochs=4", "optimizer.lr=0.01", "ema_decay=null",
         "schedule={name: plateau, patience: 0, factor: 0.5}",
@@ -265,7 +272,7 @@ def test_votes_share_the_target_and_pictures_without_votes_keep_their_label(tmp_
     votes[train[0], FERPLUS_COLUMNS.index("happiness")] = 6
     votes[train[0], FERPLUS_COLUMNS.index("neutral")] = 2
     votes[train[1], FERPLUS_COLUMNS.index("NF")] = 10
-    training = _Training(
+    training = Training(
         Fabric(accelerator="cpu"), tiny_config("vote_weight=0.5"), with_votes(votes), tmp_path,
         SilentReporter(),
     )  # fmt: skip
@@ -283,7 +290,7 @@ def test_votes_share_the_target_and_pictures_without_votes_keep_their_label(tmp_
         train_run(tiny_config("vote_weight=0.5"), FACES, tmp_path / "r", accelerator="cpu")
 
 
-def test_a_second_head_foretells_votes_and_answers_nothing(tmp_path: Path) -> None:
+def test_a_second_head_predicts_votes_and_answers_nothing(tmp_path: Path) -> None:
     votes = (
         np.random.default_rng(0).integers(0, 4, (len(FACES.labels), len(FERPLUS_COLUMNS))).astype(np.uint8)
     )
@@ -292,7 +299,7 @@ def test_a_second_head_foretells_votes_and_answers_nothing(tmp_path: Path) -> No
     config = tiny_config(
         "method=both", "methods.both=[{name: c, epochs: 1, losses: {cross_entropy: 1, votes: 0.5}}]"
     )
-    training = _Training(
+    training = Training(
         Fabric(accelerator="cpu"), config, with_votes(votes), tmp_path / "r", SilentReporter()
     )
     shares = training.examples.plain.vote_shares
@@ -317,10 +324,8 @@ def test_distillation_imitates_its_teachers_mean(finished: Path, tmp_path: Path)
         f"teachers=[{finished}, {tmp_path / 'second'}]", "method=student",
         "methods.student=[{name: imitate, epochs: 1, losses: {distillation: 1}}]",
     )  # fmt: skip
-    training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
-    expected = sum(
-        predict_run(folder, FACES, "train", device="cpu") for folder in (finished, tmp_path / "second")
-    )
+    training = Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
+    expected = sum(predict_run(folder, "train") for folder in (finished, tmp_path / "second"))
     assert training.examples.plain.teacher_probs is not None
     np.testing.assert_allclose(training.examples.plain.teacher_probs.numpy(), expected / 2, atol=1e-6)
     training.run(None)
@@ -360,10 +365,10 @@ def test_contrast_between_faces_runs_without_words(tmp_path: Path) -> None:
 
 def test_batches_are_the_same_for_any_number_of_ranks_and_drop_only_the_rest() -> None:
     def batches(rank: int, world: int, count: int = 37, size: int = 8) -> list[torch.Tensor]:
-        return list(loop.batch_indices(count, size, torch.Generator().manual_seed(0), rank, world))
+        return list(batch_indices(count, size, torch.Generator().manual_seed(0), rank, world))
 
     whole = batches(0, 1)
-    assert len(whole) == loop.steps_per_epoch(37, 8) == 4
+    assert len(whole) == steps_per_epoch(37, 8) == 4
     assert len(set(torch.cat(whole).tolist())) == 32
     for world in (2, 4):
         shares = [batches(rank, world) for rank in range(world)]

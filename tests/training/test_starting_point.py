@@ -18,6 +18,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
 from facelex.models.registry import create_image_encoder
+from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
 from facelex.training.compare import check_cells, list_cells
 from facelex.training.config import RunConfig, load_config
@@ -25,7 +26,6 @@ from facelex.training.export import export_run
 from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.run import train_run
 from facelex.training.starting_point import open_starting_point
-from facelex.training.weights import load_model
 
 TRAIN = FACES.indices("train")
 

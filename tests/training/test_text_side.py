@@ -11,11 +11,11 @@ from tiny_training import FACES, differing, tiny_config, weights
 
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
+from facelex.models.weights import load_model
 from facelex.training import text_side
 from facelex.training.config import load_config
 from facelex.training.run import train_run
 from facelex.training.text_side import fit_text_side, refit_run
-from facelex.training.weights import load_model
 
 SHORT = ("max_epochs_per_phase=1",)
 

@@ -16,23 +16,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from tiny_training import FACES, StopAfter, differing, read_rows, tiny_config, two_phases
+from tiny_training import FACES, StopAfter, differing, predict_run, read_rows, tiny_config, two_phases
 from torch import Tensor
 
 from facelex.errors import FacelexError
 from facelex.losses.classification import mirror_consistency
 from facelex.losses.objective import Objective, Targets
-from facelex.training import loop, run
+from facelex.models.weights import load_model, load_predictor
+from facelex.training import run
 from facelex.training import teachers as teachers_module
+from facelex.training.batches import Batch, DeviceSplit, EpochExamples
 from facelex.training.config import AugmentConfig, load_config
 from facelex.training.examples import Examples
 from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
+from facelex.training.phase import EpochResult, PhaseTrainer
 from facelex.training.progress import SilentReporter
-from facelex.training.run import _Training, train_run
+from facelex.training.run import Training, train_run
 from facelex.training.starting_point import open_starting_point
+from facelex.training.step import forward_backward
 from facelex.training.teachers import JudgedViews, Teachers
-from facelex.training.weights import load_model, load_predictor, predict_run
 
 MIXED = "augment={mixup: 0.4, cutmix: 1, mix_probability: 0.7, alternate_reflection: true}"
 STUDENT = "methods.multimodal=[{name: imitate, epochs: 2, losses: {distillation: 1, alignment: 0.5}}]"
@@ -87,13 +90,14 @@ def test_each_setting_reaches_the_training(setting: str, tmp_path: Path) -> None
 
 def test_reflection_alternates_over_all_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
-    train = run.train_one_epoch
+    train_epoch = PhaseTrainer.train_epoch
 
-    def noted(*args: Any, mirrored: Tensor, **rest: Any) -> loop.EpochResult:
-        seen.append(mirrored)
-        return train(*args, mirrored=mirrored, **rest)
+    def noted(self: PhaseTrainer, examples: EpochExamples, **rest: Any) -> EpochResult:
+        assert examples.mirrored is not None
+        seen.append(examples.mirrored)
+        return train_epoch(self, examples, **rest)
 
-    monkeypatch.setattr(run, "train_one_epoch", noted)
+    monkeypatch.setattr(PhaseTrainer, "train_epoch", noted)
     train_run(tiny_config(*two_phases(1, 2), MIXED), FACES, tmp_path / "r", accelerator="cpu")
     assert len(seen) == 3
     assert len(seen[0]) == len(FACES.indices("train"))
@@ -128,8 +132,8 @@ def test_a_model_file_teaches_with_its_cached_answers(teachers: tuple[Path, Path
     file = export_run(teachers[0], tmp_path / "teacher.onnx")
     for names in ([file], [file, teachers[1]]):
         config = tiny_config(STUDENT, f"teachers=[{', '.join(map(str, names))}]")
-        training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
-        expected = sum(predict_run(folder, FACES, "train", device="cpu") for folder in teachers[: len(names)])
+        training = Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
+        expected = sum(predict_run(folder, "train") for folder in teachers[: len(names)])
         assert training.examples.plain.teacher_probs is not None
         np.testing.assert_allclose(
             training.examples.plain.teacher_probs.numpy(), expected / len(names), atol=1e-5
@@ -194,17 +198,17 @@ STRONG = "augment={rotation: 40, resize: 0.3, erasing: 1, mixup: 0.3, mix_probab
 def test_views_are_judged_once_and_serve_the_epochs_in_turn(
     teachers: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[tuple[loop.DeviceSplit, AugmentConfig]] = []
-    train = run.train_one_epoch
+    shown: list[tuple[DeviceSplit, AugmentConfig]] = []
+    train_epoch = PhaseTrainer.train_epoch
 
-    def noted(*args: Any, **rest: Any) -> loop.EpochResult:
-        split, augment = args[4], args[6]
-        shown.append((split._replace(pixels=split.pixels.clone()), augment))
+    def noted(self: PhaseTrainer, examples: EpochExamples, **rest: Any) -> EpochResult:
+        split = examples.split._replace(pixels=examples.split.pixels.clone())
         if split.teacher_probs is not None:
-            shown[-1] = (shown[-1][0]._replace(teacher_probs=split.teacher_probs.clone()), augment)
-        return train(*args, **rest)
+            split = split._replace(teacher_probs=split.teacher_probs.clone())
+        shown.append((split, examples.augment))
+        return train_epoch(self, examples, **rest)
 
-    monkeypatch.setattr(run, "train_one_epoch", noted)
+    monkeypatch.setattr(PhaseTrainer, "train_epoch", noted)
     config = tiny_config(THREE_PHASES, STRONG, naming(teachers), "teacher_views=2")
     train_run(config, FACES, tmp_path / "s", accelerator="cpu")
     (plain, whole), *views = shown
@@ -324,7 +328,7 @@ def test_every_change_of_a_picture_is_made_in_one_of_two_steps() -> None:
 
 def test_teachers_stay_in_evaluation_and_as_they_are(teachers: tuple[Path, Path], tmp_path: Path) -> None:
     config = tiny_config(STUDENT, MIXED, naming(teachers), "teacher_views=batch")
-    training = _Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
+    training = Training(Fabric(accelerator="cpu"), config, FACES, tmp_path / "s", SilentReporter())
     assert training.examples.plain.teacher_probs is None
     training.run(None)
     assert training.examples.teachers is not None
@@ -409,15 +413,13 @@ def test_infinite_gradient_of_the_last_step_stops_the_run(tmp_path: Path) -> Non
 
 def test_images_and_mirror_images_go_through_the_network_together(tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu")
-    training = _Training(fabric, tiny_config("ema_decay=null"), FACES, tmp_path / "r", SilentReporter())
+    training = Training(fabric, tiny_config("ema_decay=null"), FACES, tmp_path / "r", SilentReporter())
     training.module.eval()  # neither batch statistics nor dropout
     images = torch.rand(6, 1, 24, 24, generator=torch.Generator().manual_seed(0))
-    batch = loop._Batch(images, Targets(torch.arange(6)), None, 1.0)
+    batch = Batch(images, Targets(torch.arange(6)))
     weights = {"cross_entropy": 1.0, "alignment": 0.5}
-    plain = loop._forward_backward(fabric, training.module, Objective(weights), batch)
-    both = loop._forward_backward(
-        fabric, training.module, Objective(weights | {"mirror_consistency": 2.0}), batch
-    )
+    plain = forward_backward(fabric, training.module, Objective(weights), batch)
+    both = forward_backward(fabric, training.module, Objective(weights | {"mirror_consistency": 2.0}), batch)
     logits, mirrored = (training.model(view).logits for view in (images, images.flip(3)))
     agreement = mirror_consistency(logits, mirrored)
     assert agreement > 0

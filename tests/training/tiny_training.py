@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 
 from facelex.data.sketch import sketch_dataset
+from facelex.models.weights import load_predictor
 from facelex.training.config import RunConfig, load_config
 from facelex.training.progress import SilentReporter
 
@@ -46,6 +49,12 @@ def read_rows(folder: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
     with (folder / "metrics.csv").open() as file:
         return [{name: row[name] for name in columns} for row in csv.DictReader(file)]
+
+
+def predict_run(folder: Path, split: str, *, flip: bool = True) -> NDArray[np.float32]:
+    """Probabilities of a run's final weights on a split of the drawn faces."""
+    answer, pixels = load_predictor(folder, "cpu"), FACES.pixels[FACES.indices(split)]
+    return (answer(pixels) + answer(pixels[:, :, ::-1])) / np.float32(2) if flip else answer(pixels)
 
 
 class StopAfter(SilentReporter):

@@ -76,7 +76,7 @@ def evaluate(
 
 def _check_output(output: Path, models: Sequence[str]) -> None:
     from facelex.errors import FacelexError
-    from facelex.evaluation.run_folder import ENVIRONMENT, SCORES, SPEC
+    from facelex.run_files import ENVIRONMENT, SCORES, SPEC
 
     recorded = output.name in (SCORES, SPEC, ENVIRONMENT) or output.name.startswith("predictions-")
     if recorded and output.resolve().parent in {Path(model).resolve() for model in models}:

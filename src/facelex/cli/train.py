@@ -52,7 +52,7 @@ def train(
     from rich.console import Console
 
     from facelex.data.load import load_dataset
-    from facelex.training.checkpoint import CHECKPOINT
+    from facelex.run_files import CHECKPOINT
     from facelex.training.config import load_config
     from facelex.training.fabric import rank_zero_only
     from facelex.training.progress import RichReporter, SilentReporter

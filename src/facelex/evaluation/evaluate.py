@@ -17,9 +17,10 @@ from facelex.evaluation.ensemble import check_same_classes, mean_predictions, me
 from facelex.evaluation.labelled import load_labelled
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import SCORES, RunFolder, merge_scores
+from facelex.evaluation.run_folder import RunFolder, merge_scores
 from facelex.evaluation.scores import score_predictions
 from facelex.recognize.model import PACKAGED
+from facelex.run_files import SCORES
 
 
 @dataclass(frozen=True)

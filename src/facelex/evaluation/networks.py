@@ -15,7 +15,6 @@ from facelex.errors import FacelexError, require
 from facelex.evaluation.onnx_model import predict_onnx
 from facelex.evaluation.run_folder import (
     RESTORE,
-    SPEC,
     RunFolder,
     is_run_folder,
     load_run_folder,
@@ -23,6 +22,7 @@ from facelex.evaluation.run_folder import (
     weights_digest,
 )
 from facelex.recognize.model import PACKAGED, find_model, load_model
+from facelex.run_files import SPEC
 
 Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From faces of any size, ``(n, H, W)``, to uncalibrated probabilities, ``(n, K)``."""
@@ -132,7 +132,7 @@ def _open_run(run: RunFolder, source: str) -> Network:
 
     def load() -> Answer:
         require("torch", "train", "Evaluating a run folder")
-        from facelex.training.weights import load_predictor
+        from facelex.models.weights import load_predictor
 
         return load_predictor(run.path)
 

@@ -19,11 +19,12 @@ from facelex.evaluation import figures
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
 from facelex.evaluation.metrics import confused_pairs
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import SCORES, RunFolder, load_run_folder, predictions_file
+from facelex.evaluation.run_folder import RunFolder, load_run_folder, predictions_file
 from facelex.evaluation.score_tables import number, percent, percent_interval, render_scores, summary_rows
 from facelex.evaluation.scores import SETS, interval_of
 from facelex.evaluation.views import VIEW_LABELS, VIEWS
 from facelex.files import replace_file, write_text
+from facelex.run_files import SCORES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,15 +13,7 @@ from typing import Any
 
 from facelex.errors import FacelexError, require
 from facelex.files import write_text
-
-METRICS, CONFIG, ENVIRONMENT, SCORES, WEIGHTS, SPEC = (
-    "metrics.csv",
-    "config.yaml",
-    "environment.json",
-    "scores.json",
-    "model.safetensors",
-    "model.json",
-)
+from facelex.run_files import CONFIG, ENVIRONMENT, METRICS, SCORES, SPEC, WEIGHTS
 
 STANDARD_COLUMNS: tuple[str, ...] = (
     "phase", "epoch", "lr", "image_size", "train_loss", "train_accuracy", "val_loss", "val_accuracy",

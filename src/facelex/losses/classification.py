@@ -9,9 +9,7 @@ from torch import Tensor
 from facelex.losses.similarity import widen
 
 
-def cross_entropy(
-    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, class_weight: Tensor | None = None
-) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of class scores.
 
     Args:
@@ -21,8 +19,6 @@ def cross_entropy(
             https://arxiv.org/abs/1608.01041).
         label_smoothing: Share of each target in [0, 1] that is spread evenly over all K classes
             (Szegedy et al. 2016, section 7, https://arxiv.org/abs/1512.00567).
-        class_weight: Weight of each class, ``(K,)``; the mean is then weighted, over shares as over ids.
-            (PyTorch divides by B for shares, so the same labels as ids or one-hot rows would differ.)
 
     Returns:
         Scalar, float32 (float64 for float64 logits).
@@ -33,25 +29,17 @@ def cross_entropy(
     _check_logits(logits)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"Expected label_smoothing in [0, 1], but got {label_smoothing}.")
-    if class_weight is not None and class_weight.shape != logits.shape[1:]:
-        raise ValueError(
-            f"Expected one weight for each of {logits.shape[1]} classes, but got {tuple(class_weight.shape)}."
-        )
     scores = widen(logits)
-    weight = None if class_weight is None else class_weight.to(scores)
     if labels.is_floating_point():
         _check_shares(labels, logits, "labels")
         labels = labels.to(scores)
-        mass = len(labels) if weight is None else (labels @ weight).sum()
-    else:
-        if labels.shape != logits.shape[:1]:
-            raise ValueError(
-                f"Expected class ids of shape ({len(logits)},) or shares of shape {tuple(logits.shape)}, "
-                f"but got {labels.dtype} of shape {tuple(labels.shape)}."
-            )
-        mass = len(labels) if weight is None else weight[labels].sum()
-    total = F.cross_entropy(scores, labels, weight=weight, label_smoothing=label_smoothing, reduction="sum")
-    return total / mass
+    elif labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"Expected class ids of shape ({len(logits)},) or shares of shape {tuple(logits.shape)}, "
+            f"but got {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+    # a mean by PyTorch may round otherwise, and runs are to be repeated to the bit
+    return F.cross_entropy(scores, labels, label_smoothing=label_smoothing, reduction="sum") / len(labels)
 
 
 def distillation(logits: Tensor, teacher_probs: Tensor, *, temperature: float = 1.0) -> Tensor:

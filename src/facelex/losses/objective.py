@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
 
 from facelex.losses.classification import cross_entropy, distillation, mirror_consistency, vote_cross_entropy
 from facelex.losses.contrastive import class_contrastive
+from facelex.losses.similarity import inner_products
 from facelex.losses.supervised_contrastive import supervised_contrastive
 from facelex.models.dual_encoder import ModelOutput
 
-LOSS_PARTS: dict[str, tuple[str, ...]] = {
-    "cross_entropy": ("image_encoder", "classifier"),
-    "alignment": ("image_encoder", "image_projection", "text_projection", "logit_scale"),
-    "supervised_contrastive": ("image_encoder", "image_projection"),
-    "distillation": ("image_encoder", "classifier"),
-    "mirror_consistency": ("image_encoder", "classifier"),
-    "votes": ("image_encoder", "classifier"),
-}
-"""Which parts of the network each loss reaches."""
-
 
 class Targets(NamedTuple):
-    """What a batch is to be taken for; the arguments of an :class:`Objective` after the model's output."""
+    """What a batch is to be taken for."""
 
     labels: Tensor
     """``(B,)`` int64."""
@@ -35,13 +26,16 @@ class Targets(NamedTuple):
     vote_shares: Tensor | None = None
     """``(B, V)`` annotators' votes as shares, rows of zeros where nobody voted."""
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        """Change all that are given in the same way."""
+        return Targets(*(None if rows is None else change(rows) for rows in self))  # type: ignore[arg-type]
+
 
 class Objective:
-    """``loss(output, labels) -> (total, parts)`` with the weights of one phase.
+    """``objective(output, targets) -> (total, parts)`` with the weights of one phase.
 
     Args:
-        weights: Loss name to weight: ``cross_entropy``, ``alignment``, ``supervised_contrastive``,
-            ``distillation``, ``mirror_consistency``, ``votes``; a weight of zero is not computed.
+        weights: Weight of each loss by its name in `LOSSES`; a loss of weight zero is not computed.
         label_smoothing: Share of the label spread over all classes.
         image_to_text_weight: The report's lambda, weight of the face-to-word direction.
         contrast_temperature: Temperature of the contrast between faces.
@@ -57,76 +51,40 @@ class Objective:
         contrast_temperature: float = 0.1,
         distillation_temperature: float = 1.0,
     ):
-        self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.weights = {name: weights[name] for name in LOSSES if weights.get(name)}
+        assert self.weights, "an objective needs a loss with a weight above zero"
         self.label_smoothing = label_smoothing
         self.image_to_text_weight = image_to_text_weight
         self.contrast_temperature = contrast_temperature
         self.distillation_temperature = distillation_temperature
 
-    @property
-    def by_words(self) -> bool:
-        """Whether the only answer that this objective trains is the nearest class word."""
-        return "alignment" in self.weights and not self.weights.keys() & {"cross_entropy", "distillation"}
+    def answer_logits(self, output: ModelOutput) -> Tensor:
+        """Return scores of the classes ``(B, K)`` from what the objective trains to answer.
+
+        That is the classifier; where only ``alignment`` teaches the labels, the nearest class word.
+        """
+        if "alignment" not in self.weights or self.weights.keys() & {"cross_entropy", "distillation"}:
+            return output.logits
+        assert output.image_features is not None
+        assert output.text_features is not None
+        return output.logit_scale * inner_products(output.image_features, output.text_features)
 
     @property
     def needs_mirror(self) -> bool:
         """Whether the output needs ``mirror_logits``."""
         return "mirror_consistency" in self.weights
 
-    def __call__(
-        self,
-        output: ModelOutput,
-        labels: Tensor,
-        label_probs: Tensor | None = None,
-        teacher_probs: Tensor | None = None,
-        vote_shares: Tensor | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, output: ModelOutput, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the phase's losses.
 
         Args:
             output: What the model returned for the batch (features gathered over ranks where there are any).
-            labels: ``(B,)`` int64.
-            label_probs: ``(B, K)`` targets of the classification in place of labels, for vote shares.
-            teacher_probs: ``(B, K)`` probabilities to imitate, for ``distillation``.
-            vote_shares: ``(B, V)`` shares of annotators' votes, for ``votes``.
+            targets: What the losses of the phase need of it.
 
         Returns:
             The scalar to minimise, and each loss before weighting, detached.
         """
-        losses: dict[str, Tensor] = {}
-        if "cross_entropy" in self.weights:
-            target = labels if label_probs is None else label_probs
-            losses["cross_entropy"] = cross_entropy(
-                output.logits, target, label_smoothing=self.label_smoothing
-            )
-        if "alignment" in self.weights:
-            assert output.image_features is not None
-            assert output.text_features is not None
-            losses["alignment"] = class_contrastive(
-                output.image_features,
-                output.text_features,
-                labels,
-                output.logit_scale,
-                image_to_text_weight=self.image_to_text_weight,
-            )
-        if "supervised_contrastive" in self.weights:
-            assert output.image_features is not None
-            losses["supervised_contrastive"] = supervised_contrastive(
-                output.image_features, labels, temperature=self.contrast_temperature
-            )
-        if "distillation" in self.weights:
-            assert teacher_probs is not None
-            losses["distillation"] = distillation(
-                output.logits, teacher_probs, temperature=self.distillation_temperature
-            )
-        if "mirror_consistency" in self.weights:
-            assert output.mirror_logits is not None
-            losses["mirror_consistency"] = mirror_consistency(output.logits, output.mirror_logits)
-        if "votes" in self.weights:
-            assert output.vote_logits is not None
-            assert vote_shares is not None
-            losses["votes"] = vote_cross_entropy(output.vote_logits, vote_shares)
-        assert losses, "an objective needs a loss with a weight above zero"
+        losses = {name: LOSSES[name].compute(self, output, targets) for name in self.weights}
         total = sum(
             (self.weights[name] * loss for name, loss in losses.items()), start=output.logits.new_zeros(())
         )
@@ -149,7 +107,69 @@ class Objective:
         Returns:
             As :meth:`__call__`.
         """
-        own, own_parts = self(output, *targets)
-        other, other_parts = self(output, *partners)
+        own, own_parts = self(output, targets)
+        other, other_parts = self(output, partners)
         parts = {name: share * own_parts[name] + (1 - share) * other_parts[name] for name in own_parts}
         return share * own + (1 - share) * other, parts
+
+
+def _cross_entropy(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:
+    target = targets.labels if targets.label_probs is None else targets.label_probs
+    return cross_entropy(output.logits, target, label_smoothing=objective.label_smoothing)
+
+
+def _alignment(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:
+    assert output.image_features is not None
+    assert output.text_features is not None
+    return class_contrastive(
+        output.image_features,
+        output.text_features,
+        targets.labels,
+        output.logit_scale,
+        image_to_text_weight=objective.image_to_text_weight,
+    )
+
+
+def _supervised_contrastive(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:
+    assert output.image_features is not None
+    return supervised_contrastive(
+        output.image_features, targets.labels, temperature=objective.contrast_temperature
+    )
+
+
+def _distillation(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:
+    assert targets.teacher_probs is not None
+    return distillation(output.logits, targets.teacher_probs, temperature=objective.distillation_temperature)
+
+
+def _mirror_consistency(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:
+    assert output.mirror_logits is not None
+    return mirror_consistency(output.logits, output.mirror_logits)
+
+
+def _votes(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:
+    assert output.vote_logits is not None
+    assert targets.vote_shares is not None
+    return vote_cross_entropy(output.vote_logits, targets.vote_shares)
+
+
+class Loss(NamedTuple):
+    """One loss of an objective."""
+
+    compute: Callable[[Objective, ModelOutput, Targets], Tensor]
+    """Its value before weighting, by the objective's settings."""
+    parts: tuple[str, ...]
+    """Parts of the network that it reaches."""
+
+
+_CLASSIFIED = ("image_encoder", "classifier")
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": Loss(_cross_entropy, _CLASSIFIED),
+    "alignment": Loss(_alignment, ("image_encoder", "image_projection", "text_projection", "logit_scale")),
+    "supervised_contrastive": Loss(_supervised_contrastive, ("image_encoder", "image_projection")),
+    "distillation": Loss(_distillation, _CLASSIFIED),
+    "mirror_consistency": Loss(_mirror_consistency, _CLASSIFIED),
+    "votes": Loss(_votes, _CLASSIFIED),
+}
+"""By name, as configurations and ``metrics.csv`` spell it."""

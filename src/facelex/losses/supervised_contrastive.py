@@ -18,8 +18,7 @@ def supervised_contrastive(features: Tensor, labels: Tensor, *, temperature: flo
     An anchor without a positive counts as zero in the mean.
 
     Args:
-        features: Unit-length embeddings z, ``(B, E)``, or several views of each face, ``(B, V, E)``, which
-            are all anchors and positives of one another.
+        features: Unit-length embeddings z, ``(B, E)``.
         labels: Class ids, ``(B,)``.
         temperature: tau, above 0; 0.1 is the paper's.
 
@@ -29,9 +28,9 @@ def supervised_contrastive(features: Tensor, labels: Tensor, *, temperature: flo
     Raises:
         ValueError: If shapes do not fit together, or the temperature is not above 0.
     """
-    if features.ndim not in (2, 3) or len(features) == 0:
+    if features.ndim != 2 or len(features) == 0:
         raise ValueError(
-            f"Expected features of shape (B, E), or (B, V, E) for V views, but got {tuple(features.shape)}."
+            f"Expected features of shape (B, E) with B of 1 or more, but got {tuple(features.shape)}."
         )
     if labels.shape != features.shape[:1] or labels.is_floating_point():
         raise ValueError(
@@ -40,11 +39,8 @@ def supervised_contrastive(features: Tensor, labels: Tensor, *, temperature: flo
         )
     if temperature <= 0:
         raise ValueError(f"Expected a temperature above 0, but got {temperature}.")
-    if features.ndim == 3:
-        labels = labels.repeat_interleave(features.shape[1])
-        features = features.flatten(0, 1)
 
-    logits = inner_products(features, features) / temperature  # (N, N)
+    logits = inner_products(features, features) / temperature  # (B, B)
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
     logits = logits.masked_fill(itself, torch.finfo(logits.dtype).min)  # -inf would make a batch of one NaN
     log_probs = logits.log_softmax(dim=1)

@@ -37,7 +37,7 @@ class ModelOutput(NamedTuple):
     mirror_logits: Tensor | None = None
     """Classifier scores of the mirror images, ``(B, K)`` float32, where a loss asks for them."""
     vote_logits: Tensor | None = None
-    """Scores of what annotators may vote for, ``(B, V)`` float32, in a model that foretells votes."""
+    """Scores of what annotators may vote for, ``(B, V)`` float32, in a model that predicts votes."""
 
 
 class DualEncoder(nn.Module):

@@ -38,7 +38,7 @@ class Classifier(nn.Module):
         in_features: Width F of the features.
         num_classes: Number of emotion classes K.
         dropout: Probability of dropping a feature in training.
-        num_votes: Width V of a second layer beside it, which foretells annotators' votes and is no part of
+        num_votes: Width V of a second layer beside it, which predicts annotators' votes and is no part of
             the answer; 0 leaves it out.
     """
 

@@ -40,7 +40,7 @@ SHAPES = 64
 shapes run uncompiled, which PyTorch says in a warning."""
 
 
-class Stack(nn.Sequential):
+class FusedSequential(nn.Sequential):
     """Layers one after another; normalisation, ReLU and pooling at once where that is possible and pays.
 
     Weights, answers and gradients are those of the layers, to rounding: of values that are normalised to the
@@ -190,8 +190,8 @@ def _choose(maps: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor,
 
     Args:
         maps: ``(B, C, H, W)`` channels-last.
-        scale: ``(C,)``, times which a value is normalised,
-        shift: ``(C,)``, and plus which.
+        scale: Per-channel factor, ``(C,)``.
+        shift: Per-channel offset, added after scaling, ``(C,)``.
 
     Returns:
         The normalised value or 0, whichever is larger, and the value itself, both ``(B, C, H / 2, W / 2)`` in

@@ -10,8 +10,9 @@ face of 48x48 pixels; ``tests/models/test_small.py`` counts both columns.
 | slim_m | 0.5   |   577,520 |           21,565,440 |      128 |
 | slim_l | 1     | 2,307,040 |           85,598,208 |      256 |
 
-Two options, off in all that is shipped: ``squeeze_excitation`` weighs channels by what the whole map shows,
-and ``blur_pool`` blurs before it halves (`facelex.models.blocks`).
+Two options, off in the shipped ``slim_m`` and ``slim_s``: ``squeeze_excitation`` weighs channels by what the
+whole map shows (the shipped ``vgg16`` has it), and ``blur_pool`` blurs before it halves
+(`facelex.models.blocks`).
 
 For comparison: ``vgg11`` has 9,222,080 weights and needs 341,065,728.
 """
@@ -32,7 +33,13 @@ def slim_s(
     *, in_channels: int = 1, width: float = 0.28, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Smallest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return scaled_vgg(SLIM_LAYERS, width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(
+        SLIM_LAYERS,
+        width=width,
+        in_channels=in_channels,
+        squeeze_excitation=squeeze_excitation,
+        blur_pool=blur_pool,
+    )
 
 
 @register_image_encoder
@@ -40,7 +47,13 @@ def slim_m(
     *, in_channels: int = 1, width: float = 0.5, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Middle of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return scaled_vgg(SLIM_LAYERS, width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(
+        SLIM_LAYERS,
+        width=width,
+        in_channels=in_channels,
+        squeeze_excitation=squeeze_excitation,
+        blur_pool=blur_pool,
+    )
 
 
 @register_image_encoder
@@ -48,7 +61,13 @@ def slim_l(
     *, in_channels: int = 1, width: float = 1.0, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Largest of the family; ``width`` multiplies the channels, which stay multiples of 8."""
-    return scaled_vgg(SLIM_LAYERS, width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(
+        SLIM_LAYERS,
+        width=width,
+        in_channels=in_channels,
+        squeeze_excitation=squeeze_excitation,
+        blur_pool=blur_pool,
+    )
 
 
 @register_image_encoder

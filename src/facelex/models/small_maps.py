@@ -21,8 +21,8 @@ from torch import Tensor, nn
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution that keeps the size and has no bias; parameters and answers are ``nn.Conv2d``'s.
 
-    Training on a CPU takes matrix products for small maps, whose answer no in-place layer may follow.
-    Evaluation and export never do, so a graph holds nothing but convolutions, and a GPU needs no help.
+    In training on a CPU, small maps go through matrix products; no layer that follows may change their answer
+    in place. Evaluation, export and GPUs use PyTorch's convolution, so an exported graph holds convolutions.
 
     Attributes:
         products: False leaves everything to PyTorch.
@@ -71,12 +71,12 @@ def multiply_for_weight(images: Tensor, grad: Tensor) -> Tensor:
 
 
 def _gains_weight_gradient(in_channels: int, side: int) -> bool:
-    """Whether a product is to be faster than oneDNN's kernel for the gradient of the weight."""
+    """Whether a product is expected to be faster than oneDNN's kernel for the gradient of the weight."""
     return side <= 3 or (side <= 8 and in_channels >= 128)
 
 
 def _gains_forward(weight: Tensor, side: int) -> bool:
-    """Whether a product is to be faster than oneDNN's kernel for the convolution itself.
+    """Whether a product is expected to be faster than oneDNN's kernel for the convolution itself.
 
     The same is taken to hold for the gradient of the images, which is a convolution of the same size.
     """
@@ -114,9 +114,9 @@ def _multiply(images: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _turned_matrix(weight: Tensor) -> Tensor:
-    """``(O, C, 3, 3)`` to ``(9 * O, C)``: what an output gives to an input, a window of outputs gives back.
+    """Turn a kernel by 180 degrees and exchange its channels: ``(O, C, 3, 3)`` to ``(9 * O, C)``.
 
-    That is the kernel turned by 180 degrees with its channels exchanged.
+    A convolution with it brings the gradient of the answer back to the images.
     """
     return torch.cat([weight[:, :, row, column] for row in (2, 1, 0) for column in (2, 1, 0)])
 

@@ -27,7 +27,7 @@ from facelex.models.blocks import (
     conv_bn_relu,
     init_weights,
 )
-from facelex.models.norm_relu_pool import Stack
+from facelex.models.norm_relu_pool import FusedSequential
 from facelex.models.registry import register_image_encoder
 
 POOL = "M"
@@ -77,7 +77,7 @@ class VGG(nn.Module):
                 stack.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True))
         self.in_channels = in_channels
         self.num_features = width
-        self.layers = Stack(*stack)
+        self.layers = FusedSequential(*stack)
         init_weights(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -91,7 +91,13 @@ def vgg11(
     *, in_channels: int = 1, width: float = 1.0, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Configuration A: 8 convolutions, 512 features; ``width`` multiplies the channels."""
-    return scaled_vgg(CONFIGURATIONS["A"], width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(
+        CONFIGURATIONS["A"],
+        width=width,
+        in_channels=in_channels,
+        squeeze_excitation=squeeze_excitation,
+        blur_pool=blur_pool,
+    )
 
 
 @register_image_encoder
@@ -99,11 +105,17 @@ def vgg16(
     *, in_channels: int = 1, width: float = 1.0, squeeze_excitation: bool = False, blur_pool: bool = False
 ) -> VGG:
     """Configuration D: 13 convolutions, 512 features; ``width`` multiplies the channels."""
-    return scaled_vgg(CONFIGURATIONS["D"], width, in_channels, squeeze_excitation, blur_pool)
+    return scaled_vgg(
+        CONFIGURATIONS["D"],
+        width=width,
+        in_channels=in_channels,
+        squeeze_excitation=squeeze_excitation,
+        blur_pool=blur_pool,
+    )
 
 
 def scaled_vgg(
-    layers: Sequence[int | str], width: float, in_channels: int, squeeze_excitation: bool, blur_pool: bool
+    layers: Sequence[int | str], *, width: float, in_channels: int, squeeze_excitation: bool, blur_pool: bool
 ) -> VGG:
     """Build the stack ``layers`` with ``width`` times its channels, rounded to multiples of 8.
 

@@ -60,7 +60,7 @@ def alternating_reflection(count: int, seed: int, epoch: int) -> Tensor:
 
     Args:
         count: Number of examples.
-        seed: Of the run; decides the first epoch.
+        seed: The run's seed, which decides the first epoch.
         epoch: Counted from 0 over the whole run.
 
     Returns:
@@ -68,18 +68,6 @@ def alternating_reflection(count: int, seed: int, epoch: int) -> Tensor:
     """
     first = torch.from_numpy(np.random.default_rng(seed).random(count) < 0.5)
     return first if epoch % 2 == 0 else ~first
-
-
-def images_from_pixels(pixels: Tensor, size: int) -> Tensor:
-    """Turn ``(B, 1, H, W)`` uint8 into float32 in [0, 1] at the given side, channels-last, unaugmented."""
-    return resize_images(pixels.float().div_(255), size).contiguous(memory_format=torch.channels_last)
-
-
-def resize_images(images: Tensor, size: int) -> Tensor:
-    """Bring ``(B, 1, H, W)`` float in [0, 1] to the given side; one that has it already stays as it is."""
-    if images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True).clamp_(0, 1)
 
 
 def _affine_maps(

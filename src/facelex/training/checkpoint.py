@@ -12,8 +12,8 @@ import torch
 
 from facelex.errors import FacelexError
 from facelex.files import leftovers, replace_file
+from facelex.run_files import CHECKPOINT
 
-CHECKPOINT = "checkpoint.pt"
 FORMAT = 1
 
 

@@ -23,11 +23,11 @@ from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import CONFIG, SPEC, WEIGHTS, load_run_folder
+from facelex.evaluation.run_folder import load_run_folder
 from facelex.evaluation.scores import json_values
 from facelex.files import write_text
 from facelex.models.registry import check_image_encoder, create_image_encoder
-from facelex.training.checkpoint import CHECKPOINT
+from facelex.run_files import CHECKPOINT, CONFIG, SPEC, WEIGHTS
 from facelex.training.config import RunConfig, load_config, validate_config
 from facelex.training.lock import RunInUseError
 from facelex.training.progress import Reporter

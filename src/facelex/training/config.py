@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from facelex.errors import FacelexError, did_you_mean, unknown_name
-from facelex.losses.objective import LOSS_PARTS
+from facelex.losses.objective import LOSSES
 from facelex.models.dual_encoder import MAX_LOGIT_SCALE, PARTS
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
@@ -182,7 +182,7 @@ class LossConfig(Section):
     @property
     def parts(self) -> tuple[str, ...]:
         """Parts of the network that the losses reach."""
-        reached = {part for name, weight in self if weight for part in LOSS_PARTS[name]}
+        reached = {part for name, weight in self if weight for part in LOSSES[name].parts}
         return tuple(part for part in PARTS if part in reached)
 
 
@@ -351,7 +351,7 @@ class RunConfig(Section):
         return any(phase.losses.distillation for phase in self.phases)
 
     @property
-    def foretells_votes(self) -> bool:
+    def predicts_votes(self) -> bool:
         """Whether any phase trains a second head on annotators' votes."""
         return any(phase.losses.votes for phase in self.phases)
 

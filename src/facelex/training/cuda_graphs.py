@@ -56,8 +56,8 @@ def can_be_replayed(fabric: Fabric, config: RunConfig) -> bool:
 class StepGraphs:
     """The graphs of one phase of training, one for each kind of step: image size, way of mixing.
 
-    A step must do the same kernels on the same tensors whenever it is of the same kind, and leave its results
-    where nothing else writes. Graphs share memory, so a result is good until the next step.
+    Steps of one kind must run the same kernels on the same tensors, and leave their results where nothing
+    else writes. All graphs share memory, so a result must be read before the next step.
 
     Args:
         optimizer: Whose learning rates the steps read. Of the Adams it must be ``capturable``.
@@ -70,8 +70,8 @@ class StepGraphs:
 
     def __init__(self, optimizer: Any, device: torch.device, recorder: Recorder | None = None):
         self.generator = torch.Generator(device=device)
-        self._groups: list[dict[str, Any]] = optimizer.param_groups
-        self._rates = [torch.zeros((), device=device) for _ in self._groups]
+        self._optimizer = optimizer  # whose groups are others after a checkpoint has been read
+        self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
         self._recorder = recorder or _CudaRecorder(device, self.generator)
         self._graphs: dict[tuple[object, ...], _Graph] = {}
         self._done: Counter[tuple[object, ...]] = Counter()
@@ -83,7 +83,7 @@ class StepGraphs:
 
         Args:
             image_size: Side of the images, which ``step`` knows.
-            step: Does the work; of each kind only the first ones are ever called.
+            step: Does the work. Only the first steps of each kind call it; later ones replay what they did.
             index: Examples, ``(B,)``.
             mirrored: Which of them are reflected, ``(B,)`` bool.
             mix: How they are mixed.
@@ -99,14 +99,15 @@ class StepGraphs:
         if graph is None:
             graph = self._graphs[kind] = self._record(step, _Inputs.like(index, mirrored, mix))
         graph.inputs.take(index, mirrored, mix)
-        for rate, group in zip(self._rates, self._groups, strict=True):
+        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
             rate.fill_(group["lr"])
         graph.replay()
         return graph.sums
 
     def _record(self, step: Step, inputs: _Inputs) -> _Graph:
-        numbers = [group["lr"] for group in self._groups]
-        for group, rate in zip(self._groups, self._rates, strict=True):
+        groups = self._optimizer.param_groups
+        numbers = [group["lr"] for group in groups]
+        for group, rate in zip(groups, self._rates, strict=True):
             group["lr"] = rate  # a number would be written into the graph for good
         try:
             sums, replay = self._recorder.record(lambda: step(inputs.examples, inputs.mirrored, inputs.mix))
@@ -116,7 +117,7 @@ class StepGraphs:
                 "Run kernel by kernel with --set cuda_graphs=false."
             ) from error
         finally:
-            for group, number in zip(self._groups, numbers, strict=True):
+            for group, number in zip(groups, numbers, strict=True):
                 group["lr"] = number
         return _Graph(inputs, sums, replay)
 

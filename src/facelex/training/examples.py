@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
 from facelex.training.augment import alternating_reflection
-from facelex.training.config import AugmentConfig, PhaseConfig, RunConfig
+from facelex.training.batches import DeviceSplit, EpochExamples
+from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.fabric import Fabric
-from facelex.training.loop import DeviceSplit
 from facelex.training.teachers import JudgedViews, Teachers, cached_teacher_probs
 
 TEACHER_ANSWERS = "teacher-answers"
@@ -39,7 +37,7 @@ def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
         raise FacelexError(
             f"Every training image of {dataset.source} is blank. Look at the data, or set drop_blank=false."
         )
-    if (config.vote_weight or config.foretells_votes) and dataset.votes is None:
+    if (config.vote_weight or config.predicts_votes) and dataset.votes is None:
         what = "vote_weight" if config.vote_weight else "The weight of the loss votes"
         raise FacelexError(
             f"{what} is above zero, but the dataset has no FER+ votes. "
@@ -53,23 +51,11 @@ def training_index(config: RunConfig, dataset: FaceDataset) -> NDArray[np.int64]
     return index[~dataset.blank()[index]] if config.drop_blank else index
 
 
-class EpochExamples(NamedTuple):
-    """What one epoch learns from."""
-
-    split: DeviceSplit
-    augment: AugmentConfig
-    """What is still to be done to each image."""
-    mirrored: Tensor | None
-    """Which images are mirrored, ``(N,)`` bool; None leaves it to a coin."""
-    teachers: Callable[[Tensor], Tensor] | None
-    """Judge the images of each batch, ``(B, 1, S, S)`` to ``(B, K)``."""
-
-
 class Examples:
     """The training split of a run, and what each epoch makes of it.
 
     Args:
-        config: Of the run.
+        config: The run's configuration.
         dataset: Whose training split it learns from.
         fabric: Everything lies on its device.
         folder: The run folder, where answers of teachers are kept that take long.
@@ -112,9 +98,9 @@ class Examples:
         """Prepare an epoch; what is returned is good until the next call.
 
         Args:
-            phase: Of the epoch.
+            phase: The phase that the epoch belongs to.
             epoch: Counted from 0 over all phases of the run.
-            say: Hears a sentence before something takes long.
+            say: Called with a sentence before anything that takes long.
         """
         split, augment, turn = self.plain, self._config.augment, epoch
         views = self._views if phase.losses.distillation else None
@@ -148,7 +134,7 @@ def _training_split(
         known = (shares != shares[:, :1]).any(1, keepdim=True)  # without votes all shares are equal
         label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         split = split._replace(label_probs=label_probs)
-    if config.foretells_votes:
+    if config.predicts_votes:
         assert dataset.votes is not None
         counts = dataset.votes[index].astype(np.float32)
         votes = torch.from_numpy(counts / np.maximum(counts.sum(1, keepdims=True), 1)).to(device)

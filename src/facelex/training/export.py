@@ -24,11 +24,11 @@ from facelex.evaluation.run_folder import RunFolder, load_run_folder
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.prediction import images_from_pixels
+from facelex.models.spec import MEANINGFUL, ModelSpec, vocabulary_name
 from facelex.models.text_fit import trained_text_arrays
-from facelex.training.augment import images_from_pixels
-from facelex.training.model_spec import MEANINGFUL, ModelSpec, vocabulary_name
+from facelex.models.weights import load_model
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
-from facelex.training.weights import load_model
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ class Mix(NamedTuple):
     """How one batch is mixed; numbers, or scalars on the device for a step that is recorded once for all."""
 
     share: float | Tensor
-    """What an image keeps of itself, lambda in [0, 1]; the rest is its partner's. So with the loss."""
+    """What an image keeps of itself, lambda in [0, 1]; the rest is its partner's. The
+    loss is shared out in the same way."""
     box: tuple[int | Tensor, ...] | None = None
     """CutMix: top, bottom, left and right of the partner's rectangle in pixels. None blends (mixup)."""
 

@@ -1,70 +1,19 @@
-"""What the weights of a run need to become a network again: the content of ``model.json``."""
+"""What network a configuration makes for a dataset, as `ModelSpec` and the vectors of its words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import FERPLUS_COLUMNS
+from facelex.models.spec import ModelSpec
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.training.config import RunConfig
-from facelex.vocabulary.glove import vector_name
-
-
-class ModelSpec(BaseModel):
-    """Sizes, statistics and words of one network.
-
-    What has a default was added later and is absent from older files. Fields that a newer version has added
-    are let be.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
-
-    format: int = 1
-    image_encoder: str
-    encoder_options: dict[str, Any] = {}
-    classes: list[str]
-    image_size: int
-    """Side of the pictures in pixels."""
-    mean: float
-    """Of the training pixels in [0, 1]."""
-    std: float
-    hidden_dim: int
-    embed_dim: int
-    dropout: float
-    temperature: float
-    center_words: bool
-    mix_words: bool
-    has_words: bool
-    has_projection: bool | None = None
-    """Whether images are projected into the shared space; None: as ``has_words``."""
-    word_vectors_shape: tuple[int, int, int] | None = None
-    """Classes, words of each, dimensions of a vector."""
-    text_encoder: str | None = None
-    vocabulary: str | None = None
-    words: dict[str, list[str]] = {}
-    text_fit: str | None = None
-    text_hidden_dim: int | None = None
-    """Hidden width of a text projection that was fitted after training; None: ``hidden_dim``."""
-    num_votes: int = 0
-    """Width of the head that foretells annotators' votes; 0: there is none."""
-
-
-MEANINGFUL = ("glove", "synonyms")
-"""Text encoders whose vectors mean the words; a control's space answers no question in words."""
-
-
-def vocabulary_name(vocabulary: str | None) -> str:
-    """Name of the word vectors that a configuration's ``vocabulary`` stands for."""
-    return "glove.6B.100d" if vocabulary in (None, "packaged") else vector_name(Path(vocabulary))
 
 
 def class_vectors(config: RunConfig, class_names: Sequence[str]) -> Tensor | None:
@@ -110,7 +59,7 @@ def describe_model(
         word_vectors_shape=None if words is None else _three(words.shape),
         text_encoder=None if words is None else config.model.text_encoder,
         vocabulary=None if words is None else config.model.vocabulary,
-        num_votes=len(FERPLUS_COLUMNS) if config.foretells_votes else 0,
+        num_votes=len(FERPLUS_COLUMNS) if config.predicts_votes else 0,
         words={k: list(v) for k, v in class_words(dataset.class_names, config.model.words).items()},
     )
 

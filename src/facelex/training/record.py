@@ -13,8 +13,8 @@ import yaml
 from torch import nn
 
 from facelex.data.dataset import FaceDataset
-from facelex.evaluation.run_folder import CONFIG, ENVIRONMENT, METRICS
 from facelex.files import write_text
+from facelex.run_files import CONFIG, ENVIRONMENT, METRICS
 from facelex.training.config import RunConfig
 from facelex.training.environment import describe_environment
 from facelex.training.fabric import Fabric

@@ -9,8 +9,9 @@ from typing import Any
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.networks import network_digest
-from facelex.evaluation.run_folder import CONFIG, WEIGHTS, load_run_folder, predictions_file
-from facelex.training.checkpoint import CHECKPOINT, load_checkpoint
+from facelex.evaluation.run_folder import load_run_folder, predictions_file
+from facelex.run_files import CHECKPOINT, CONFIG, WEIGHTS
+from facelex.training.checkpoint import load_checkpoint
 from facelex.training.config import RunConfig, load_config, validate_config
 
 UNIMPORTANT = (

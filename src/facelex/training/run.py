@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from facelex.data.dataset import FaceDataset
@@ -21,20 +20,23 @@ from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file, weights_digest
 from facelex.losses.objective import Objective
-from facelex.models.dual_encoder import PARTS, DualEncoder
+from facelex.models.dual_encoder import PARTS
+from facelex.models.prediction import predict_probs
+from facelex.models.weights import create_model, save_weights
+from facelex.run_files import CHECKPOINT
 from facelex.training.averaging import WeightAverage
-from facelex.training.checkpoint import CHECKPOINT, remove_leftovers, save_checkpoint
-from facelex.training.config import PhaseConfig, RunConfig
+from facelex.training.batches import steps_per_epoch
+from facelex.training.checkpoint import remove_leftovers, save_checkpoint
+from facelex.training.config import RunConfig
 from facelex.training.cuda_graphs import StepGraphs, can_be_replayed
 from facelex.training.environment import peak_memory_mb
 from facelex.training.examples import TEACHER_ANSWERS, Examples, check_dataset, device_split, training_index
 from facelex.training.fabric import Fabric, MisconfigurationException
 from facelex.training.lock import lock_folder
-from facelex.training.loop import steps_per_epoch, train_one_epoch
 from facelex.training.model_spec import class_vectors, describe_model
-from facelex.training.optimizers import create_optimizer, create_schedule, restore_optimizer
+from facelex.training.optimizers import create_optimizer, create_schedule
+from facelex.training.phase import PhaseTrainer
 from facelex.training.precision import choose_precision
-from facelex.training.prediction import predict_logits, predict_probs
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.record import Row, write_beginnings, write_rows
 from facelex.training.resume import check_same_sources, find_checkpoint, is_finished
@@ -42,7 +44,6 @@ from facelex.training.sam import SharpnessAware
 from facelex.training.starting_point import open_starting_point
 from facelex.training.text_side import fit_text_side, text_hidden_dim
 from facelex.training.trackers import create_trackers
-from facelex.training.weights import create_model, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +119,7 @@ def train_run(
         state = find_checkpoint(config, dataset, folder, resume=resume)
         if state:
             check_same_sources(folder, config)
-        trainer = _Training(fabric, config, dataset, folder, reporter or SilentReporter())
-        return trainer.run(state)
+        return Training(fabric, config, dataset, folder, reporter or SilentReporter()).run(state)
 
 
 def _finished_result(folder: Path) -> RunResult:
@@ -144,7 +144,7 @@ def _alone_in(folder: Path, fabric: Fabric) -> Iterator[None]:
         yield
 
 
-class _Training:
+class Training:
     """The state of one run while it trains."""
 
     def __init__(
@@ -176,57 +176,63 @@ class _Training:
         self.val = device_split(dataset, dataset.indices("val"), fabric.device)
 
     def run(self, state: dict[str, Any] | None) -> RunResult:
-        phases = self.config.phases
-        start_phase, start_epoch = (state["phase"], state["epoch"]) if state else (0, 0)
-        if state:
-            self.model.load_state_dict(state["model"])
-            self.rows = [dict(row) for row in state["rows"]]
-            if self.fabric.is_global_zero:
-                write_rows(self.folder, self.rows)  # the run may have died before or after it did
-        elif self.fabric.is_global_zero:
-            write_beginnings(self.folder, self.config, self.dataset, self.fabric, self.model)
-        if self.fabric.is_global_zero:
-            remove_leftovers(self.folder)
-        count, batch_size = len(self.examples), self.config.batch_size
-        an_epoch = steps_per_epoch(count, batch_size) * min(count, batch_size)  # the rest is left out
-        images = [phase.epochs * an_epoch for phase in phases]
-        done = sum(images[:start_phase]) + start_epoch * an_epoch
-        self.reporter.start(sum(images), done)
-        average: WeightAverage[DualEncoder] | None = None
+        """Train all phases, or from a checkpoint's ``state`` those that are left, and write the results."""
+        self._begin(state)
+        first_phase = state["phase"] if state else 0
         status = "failed"
         try:
-            for number in range(start_phase, len(phases)):
-                resumed = state if number == start_phase else None
-                average = self._run_phase(number, phases[number], resumed)
+            for number in range(first_phase, len(self.config.phases)):
+                self._run_phase(number, state if number == first_phase else None)
             status = "success"
         finally:
             self.reporter.stop()
             for tracker in self.fabric.loggers:
                 tracker.finalize(status)
-        return self._finish(average.model if average else self.model)
+        return self._finish()
 
-    def _run_phase(
-        self, number: int, phase: PhaseConfig, state: dict[str, Any] | None
-    ) -> WeightAverage[DualEncoder] | None:
-        fabric, config = self.fabric, self.config
+    def _begin(self, state: dict[str, Any] | None) -> None:
+        """Write what a new run begins with, or take up where a checkpoint left it."""
+        if state:
+            self.model.load_state_dict(state["model"])
+            self.rows = [dict(row) for row in state["rows"]]
+            if state.get("precision"):  # the gradient scale, one for all phases
+                self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if self.fabric.is_global_zero:
+            if state:
+                write_rows(self.folder, self.rows)  # the run may have died before or after it did
+            else:
+                write_beginnings(self.folder, self.config, self.dataset, self.fabric, self.model)
+            remove_leftovers(self.folder)
+        count, batch_size = len(self.examples), self.config.batch_size
+        an_epoch = steps_per_epoch(count, batch_size) * min(count, batch_size)  # the rest is left out
+        images = [phase.epochs * an_epoch for phase in self.config.phases]
+        done = sum(images[: state["phase"]]) + state["epoch"] * an_epoch if state else 0
+        self.reporter.start(sum(images), done)
+
+    def _run_phase(self, number: int, state: dict[str, Any] | None) -> None:
+        phase = self.config.phases[number]
+        trainer = self.begin_phase(number)
+        epochs_done = state["epoch"] if state else 0
+        if state and epochs_done:
+            trainer.load_state_dict(state)
+        for epoch in range(epochs_done, phase.epochs):
+            row = self._run_epoch(trainer, number, epoch)
+            self.rows.append(row)
+            self.reporter.epoch(row)
+            if self.fabric.is_global_zero:
+                self._save(trainer, number, epoch + 1)
+        if trainer.average:  # the next phase starts from the average
+            self.model.load_state_dict(trainer.average.model.state_dict())
+
+    def begin_phase(self, number: int) -> PhaseTrainer:
+        """Freeze what the phase does not train, and make what trains the rest."""
+        fabric, config, phase = self.fabric, self.config, self.config.phases[number]
         self._freeze_all_but(phase.learning)
         replayed = can_be_replayed(fabric, config)
-        optimizer = create_optimizer(
-            self.model, config.optimizer, config.optimizer.lr * phase.lr_factor, capturable=replayed
-        )
-        scheduler = self._schedule(optimizer, number)
+        lr = config.optimizer.lr * phase.lr_factor
+        optimizer = create_optimizer(self.model, config.optimizer, lr, capturable=replayed)
         optimizer.register_step_post_hook(lambda *_: self.model.clip_logit_scale())
-        average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
-        first_epoch = 0
-        if state and state.get("precision"):  # the gradient scale, one for all phases
-            fabric.strategy.precision.load_state_dict(state["precision"])
-        if state and state["epoch"] > 0:
-            first_epoch = state["epoch"]
-            restore_optimizer(optimizer, state["optimizer"])
-            scheduler.load_state_dict(state["scheduler"])
-            if average:
-                average.model.load_state_dict(state["average"])
-                average.steps = state["average_steps"]
+        scheduler = self._schedule(optimizer, number)
         optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer))
         objective = Objective(
             phase.losses.model_dump(),
@@ -235,62 +241,69 @@ class _Training:
             contrast_temperature=config.contrast_temperature,
             distillation_temperature=config.distillation_temperature,
         )
-        sam = SharpnessAware(self.model, config.optimizer.sam_rho) if config.optimizer.sam_rho else None
-        graphs = StepGraphs(optimizer, fabric.device) if replayed else None
+        return PhaseTrainer(
+            fabric,
+            self.model,
+            self.module,
+            optimizer,
+            objective,
+            config.batch_size,
+            scheduler=scheduler,
+            frozen=[part for name, part in self._parts() if name not in phase.train],
+            average=WeightAverage(self.model, config.ema_decay) if config.ema_decay else None,
+            sam=SharpnessAware(self.model, config.optimizer.sam_rho) if config.optimizer.sam_rho else None,
+            clip_grad_norm=config.optimizer.clip_grad_norm,
+            graphs=StepGraphs(optimizer, fabric.device) if replayed else None,
+        )
+
+    def _run_epoch(self, trainer: PhaseTrainer, number: int, epoch: int) -> Row:
+        """Train and measure; return the epoch's row of ``metrics.csv``."""
+        config, phase = self.config, self.config.phases[number]
+        size = phase.image_size(epoch, config.image_size)
         epochs_before = sum(p.epochs for p in config.phases[:number])
-        for epoch in range(first_epoch, phase.epochs):
-            started = time.perf_counter()
-            examples = self.examples.of_epoch(phase, epochs_before + epoch, self.reporter.note)
-            prepared = time.perf_counter()
-            self._training_mode(phase)
-            size = phase.image_size(epoch, config.image_size)
-            result = train_one_epoch(
-                fabric, self.module, optimizer,
-                scheduler if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR) else None,
-                examples.split, objective, examples.augment,
-                image_size=size, batch_size=config.batch_size, seed=_epoch_seed(config.seed, number, epoch),
-                mirrored=examples.mirrored, teachers=examples.teachers, sam=sam,
-                clip_grad_norm=config.optimizer.clip_grad_norm,
-                average=average, graphs=graphs, on_step=self.reporter.step,
-            )  # fmt: skip
-            ended = time.perf_counter()
-            evaluated = self._validate(average.model if average else self.model, objective.by_words)
-            # batch statistics differ between ranks; all follow the first, also in the plateau schedule
-            val_loss, val_accuracy = fabric.broadcast(evaluated)
-            if not math.isfinite(result.loss + val_loss):  # the last step shows in val_loss alone
-                raise FacelexError(
-                    f"The loss of phase {phase.name!r}, epoch {epoch + 1}, is not a number any more. Start a "
-                    "new run with a lower optimizer.lr, optimizer.clip_grad_norm=1 or precision=32-true."
-                )
-            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                scheduler.step(val_loss)
-            row: Row = {
-                "phase": phase.name,
-                "epoch": epoch + 1,
-                "lr": optimizer.param_groups[0]["lr"],
-                "image_size": size,
-                "train_loss": result.loss,
-                "train_accuracy": result.accuracy,
-                "val_loss": val_loss,
-                "val_accuracy": val_accuracy,
-                "seconds": round(ended - started, 3),
-                "images_per_second": round(result.images / (ended - prepared), 1),
-                "peak_memory_mb": round(peak_memory_mb(fabric.device)),
-                **result.losses,
-            }
-            self.rows.append(row)
-            self.reporter.epoch(row)
-            self._save(number, epoch + 1, phase, optimizer, scheduler, average)
-        if average:
-            self.model.load_state_dict(average.model.state_dict())  # the next phase starts from the average
-        return average
+        started = time.perf_counter()
+        examples = self.examples.of_epoch(phase, epochs_before + epoch, self.reporter.note)
+        prepared = time.perf_counter()
+        result = trainer.train_epoch(
+            examples,
+            image_size=size,
+            seed=_epoch_seed(config.seed, number, epoch),
+            on_step=self.reporter.step,
+        )
+        ended = time.perf_counter()
+        val_loss, val_accuracy = trainer.evaluate(self.val, config.image_size)
+        if not math.isfinite(result.loss + val_loss):  # the last step shows in val_loss alone
+            raise FacelexError(
+                f"The loss of phase {phase.name!r}, epoch {epoch + 1}, is not a number any more. Start a "
+                "new run with a lower optimizer.lr, optimizer.clip_grad_norm=1 or precision=32-true."
+            )
+        trainer.follow(val_loss)
+        return {
+            "phase": phase.name,
+            "epoch": epoch + 1,
+            "lr": trainer.lr,
+            "image_size": size,
+            "train_loss": result.loss,
+            "train_accuracy": result.accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "seconds": round(ended - started, 3),
+            "images_per_second": round(result.images / (ended - prepared), 1),
+            "peak_memory_mb": round(peak_memory_mb(self.fabric.device)),
+            **result.losses,
+        }
+
+    def _parts(self) -> Iterator[tuple[str, nn.Module]]:
+        """The parts of the network that it has, by name; ``logit_scale`` is no module."""
+        for name in PARTS:
+            part = getattr(self.model, name)
+            if isinstance(part, nn.Module):
+                yield name, part
 
     def _freeze_all_but(self, learning: Collection[str]) -> None:
-        for part in PARTS:
-            module = getattr(self.model, part)
-            if isinstance(module, nn.Module):
-                # a part that no loss reaches would make data-parallel training wait for its gradients
-                module.requires_grad_(part in learning)
+        for name, part in self._parts():
+            # a part that no loss reaches would make data-parallel training wait for its gradients
+            part.requires_grad_(name in learning)
         self.model.logit_scale.requires_grad_("logit_scale" in learning)
 
     def _schedule(
@@ -307,55 +320,30 @@ class _Training:
             total_steps=sum(steps) if whole else steps[number],
         )
 
-    def _training_mode(self, phase: PhaseConfig) -> None:
-        self.module.train()
-        for part in PARTS:
-            module = getattr(self.model, part)
-            if isinstance(module, nn.Module) and part not in phase.train:
-                module.eval()
-
-    def _validate(self, model: DualEncoder, by_words: bool) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy on val, single view, by what the phase trains to answer with."""
-        model.eval()
-        losses, right = [], torch.zeros((), device=self.fabric.device)
-        with torch.inference_mode(), self.fabric.autocast():
-            for pixels, labels in zip(self.val.pixels.split(512), self.val.labels.split(512)):
-                logits = predict_logits(model, pixels, self.config.image_size, by_words=by_words)
-                losses.append(F.cross_entropy(logits, labels, reduction="sum"))
-                right += (logits.argmax(1) == labels).sum()
-        count = len(self.val.labels)
-        return float(torch.stack(losses).sum()) / count, float(right) / count
-
-    def _save(
-        self, number: int, epoch: int, phase: PhaseConfig, optimizer: Any, scheduler: Any, average: Any
-    ) -> None:
+    def _save(self, trainer: PhaseTrainer, number: int, epochs_done: int) -> None:
         """Write what an epoch leaves behind; the checkpoint first, if one is due."""
-        if not self.fabric.is_global_zero:
-            return
-        now, ends = time.monotonic(), epoch == phase.epochs
+        now, ends = time.monotonic(), epochs_done == self.config.phases[number].epochs
         if ends or now >= self._saved + self.config.checkpoint_seconds:
             self._saved = now
-            last = ends and number + 1 < len(self.config.phases)
-            model = average.model if last and average else self.model
+            next_begins = ends and number + 1 < len(self.config.phases)
+            model = trainer.trained if next_begins else self.model
             state = {
                 "config": self.config.model_dump_json(),
                 "fingerprint": self.dataset.fingerprint,
-                "phase": number + 1 if last else number,
-                "epoch": 0 if last else epoch,
+                "phase": number + 1 if next_begins else number,
+                "epoch": 0 if next_begins else epochs_done,
                 "rows": self.rows,
                 "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": {k: v for k, v in scheduler.state_dict().items() if _is_plain(v)},
                 "precision": self.fabric.strategy.precision.state_dict(),
+                **trainer.state_dict(),
             }
-            if average:
-                state |= {"average": average.model.state_dict(), "average_steps": average.steps}
             save_checkpoint(self.folder / CHECKPOINT, state)
         write_rows(self.folder, self.rows)
         self.fabric.log_dict({k: v for k, v in self.rows[-1].items() if k != "phase"}, step=len(self.rows))
 
-    def _finish(self, model: DualEncoder) -> RunResult:
-        size = self.config.image_size
+    def _finish(self) -> RunResult:
+        """Measure the final weights with mirror images, and write what a run leaves behind."""
+        model, size = self.model, self.config.image_size
         probs, mirror_probs = (
             predict_probs(model, pixels, image_size=size).cpu().numpy()
             for pixels in (self.val.pixels, self.val.pixels.flip(3))
@@ -409,7 +397,3 @@ def _learns_the_same_throughout(config: RunConfig) -> bool:
 def _epoch_seed(seed: int, phase: int, epoch: int) -> int:
     """A seed of its own for each epoch of each phase of each run."""
     return int(np.random.SeedSequence([seed, phase, epoch]).generate_state(1)[0] >> 1)
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, int | float | str | bool | list | tuple | type(None)) and not callable(value)

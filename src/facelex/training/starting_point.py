@@ -23,12 +23,12 @@ from facelex.emotions import classes_named
 from facelex.errors import FacelexError, require
 from facelex.evaluation.networks import names_run, onnx_file
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.prediction import images_from_pixels
+from facelex.models.spec import MEANINGFUL, ModelSpec, vocabulary_name
 from facelex.models.text_fit import replace_text_projection, trained_text_arrays
+from facelex.models.weights import create_model, load_model
 from facelex.recognize.model import find_model
 from facelex.recognize.model import load_model as load_onnx
-from facelex.training.augment import images_from_pixels
-from facelex.training.model_spec import MEANINGFUL, ModelSpec, vocabulary_name
-from facelex.training.weights import create_model, load_model
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,12 @@ from facelex.errors import FacelexError
 from facelex.evaluation.networks import Answer, names_run, network_digest, open_network
 from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
-from facelex.training.augment import augment_images, resize_images
+from facelex.models.prediction import resize_images
+from facelex.models.weights import load_model, load_predictor
+from facelex.training.augment import augment_images
 from facelex.training.config import AugmentConfig
 from facelex.training.fabric import Fabric
 from facelex.training.starting_point import open_starting_point
-from facelex.training.weights import load_model, load_predictor
 
 
 def cached_teacher_probs(
@@ -124,7 +125,7 @@ class JudgedViews:
 
         Args:
             epoch: Counted from 0 over the whole run.
-            say: Hears a sentence before something takes long.
+            say: Called with a sentence before anything that takes long.
         """
         view = epoch % self.count
         if view == self._shown:

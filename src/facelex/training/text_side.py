@@ -14,14 +14,14 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import CONFIG, load_run_folder
+from facelex.evaluation.run_folder import load_run_folder
 from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.prediction import images_from_pixels
 from facelex.models.text import load_vocabulary
 from facelex.models.text_fit import create_text_arrays, replace_text_projection, trained_text_arrays
-from facelex.training.augment import images_from_pixels
-from facelex.training.checkpoint import CHECKPOINT
-from facelex.training.weights import load_model, save_weights
+from facelex.models.weights import load_model, save_weights
+from facelex.run_files import CHECKPOINT, CONFIG
 
 FIT_FACES = 6000
 """Training faces the fit looks at; 64 numbers a class need no more."""

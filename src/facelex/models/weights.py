@@ -1,4 +1,4 @@
-"""Final weights: what a run leaves behind, how to load it and what it answers."""
+"""Final weights of a network and their description: writing them, and loading a network from them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import SPEC, WEIGHTS
 from facelex.files import replace_file, write_text
 from facelex.models.dual_encoder import DualEncoder
+from facelex.models.prediction import predict_probs
 from facelex.models.registry import create_image_encoder
-from facelex.training.checkpoint import CHECKPOINT
-from facelex.training.model_spec import ModelSpec
-from facelex.training.prediction import predict_probs
+from facelex.models.spec import ModelSpec
+from facelex.run_files import CHECKPOINT, SPEC, WEIGHTS
 
 
 def create_model(spec: ModelSpec, word_vectors: Tensor | None = None) -> DualEncoder:
@@ -112,23 +110,3 @@ def load_predictor(
         return predict_probs(model, images, image_size=spec.image_size).cpu().numpy()
 
     return answer
-
-
-def predict_run(
-    folder: Path, dataset: FaceDataset, split: str, flip: bool = True, device: str | None = None
-) -> NDArray[np.float32]:
-    """Probabilities of a run's final weights on a split of a dataset, in float32 arithmetic.
-
-    Args:
-        folder: A finished run.
-        dataset: Its pixels may have any size; they are resized to the model's.
-        split: ``train``, ``val`` or ``test``.
-        flip: Average over each image and its mirror image.
-        device: Torch device; CUDA if there is one by default.
-
-    Returns:
-        ``(n, K)`` float32 in the split's order.
-    """
-    answer, pixels = load_predictor(folder, device), dataset.pixels[dataset.indices(split)]
-    probs = answer(pixels)
-    return (probs + answer(pixels[:, :, ::-1])) / np.float32(2) if flip else probs
