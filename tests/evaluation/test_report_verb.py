@@ -16,6 +16,7 @@ from facelex.evaluation.comparison import compare_predictions
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.report import compare_runs, unique_names
 from facelex.evaluation.run_folder import RunFolder, load_run_folder, merge_scores
+from facelex.evaluation.score_records import read_split_scores
 from facelex.evaluation.score_tables import percent_interval
 from facelex.evaluation.scores import score_predictions
 
@@ -106,11 +107,11 @@ def test_the_page_refers_to_nothing_outside_itself(finished: Path) -> None:
 
 def test_the_page_holds_the_scores_the_settings_and_the_environment(finished: Path) -> None:
     page = page_of(finished / "report")
-    scores = json.loads((finished / "scores.json").read_text())
+    scores = read_split_scores(load_run_folder(finished))
     for split in ("test", "val"):
         for view in ("single", "flip"):
-            for name in ("official", "deduplicated"):
-                assert percent_interval(scores[split]["views"][view][name]["accuracy"]) in page
+            for _, part in scores[split].views[view].sets:
+                assert percent_interval(part.accuracy) in page
     for text in ("vgg11", "image_encoder: vgg11", "versions.facelex", "1,234", "4 of 4 epochs", "disgust"):
         assert text in page
     assert "has not finished" not in page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, confusion_interval
 from facelex.evaluation.metrics import accuracy, confusion_matrix
 from facelex.evaluation.predictions import LOOKS, Predictions
-from facelex.evaluation.scores import SETS, json_values
+from facelex.evaluation.score_records import AccuracyScore, MemberScores, MemberView
 
 
 def check_same_classes(networks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
@@ -72,24 +72,17 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
 
 def member_scores(
     members: Sequence[Predictions], seed: int = 0, resamples: int = RESAMPLES
-) -> list[dict[str, Any]]:
-    """Score the accuracy of each member alone.
+) -> list[MemberScores]:
+    """Score the accuracy of each member alone, in every view, official and de-duplicated."""
 
-    Returns:
-        For each member ``{"name", "views": {view: {"official" | "deduplicated": {"accuracy": interval}}}}``,
-        shaped as ``score_predictions`` shapes it.
-    """
+    def score(preds: Predictions, view: str) -> AccuracyScore:
+        named = preds.view_probs(view).argmax(axis=1)
+        confusion = confusion_matrix(preds.labels, named, len(preds.classes))
+        return AccuracyScore(confusion_interval(accuracy, confusion, seed, resamples))
+
     scores = []
     for member in members:
-        views: dict[str, Any] = {}
-        for view in member.views:
-            views[view] = {}
-            for name, part in zip(SETS, (member, member.deduplicated())):
-                confusion = confusion_matrix(
-                    part.labels, part.view_probs(view).argmax(axis=1), len(part.classes)
-                )
-                views[view][name] = {
-                    "accuracy": asdict(confusion_interval(accuracy, confusion, seed, resamples))
-                }
-        scores.append({"name": member.model, "views": json_values(views)})
+        deduplicated = member.deduplicated()
+        views = {view: MemberView(score(member, view), score(deduplicated, view)) for view in member.views}
+        scores.append(MemberScores(member.model, views))
     return scores

@@ -18,7 +18,8 @@ from facelex.evaluation.labelled import load_labelled
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import SCORES, RunFolder, merge_scores
-from facelex.evaluation.scores import score_predictions
+from facelex.evaluation.score_records import SplitScores
+from facelex.evaluation.scores import score_split
 from facelex.recognize.model import PACKAGED
 
 
@@ -28,18 +29,22 @@ class Evaluation:
 
     Attributes:
         predictions: The network's answers, or the mean of the networks' answers.
-        scores: What ``score_predictions`` made of them; of several networks also ``"members"``, see
-            ``member_scores``.
+        split_scores: What ``score_split`` made of them; of several networks also each one's accuracy.
         written: Files written into run folders.
         notes: Sentences for the user.
         members: Each network's answers where there are several.
     """
 
     predictions: Predictions
-    scores: dict[str, Any]
+    split_scores: SplitScores
     written: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     members: tuple[Predictions, ...] = ()
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """The scores as plain values for JSON, as ``score_predictions`` returns them."""
+        return self.split_scores.to_json()
 
 
 def evaluate(
@@ -89,15 +94,15 @@ def evaluate(
         held_out = ask("val", ten_crop=False)
         temperature = _calibrate(held_out, flip)
     known = _together(answers)
-    scores = score_predictions(known, temperature=temperature, seed=seed)
+    scores = score_split(known, temperature=temperature, seed=seed)
     run = None if len(networks) > 1 or foreign or mapping else networks[0].run
     written, unkept = _keep([*held_out, *answers], run, split, scores)
     preds = known.without(flip=not flip, ten_crop=not ten_crop)
-    scores["views"] = {view: scores["views"][view] for view in preds.views}
+    scores = replace(scores, views={view: scores.views[view] for view in preds.views})
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
         members = tuple(a.predictions.without(flip=not flip, ten_crop=not ten_crop) for a in answers)
-        scores["members"] = member_scores(members, seed)
+        scores = replace(scores, members=member_scores(members, seed))
     return Evaluation(
         preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
     )
@@ -135,7 +140,7 @@ def _calibrate(held_out: Sequence[Answers], flip: bool) -> float:
 
 
 def _keep(
-    answers: Sequence[Answers], run: RunFolder | None, split: str, scores: Mapping[str, Any]
+    answers: Sequence[Answers], run: RunFolder | None, split: str, scores: SplitScores
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Put scores into the folder of ``run``.
 
@@ -147,7 +152,7 @@ def _keep(
     faults = [a.unkept for a in answers if a.unkept]
     if run is not None:
         try:
-            written.append(merge_scores(run.path / SCORES, split, scores))
+            written.append(merge_scores(run.path / SCORES, split, scores.to_json()))
         except FacelexError as error:
             faults.append(str(error))
     return tuple(written), tuple(f"Not kept in the run folder: {fault}" for fault in faults)

@@ -21,6 +21,7 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
+from facelex.evaluation.score_records import SplitScores, json_values, read_split_scores
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
@@ -95,6 +96,7 @@ def export_run(
     if output.suffix.lower() != ".onnx":
         raise FacelexError(f"Expected an output file that ends in .onnx, but got {output}.")
     run = load_run_folder(run_dir)
+    scores = read_split_scores(run)
     model, spec = load_model(run.path)
     dataset = _own_dataset(run, data)
     if list(dataset.class_names) != spec.classes:
@@ -125,8 +127,8 @@ def export_run(
         "name": name or run.name,
         "classes": spec.classes,
         "image_size": size,
-        "temperature": round(fit["temperature"], 4),
-        "unsure_below": round(fit["unsure_below"], 3),
+        "temperature": round(fit.temperature, 4),
+        "unsure_below": round(fit.unsure_below, 3),
         "flip": True,
         "framing": {},
         "words": spec.words if with_words else {},
@@ -140,7 +142,7 @@ def export_run(
             "val_accuracy_pytorch": expected.accuracy(labels),
             "mean_probability_change": float(np.abs(answers.probs - expected.probs).mean()),
         },
-        "scores": _short_scores(run.scores),
+        "scores": _short_scores(scores),
         "training": _training_record(run, spec, model),
     }
     info["card"] = card if card is not None else _default_card(info)
@@ -261,17 +263,13 @@ def _encode_arrays(arrays: Mapping[str, NDArray[np.float32]], *, small: bool) ->
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _short_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Headline numbers of each split in ``scores.json``, with their intervals."""
+def _short_scores(scores: Mapping[str, SplitScores]) -> dict[str, Any]:
+    """Headline numbers of each split, with their intervals, as plain values for JSON."""
     kept = ("count", "accuracy", "balanced_accuracy", "macro_f1", "ece")
     return {
         split: {
-            view: {
-                part: {key: entry[key] for key in kept if key in entry}
-                for part, entry in parts.items()
-                if part in ("official", "deduplicated")
-            }
-            for view, parts in found.get("views", {}).items()
+            view: {name: json_values({key: getattr(part, key) for key in kept}) for name, part in held.sets}
+            for view, held in found.views.items()
         }
         for split, found in scores.items()
     }
