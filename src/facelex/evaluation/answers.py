@@ -124,19 +124,19 @@ def stored_predictions(
     Args:
         folder: A finished run.
         split: ``train``, ``val`` or ``test``.
-        fingerprint: Of the dataset.
-        digest: Of the run's weights, where it is known already.
+        fingerprint: Fingerprint of the dataset; empty where the run does not say which it was trained on.
+        digest: Digest of the run's weights, where it is known already.
 
     Returns:
-        None if nothing readable is stored, or it came from other weights or another dataset; a file without
-        a digest may have.
+        None if nothing readable is stored, the run has no weights, or the answers came from other weights or
+        another dataset; those of a file without a digest may have.
     """
     try:
         held = Predictions.load(predictions_file(folder, split))
-    except FacelexError:
+        today = digest or weights_digest(folder)
+    except (FacelexError, OSError):
         return None
-    fits = held.fingerprint == fingerprint and held.weights == (digest or weights_digest(folder))
-    return held if fits else None
+    return held if fingerprint in ("", held.fingerprint) and held.weights == today else None
 
 
 def _looks_of(held: Predictions | None, count: int) -> dict[str, np.ndarray]:

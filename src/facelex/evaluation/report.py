@@ -16,10 +16,10 @@ import numpy as np
 from facelex import __version__
 from facelex.errors import FacelexError, require
 from facelex.evaluation import figures
+from facelex.evaluation.answers import stored_predictions
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
 from facelex.evaluation.metrics import confused_pairs
-from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, predictions_file
+from facelex.evaluation.run_folder import RunFolder, load_run_folder
 from facelex.evaluation.score_records import CalibratedScores, SetScores, SplitScores, read_split_scores
 from facelex.evaluation.score_tables import number, percent, percent_interval, summary_rows
 from facelex.evaluation.views import VIEW_LABELS, VIEWS
@@ -207,12 +207,17 @@ def _forest(names: Sequence[str], scored: Sequence[_Scores], draw: _Drawer) -> P
 
 
 def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, str]]:
-    """Compare every run with the first one that predicted a split, on the same examples of that split."""
+    """Compare every run with the first one that has answered a split, on the same examples of that split.
+
+    Only answers of a run's present weights about its own dataset count, see ``stored_predictions``.
+    """
     found: list[tuple[str, str, str, PairedExamples]] = []
     base = ""
     for split in SPLIT_ORDER:
-        files = [(name, predictions_file(run.path, split)) for run, name in zip(runs, names)]
-        stored = [(name, Predictions.load(file)) for name, file in files if file.exists()]
+        held = [
+            (name, stored_predictions(run.path, split, run.fingerprint)) for run, name in zip(runs, names)
+        ]
+        stored = [(name, preds) for name, preds in held if preds is not None]
         if len(stored) < 2:
             continue
         (base, first), *others = stored

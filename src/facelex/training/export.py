@@ -87,8 +87,8 @@ def export_run(
         ``output``.
 
     Raises:
-        FacelexError: If the run has not finished, the dataset is missing or another one, or the graph's
-            answers differ from PyTorch's.
+        FacelexError: If the run has not finished, the dataset is missing or another one, the run's scores
+            are damaged, or the graph's answers differ from PyTorch's.
     """
     output = Path(output)
     if precision not in PRECISIONS:
