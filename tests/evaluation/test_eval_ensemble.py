@@ -40,7 +40,7 @@ def test_the_ten_crop_view_of_the_mean_is_the_mean_of_the_ten_crop_views() -> No
 
 def test_the_mean_holds_only_what_every_member_was_asked() -> None:
     a, b = members(2)
-    assert mean_predictions([a, b.without(flip=True)]).views == ("single",)
+    assert mean_predictions([a, b.only(["single"])]).views == ("single",)
     crops = make_crop_probs(200)
     wide = make_predictions(200, labels=a.labels, seen=a.seen, crop_probs=crops, window=0.9)
     narrow = make_predictions(200, labels=a.labels, seen=a.seen, crop_probs=crops, window=0.8)

@@ -11,8 +11,9 @@ import numpy as np
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, confusion_interval
 from facelex.evaluation.metrics import accuracy, confusion_matrix
-from facelex.evaluation.predictions import LOOKS, Predictions
+from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.score_records import AccuracyScore, MemberScores, MemberView
+from facelex.evaluation.views import VIEWS
 
 
 def check_same_classes(networks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
@@ -31,11 +32,11 @@ def check_same_classes(networks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
 
 
 def mean_predictions(members: Sequence[Predictions]) -> Predictions:
-    """Return the plain mean of the members' probabilities, look by look.
+    """Return the plain mean of the members' probabilities, variant by variant.
 
     This is what the field reports for FER2013: softmax probabilities are summed with equal weights. Each
     member answers as it was trained, uncalibrated: a temperature of its own would weigh the members by how
-    sure they are. The mean holds the looks that all of them hold.
+    sure they are. The mean holds the views that all of them hold.
 
     Args:
         members: What each network said about the same examples, two or more.
@@ -53,16 +54,15 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
                 f"Expected answers about the same examples, but {first.model} and {other.model} answered "
                 "about different ones. Evaluate them on one dataset and split."
             )
-    looks: dict[str, Any] = {}
-    for name in LOOKS:
-        held = [getattr(member, name) for member in members]
-        together = all(probs is not None for probs in held) and (
-            name != "crop_probs" or len({member.window for member in members}) == 1
-        )
-        looks[name] = np.mean(held, axis=0, dtype=np.float64) if together else None
+    means: dict[str, Any] = {}
+    for name, view in VIEWS.items():
+        held = [member.answers[name] for member in members if name in member.answers]
+        means[view.array] = np.mean(held, axis=0, dtype=np.float64) if len(held) == len(members) else None
+    if len({member.window for member in members}) > 1:
+        means[VIEWS["ten_crop"].array] = None  # windows of different sizes are different questions
     return replace(
         first,
-        **looks,
+        **means,
         model=f"mean of {len(members)} networks",
         members=tuple(member.model for member in members),
         temperature=1.0,

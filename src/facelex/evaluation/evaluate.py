@@ -20,6 +20,7 @@ from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import SCORES, RunFolder, merge_scores
 from facelex.evaluation.score_records import SplitScores
 from facelex.evaluation.scores import score_split
+from facelex.evaluation.views import chosen_views
 from facelex.recognize.model import PACKAGED
 
 
@@ -97,11 +98,12 @@ def evaluate(
     scores = score_split(known, temperature=temperature, seed=seed)
     run = None if len(networks) > 1 or foreign or mapping else networks[0].run
     written, unkept = _keep([*held_out, *answers], run, split, scores)
-    preds = known.without(flip=not flip, ten_crop=not ten_crop)
+    views = chosen_views(flip=flip, ten_crop=ten_crop)
+    preds = known.only(views)
     scores = replace(scores, views={view: scores.views[view] for view in preds.views})
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
-        members = tuple(a.predictions.without(flip=not flip, ten_crop=not ten_crop) for a in answers)
+        members = tuple(a.predictions.only(views) for a in answers)
         scores = replace(scores, members=member_scores(members, seed))
     return Evaluation(
         preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
@@ -135,7 +137,7 @@ def _ask(
 
 def _calibrate(held_out: Sequence[Answers], flip: bool) -> float:
     """Fit a temperature to answers about the validation split, with the mirror image where ``flip`` is."""
-    held = _together(held_out).without(flip=not flip, ten_crop=True)
+    held = _together(held_out).only(chosen_views(flip=flip))
     return fit_temperature(held.log_views(held.views[-1]), held.labels)
 
 
