@@ -19,7 +19,7 @@ from facelex.evaluation.views import VIEWS, WINDOW, chosen_views
 
 
 @dataclass(frozen=True)
-class Answers:
+class AnsweredSplit:
     """Predictions, and how they came about.
 
     Attributes:
@@ -44,7 +44,7 @@ def answer_split(
     ten_crop: bool = False,
     mapping: Mapping[str, str] | None = None,
     keep: bool = True,
-) -> Answers:
+) -> AnsweredSplit:
     """Ask a network about one split and put its answers beside the truth.
 
     What a run answers about its own dataset is kept in ``predictions-SPLIT.npz`` and not computed again as
@@ -94,11 +94,11 @@ def answer_split(
         weights=digest,
     )
     if path is None or not missing:
-        return Answers(preds, path, reused=path is not None)
+        return AnsweredSplit(preds, path, reused=path is not None)
     try:
-        return Answers(preds, preds.save(path))
+        return AnsweredSplit(preds, preds.save(path))
     except FacelexError as error:
-        return Answers(preds, unkept=str(error))
+        return AnsweredSplit(preds, unkept=str(error))
 
 
 def _ask(network: Network, pixels: NDArray[np.uint8], views: Collection[str]) -> dict[str, np.ndarray]:

@@ -43,7 +43,7 @@ class PairedSeeds:
     Attributes:
         count: Number of pairs.
         difference: Mean of B less A, with its t interval; no interval from a single pair.
-        standard_deviation: Of the differences; NaN for a single pair.
+        standard_deviation: Standard deviation of the differences; NaN for a single pair.
         p_value: Two-sided paired t test; NaN for a single pair.
     """
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.answers import Answers, answer_split
+from facelex.evaluation.answers import AnsweredSplit, answer_split
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
 from facelex.evaluation.labelled import load_labelled
@@ -119,7 +119,7 @@ def _ask(
     mapping: Mapping[str, str] | None,
     flip: bool,
     ten_crop: bool,
-) -> list[Answers]:
+) -> list[AnsweredSplit]:
     """Ask each network about a split; folders of ``foreign`` networks are neither read nor written."""
     return [
         answer_split(
@@ -135,14 +135,14 @@ def _ask(
     ]
 
 
-def _calibrate(held_out: Sequence[Answers], flip: bool) -> float:
+def _calibrate(held_out: Sequence[AnsweredSplit], flip: bool) -> float:
     """Fit a temperature to answers about the validation split, with the mirror image where ``flip`` is."""
     held = _together(held_out).only(chosen_views(flip=flip))
     return fit_temperature(held.log_views(held.views[-1]), held.labels)
 
 
 def _keep(
-    answers: Sequence[Answers], run: RunFolder | None, split: str, scores: SplitScores
+    answers: Sequence[AnsweredSplit], run: RunFolder | None, split: str, scores: SplitScores
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Put scores into the folder of ``run``.
 
@@ -205,14 +205,14 @@ def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Pa
     )
 
 
-def _together(answers: Sequence[Answers]) -> Predictions:
+def _together(answers: Sequence[AnsweredSplit]) -> Predictions:
     members = [answer.predictions for answer in answers]
     return members[0] if len(members) == 1 else mean_predictions(members)
 
 
 def _notes(
     networks: Sequence[Network],
-    answers: Sequence[Answers],
+    answers: Sequence[AnsweredSplit],
     foreign: Sequence[Network],
     mapping: Mapping[str, str] | None,
 ) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from facelex.evaluation.comparison import PairedExamples, compare_predictions, h
 from facelex.evaluation.metrics import confused_pairs
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
 from facelex.evaluation.score_records import CalibratedScores, SetScores, SplitScores, read_split_scores
-from facelex.evaluation.score_tables import number, percent, percent_interval, summary_rows
+from facelex.evaluation.score_tables import duration, number, percent, percent_interval, summary_rows
 from facelex.evaluation.views import VIEW_LABELS, VIEWS
 from facelex.files import replace_file, write_text
 
@@ -298,17 +298,11 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
         ("words", model.get("text_encoder") if run.config.get("method") != "baseline" else None),
         ("seed", run.config.get("seed")),
         ("weights", f"{parameters:,}" if isinstance(parameters, int) else None),
-        ("training", _duration(run.seconds) if run.seconds > 0 else None),
+        ("training", duration(run.seconds) if run.seconds > 0 else None),
         ("device", run.environment.get("device")),
         ("data", dataset.get("source") if isinstance(dataset, dict) else run.data),
     ]
     return [(label, str(value)) for label, value in facts if value not in (None, "")]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _curves(run: RunFolder, prefix: str, draw: _Drawer) -> list[Picture]:

@@ -1,4 +1,4 @@
-"""Scores as people read them: numbers as text, tables for a terminal."""
+"""Scores and times as people read them: numbers as text, tables for a terminal."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def percent(value: float, digits: int = 2) -> str:
 def number(value: float, digits: int = 3) -> str:
     """Write a number, a dash where it is undefined."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def percent_interval(interval: Interval) -> str:

@@ -42,7 +42,7 @@ CALIBRATION_IMAGES = 512
 """Training images that show int8 the ranges of activations."""
 
 
-class _Answers(NamedTuple):
+class _TwoViewOutput(NamedTuple):
     """What a network says about the validation split and its mirror images."""
 
     logits: NDArray[np.float32]
@@ -184,7 +184,7 @@ def _calibration_images(dataset: FaceDataset, size: int) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def _torch_answers(model: DualEncoder, images: NDArray[np.float32], with_features: bool) -> _Answers:
+def _torch_answers(model: DualEncoder, images: NDArray[np.float32], with_features: bool) -> _TwoViewOutput:
     logits: list[list[NDArray[np.float32]]] = [[], []]
     features: list[list[NDArray[np.float32]]] = [[], []]
     for batch in torch.from_numpy(images).split(256):
@@ -194,12 +194,14 @@ def _torch_answers(model: DualEncoder, images: NDArray[np.float32], with_feature
             if with_features:
                 features[view].append(output.image_features.numpy())
     stacked = np.stack([np.concatenate(rows) for rows in logits])
-    return _Answers(stacked, np.stack([np.concatenate(rows) for rows in features]) if with_features else None)
+    return _TwoViewOutput(
+        stacked, np.stack([np.concatenate(rows) for rows in features]) if with_features else None
+    )
 
 
-def _graph_answers(session: GraphSession, images: NDArray[np.float32]) -> _Answers:
+def _graph_answers(session: GraphSession, images: NDArray[np.float32]) -> _TwoViewOutput:
     views = list(zip(session.run(images), session.run(images[..., ::-1])))
-    return _Answers(np.stack(views[0]), np.stack(views[1]) if len(views) > 1 else None)
+    return _TwoViewOutput(np.stack(views[0]), np.stack(views[1]) if len(views) > 1 else None)
 
 
 def _check_parity(
@@ -207,8 +209,8 @@ def _check_parity(
     session: GraphSession,
     size: int,
     with_features: bool,
-    expected: _Answers,
-    answers: _Answers,
+    expected: _TwoViewOutput,
+    answers: _TwoViewOutput,
 ) -> None:
     """Compare graph and PyTorch on the validation split and on noise, in batches of one and of seven."""
     pairs = [(expected, answers)]
@@ -226,7 +228,7 @@ def _check_parity(
                 )
 
 
-def _predictions(answers: _Answers, labels: NDArray[np.int64], dataset: FaceDataset) -> Predictions:
+def _predictions(answers: _TwoViewOutput, labels: NDArray[np.int64], dataset: FaceDataset) -> Predictions:
     probs = answers.probs
     return Predictions(
         probs=probs[0],
@@ -238,7 +240,7 @@ def _predictions(answers: _Answers, labels: NDArray[np.int64], dataset: FaceData
     )
 
 
-def _word_arrays(model: DualEncoder, answers: _Answers) -> dict[str, NDArray[np.float32]]:
+def _word_arrays(model: DualEncoder, answers: _TwoViewOutput) -> dict[str, NDArray[np.float32]]:
     """The text projection, and mean and covariance of the reference faces' features.
 
     A face's features are the normalised sum of its own and its mirror image's, as the recogniser forms them.
