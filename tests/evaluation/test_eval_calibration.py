@@ -111,8 +111,8 @@ def test_a_model_that_is_always_or_never_right_is_always_or_never_sure() -> None
 def test_calibrate_reports_what_its_threshold_achieves() -> None:
     preds = make_predictions(2000, sharpness=2.0, split="val")
     fit = calibrate(preds, "flip")
-    probs = preds.view_probs("flip", fit["temperature"])
-    answered = probs.max(axis=1) >= fit["unsure_below"]
-    assert fit["coverage"] == pytest.approx(answered.mean())
-    assert fit["answered_accuracy"] == pytest.approx((probs.argmax(axis=1) == preds.labels)[answered].mean())
-    assert fit["answered_accuracy"] >= 0.8
+    probs = preds.view_probs("flip", fit.temperature)
+    answered = probs.max(axis=1) >= fit.unsure_below
+    assert fit.coverage == pytest.approx(answered.mean())
+    assert fit.answered_accuracy == pytest.approx((probs.argmax(axis=1) == preds.labels)[answered].mean())
+    assert fit.answered_accuracy >= 0.8

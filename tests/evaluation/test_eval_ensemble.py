@@ -5,7 +5,7 @@ from evaluation_fakes import make_crop_probs, make_predictions
 from facelex.errors import FacelexError
 from facelex.evaluation.ensemble import mean_predictions, member_scores
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.scores import score_predictions
+from facelex.evaluation.scores import score_split
 
 
 def members(count: int = 3, **changes: object) -> list[Predictions]:
@@ -40,7 +40,7 @@ def test_the_ten_crop_view_of_the_mean_is_the_mean_of_the_ten_crop_views() -> No
 
 def test_the_mean_holds_only_what_every_member_was_asked() -> None:
     a, b = members(2)
-    assert mean_predictions([a, b.without(flip=True)]).views == ("single",)
+    assert mean_predictions([a, b.only(["single"])]).views == ("single",)
     crops = make_crop_probs(200)
     wide = make_predictions(200, labels=a.labels, seen=a.seen, crop_probs=crops, window=0.9)
     narrow = make_predictions(200, labels=a.labels, seen=a.seen, crop_probs=crops, window=0.8)
@@ -57,11 +57,11 @@ def test_the_order_of_members_does_not_matter() -> None:
 def test_each_member_is_scored_as_it_would_be_alone() -> None:
     several = members()
     for scores, member in zip(member_scores(several, seed=0, resamples=50), several):
-        alone = score_predictions(member, resamples=50)["views"]
-        assert scores["name"] == member.model
+        alone = score_split(member, resamples=50).views
+        assert scores.name == member.model
         for view in ("single", "flip"):
-            for name in ("official", "deduplicated"):
-                assert scores["views"][view][name]["accuracy"] == alone[view][name]["accuracy"]
+            assert scores.views[view].official.accuracy == alone[view].official.accuracy
+            assert scores.views[view].deduplicated.accuracy == alone[view].deduplicated.accuracy
 
 
 def test_networks_that_answered_different_questions_are_refused() -> None:

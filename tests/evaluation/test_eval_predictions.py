@@ -55,9 +55,9 @@ def test_the_ten_crop_view_averages_ten_windows_each_calibrated_before() -> None
 
 def test_looks_can_be_left_out() -> None:
     preds = make_predictions(10, crop_probs=make_crop_probs(10))
-    assert preds.without().views == ("single", "flip", "ten_crop")
-    assert preds.without(flip=True).views == ("single", "ten_crop")
-    assert preds.without(ten_crop=True).views == ("single", "flip")
+    assert preds.only(["flip", "ten_crop"]).views == ("single", "flip", "ten_crop")
+    assert preds.only(["ten_crop"]).views == ("single", "ten_crop")
+    assert preds.only(["single", "flip"]).views == ("single", "flip")
 
 
 def test_the_flip_view_needs_the_mirror_image() -> None:

@@ -1,50 +1,52 @@
 import io
+import math
+from dataclasses import replace
 
 import numpy as np
 from evaluation_fakes import make_predictions
 from rich.console import Console
 
 from facelex.emotions import EMOTIONS
+from facelex.evaluation.bootstrap import Interval
+from facelex.evaluation.ensemble import member_scores
+from facelex.evaluation.score_records import SplitScores
 from facelex.evaluation.score_tables import percent_interval, render_scores
-from facelex.evaluation.scores import score_predictions
+from facelex.evaluation.scores import score_split
 
 
-def shown(scores: dict, width: int = 80) -> str:
+def shown(scores: SplitScores, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width)
     console.print(render_scores(scores))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_no_example_at_all_is_scored_as_unknown_and_still_printed() -> None:
-    scores = score_predictions(make_predictions(10).subset(np.zeros(10, bool)))
-    assert scores["views"]["single"]["official"]["accuracy"]["value"] is None
+    scores = score_split(make_predictions(10).subset(np.zeros(10, bool)))
+    assert math.isnan(scores.views["single"].official.accuracy.value)
     assert "–" in shown(scores)
 
 
 def test_the_table_fits_eighty_columns_and_holds_the_numbers() -> None:
-    scores = score_predictions(make_predictions(500, split="val", temperature=1.3))
+    scores = score_split(make_predictions(500, split="val", temperature=1.3))
     text = shown(scores)
-    entry = scores["views"]["flip"]
-    for name in ("official", "deduplicated"):
-        assert percent_interval(entry[name]["accuracy"]) in text
-        assert percent_interval(entry[name]["macro_f1"]) in text
+    for _, part in scores.views["flip"].sets:
+        assert percent_interval(part.accuracy) in text
+        assert percent_interval(part.macro_f1) in text
     assert "Most confused" in text
     assert "unsure" in text
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_an_undefined_interval_is_a_dash() -> None:
-    assert percent_interval({"value": None, "low": None, "high": None, "level": 0.95}) == "–"
-    assert percent_interval({"value": 0.5, "low": None, "high": None, "level": 0.95}) == "50.00"
-    assert (
-        percent_interval({"value": 0.5, "low": 0.25, "high": 0.75, "level": 0.95}) == "50.00 [25.00, 75.00]"
-    )
+    assert percent_interval(Interval(math.nan, math.nan, math.nan)) == "–"
+    assert percent_interval(Interval(0.5, math.nan, math.nan)) == "50.00"
+    assert percent_interval(Interval(0.5, 0.25, 0.75)) == "50.00 [25.00, 75.00]"
 
 
 def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
     classes = ("[red]", "[/x]", *EMOTIONS[2:])
-    scores = score_predictions(make_predictions(100, classes=classes, model="vgg[aug]"))
-    scores["members"] = [{"name": "[b]one", "views": scores["views"]}]
+    preds = make_predictions(100, classes=classes, model="vgg[aug]")
+    scores = replace(score_split(preds), members=member_scores([replace(preds, model="[b]one")]))
     text = shown(scores)
     assert "vgg[aug] on test" in text
     for name in ("[red]", "[/x]"):

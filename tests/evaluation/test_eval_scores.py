@@ -49,6 +49,12 @@ def test_calibration_is_fitted_on_val_and_never_on_test() -> None:
     assert "calibration" not in score_predictions(make_predictions(200, split="test"))["views"]["flip"]
 
 
+def test_every_score_of_no_example_is_unknown() -> None:
+    entry = score_predictions(make_predictions(9).subset(np.zeros(9, bool)))["views"]["single"]["official"]
+    for name in ("ece", "mce", "area_under_risk_coverage"):
+        assert entry[name] is None
+
+
 def test_intervals_hold_their_values() -> None:
     entry = score_predictions(make_predictions(200))["views"]["single"]["official"]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from facelex.evaluation.views import mirrored, ten_crops
+from facelex.evaluation.views import VIEWS, chosen_views, mirrored, ten_crops
 
 
 def test_ten_crops_are_corners_centre_and_their_mirror_images() -> None:
@@ -35,3 +35,15 @@ def test_a_window_of_the_whole_picture_is_the_picture() -> None:
     for window, mirror in zip(list(ten_crops(pixels, 1))[::2], list(ten_crops(pixels, 1))[1::2]):
         np.testing.assert_array_equal(window, pixels)
         np.testing.assert_array_equal(mirror, mirrored(pixels))
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_makes_as_many_variants_as_it_says(name: str) -> None:
+    pixels = np.zeros((2, 12, 12), np.uint8)
+    assert len(list(VIEWS[name].make(pixels))) == VIEWS[name].variants
+
+
+def test_the_picture_as_it_is_is_always_among_the_chosen_views() -> None:
+    assert chosen_views() == ("single",)
+    assert chosen_views(ten_crop=True) == ("single", "ten_crop")
+    assert chosen_views(flip=True, ten_crop=True) == tuple(VIEWS)

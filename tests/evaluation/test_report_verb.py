@@ -3,6 +3,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from facelex.errors import FacelexError
 from facelex.evaluation.comparison import compare_predictions
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.report import compare_runs, unique_names
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, merge_scores
+from facelex.evaluation.run_folder import RunFolder, load_run_folder, merge_scores, weights_digest
+from facelex.evaluation.score_records import read_split_scores
 from facelex.evaluation.score_tables import percent_interval
 from facelex.evaluation.scores import score_predictions
 
@@ -37,6 +39,11 @@ class Addresses(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
 
 
+def own(preds: Predictions, run: Path) -> Predictions:
+    """Say that a run's present weights gave these answers about its own dataset."""
+    return replace(preds, weights=weights_digest(run), fingerprint=load_run_folder(run).fingerprint)
+
+
 def scored(run: Path, seed: int = 0, splits: tuple[str, ...] = ("test", "val")) -> Path:
     for split in splits:
         preds = make_predictions(200, seed=seed, split=split, model=run.name)
@@ -46,9 +53,16 @@ def scored(run: Path, seed: int = 0, splits: tuple[str, ...] = ("test", "val")) 
             preds = make_predictions(
                 200, labels=same.labels, seen=same.seen, split=split, probs=rng.dirichlet(np.ones(7), 200)
             )
-        preds.save(run / f"predictions-{split}.npz")
+        own(preds, run).save(run / f"predictions-{split}.npz")
         merge_scores(run / "scores.json", split, score_predictions(preds, temperature=1.2, resamples=100))
     return run
+
+
+def comparisons(*runs: Path) -> list[dict[str, str]]:
+    """Compare runs that answered about 20 faces."""
+    for run in runs:
+        own(make_predictions(20), run).save(run / "predictions-test.npz")
+    return compare_runs([load_run_folder(run) for run in runs], [run.name for run in runs])
 
 
 def page_of(folder: Path) -> str:
@@ -106,11 +120,11 @@ def test_the_page_refers_to_nothing_outside_itself(finished: Path) -> None:
 
 def test_the_page_holds_the_scores_the_settings_and_the_environment(finished: Path) -> None:
     page = page_of(finished / "report")
-    scores = json.loads((finished / "scores.json").read_text())
+    scores = read_split_scores(load_run_folder(finished))
     for split in ("test", "val"):
         for view in ("single", "flip"):
-            for name in ("official", "deduplicated"):
-                assert percent_interval(scores[split]["views"][view][name]["accuracy"]) in page
+            for _, part in scores[split].views[view].sets:
+                assert percent_interval(part.accuracy) in page
     for text in ("vgg11", "image_encoder: vgg11", "versions.facelex", "1,234", "4 of 4 epochs", "disgust"):
         assert text in page
     assert "has not finished" not in page
@@ -143,8 +157,37 @@ def test_several_runs_are_compared_pair_by_pair_with_the_first(several: tuple[li
 
 def test_runs_on_other_faces_are_not_compared(make_run: Callable[..., Path]) -> None:
     first, second = make_run("first"), make_run("second")
-    make_predictions(20).save(first / "predictions-test.npz")
-    make_predictions(20, fingerprint="0" * 64).save(second / "predictions-test.npz")
+    environment = json.loads((second / "environment.json").read_text())
+    environment["dataset"]["fingerprint"] = "0" * 64
+    (second / "environment.json").write_text(json.dumps(environment))
+    assert comparisons(first, second) == []
+
+
+@pytest.mark.parametrize("changes", [{"weights": ""}, {"weights": "0" * 64}, {"fingerprint": "0" * 64}])
+def test_answers_that_are_not_those_of_the_present_weights_and_data_are_not_compared(
+    make_run: Callable[..., Path], changes: dict[str, str]
+) -> None:
+    first, second = make_run("first"), make_run("second")
+    assert len(comparisons(first, second)) == 1
+    stale = replace(own(make_predictions(20), second), **changes)  # type: ignore[arg-type]
+    stale.save(second / "predictions-test.npz")
+    assert compare_runs([load_run_folder(run) for run in (first, second)], ["first", "second"]) == []
+
+
+def test_runs_that_do_not_name_their_dataset_are_compared_by_what_they_answered(
+    make_run: Callable[..., Path],
+) -> None:
+    runs = make_run("first"), make_run("second")
+    found = comparisons(*runs)
+    for run in runs:
+        (run / "environment.json").unlink()
+    assert compare_runs([load_run_folder(run) for run in runs], ["first", "second"]) == found
+
+
+def test_a_run_whose_weights_are_gone_is_not_compared(make_run: Callable[..., Path]) -> None:
+    first, second = make_run("first"), make_run("second")
+    assert len(comparisons(first, second)) == 1
+    (second / "model.safetensors").unlink()
     assert compare_runs([load_run_folder(run) for run in (first, second)], ["first", "second"]) == []
 
 

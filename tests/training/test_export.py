@@ -151,17 +151,20 @@ def test_metadata_holds_calibration_scores_and_training_record(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    entry = {"value": 0.5, "low": 0.4, "high": 0.6, "level": 0.95}
-    part = {"count": 15, "accuracy": entry, "confusion": [[1]], "ece": 0.1}
-    scores = {"test": {"split": "test", "views": {"flip": {"official": part, "deduplicated": part}}}}
-    (copy / "scores.json").write_text(json.dumps(scores))
+    from facelex.evaluation.scores import calibrate, score_predictions
+
+    preds = Predictions.load(run / "predictions-val.npz")
+    scores = score_predictions(preds)
+    (copy / "scores.json").write_text(json.dumps({"test": scores}))
     environment = json.loads((copy / "environment.json").read_text())
     environment["dataset"]["source"] = "FER2013 from /home/someone/fer2013.csv, C:\\Users\\me\\votes.csv"
     (copy / "environment.json").write_text(json.dumps(environment))
     path = export_run(copy, tmp_path / "m.onnx", name="mine", card="# Mine")
     info = load_model(path).info
     assert (info["format"], info["name"], info["card"], info["flip"]) == (1, "mine", "# Mine", True)
-    assert info["scores"]["test"]["flip"]["official"] == {"count": 15, "accuracy": entry, "ece": 0.1}
+    kept = ("count", "accuracy", "balanced_accuracy", "macro_f1", "ece")
+    for part, found in info["scores"]["test"]["single"].items():
+        assert found == {key: scores["views"]["single"][part][key] for key in kept}
     assert info["training"]["dataset"]["source"] == "FER2013 from fer2013.csv, votes.csv"
     assert info["training"]["epochs"] == 4
     assert info["training"]["settings"]["optimizer"]["name"] == "sgd"
@@ -169,12 +172,9 @@ def test_metadata_holds_calibration_scores_and_training_record(
     assert "command" not in json.dumps(info)
     assert (info["embed_dim"], info["word_dim"], info["vocabulary"]) == (8, 100, "glove.6B.100d")
     assert info["words"]["happy"]
-    preds = Predictions.load(run / "predictions-val.npz")
-    from facelex.evaluation.scores import calibrate
-
     fit = calibrate(preds, "flip")
-    assert info["temperature"] == pytest.approx(fit["temperature"], abs=1e-3)
-    assert info["unsure_below"] == pytest.approx(fit["unsure_below"], abs=1e-2)
+    assert info["temperature"] == pytest.approx(fit.temperature, abs=1e-3)
+    assert info["unsure_below"] == pytest.approx(fit.unsure_below, abs=1e-2)
     default = load_model(files["fp32"]).info["card"]
     assert "not what a person feels" in default
     assert "drawn faces" in default

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -68,7 +68,7 @@ def evaluate(
         _check_output(output, models)
     result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop)
     with outliving_the_reader():
-        _show(result.scores, format)
+        _show(result, format)
     _tell(*result.notes, *(f"Written: {path}" for path in result.written))
     if output is not None:
         _tell(f"Written: {_write(output, result)}")
@@ -98,15 +98,15 @@ def _write(output: Path, result: Evaluation) -> Path:
     return write_text(output, json.dumps(result.scores, indent=1) + "\n")
 
 
-def _show(scores: dict[str, Any], format: str) -> None:
+def _show(result: Evaluation, format: str) -> None:
     from rich.console import Console
 
     from facelex.evaluation.score_tables import render_scores
 
     if format == "json":
-        print(json.dumps(scores, indent=1))
+        print(json.dumps(result.scores, indent=1))
     else:
-        Console(highlight=False, emoji=False).print(render_scores(scores))
+        Console(highlight=False, emoji=False).print(render_scores(result.split_scores))
 
 
 def _tell(*notes: str) -> None:

@@ -13,17 +13,17 @@ from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.labelled import match_classes
 from facelex.evaluation.networks import Network
-from facelex.evaluation.predictions import LOOKS, Predictions
+from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file, weights_digest
-from facelex.evaluation.views import WINDOW, mirrored, ten_crops
+from facelex.evaluation.views import VIEWS, WINDOW, chosen_views
 
 
 @dataclass(frozen=True)
-class Answers:
+class AnsweredSplit:
     """Predictions, and how they came about.
 
     Attributes:
-        predictions: With every look that is known, also those not asked for.
+        predictions: With every view that is known, also those not asked for.
         stored: The file of the run folder that holds them, None where there is none.
         reused: Whether that file held all that was asked for already.
         unkept: Why they could not be written there, empty where they could or need not be.
@@ -44,11 +44,11 @@ def answer_split(
     ten_crop: bool = False,
     mapping: Mapping[str, str] | None = None,
     keep: bool = True,
-) -> Answers:
+) -> AnsweredSplit:
     """Ask a network about one split and put its answers beside the truth.
 
     What a run answers about its own dataset is kept in ``predictions-SPLIT.npz`` and not computed again as
-    long as weights (by digest), dataset (by fingerprint) and window are those it was computed with; looks
+    long as weights (by digest), dataset (by fingerprint) and window are those it was computed with; views
     that are missing there are added to it. A folder that cannot be written is no hindrance.
 
     Args:
@@ -76,43 +76,40 @@ def answer_split(
     if network.run is not None and keep and not mapping:
         path, digest = predictions_file(network.run.path, split), weights_digest(network.run.path)
         held = stored_predictions(network.run.path, split, dataset.fingerprint, digest)
-        known = _looks_of(held, len(rows))
-    wanted = [look for look, asked in zip(LOOKS, (True, flip, ten_crop)) if asked]
-    missing = [look for look in wanted if look not in known]
-    looks = known | _look(network, dataset.pixels[rows], missing)
+        known = _known(held, len(rows))
+    missing = [view for view in chosen_views(flip=flip, ten_crop=ten_crop) if view not in known]
+    found = known | _ask(network, dataset.pixels[rows], missing)
     preds = Predictions(
-        probs=looks["probs"],
+        probs=found["single"],
         labels=labels[rows],
         seen=np.zeros(len(rows), bool) if split == "train" else dataset.seen_in(split)[chosen],
         classes=network.classes,
         votes=None if dataset.votes is None else dataset.votes[rows],
-        mirror_probs=looks.get("mirror_probs"),
+        mirror_probs=found.get("flip"),
         model=network.name,
         split=split,
         fingerprint=dataset.fingerprint,
         temperature=network.temperature or 1.0,
-        crop_probs=looks.get("crop_probs"),
+        crop_probs=found.get("ten_crop"),
         weights=digest,
     )
     if path is None or not missing:
-        return Answers(preds, path, reused=path is not None)
+        return AnsweredSplit(preds, path, reused=path is not None)
     try:
-        return Answers(preds, preds.save(path))
+        return AnsweredSplit(preds, preds.save(path))
     except FacelexError as error:
-        return Answers(preds, unkept=str(error))
+        return AnsweredSplit(preds, unkept=str(error))
 
 
-def _look(network: Network, pixels: NDArray[np.uint8], looks: Collection[str]) -> dict[str, np.ndarray]:
-    if not looks:
+def _ask(network: Network, pixels: NDArray[np.uint8], views: Collection[str]) -> dict[str, np.ndarray]:
+    """Compute what each of the views adds, as ``Predictions.answers`` holds it."""
+    if not views:
         return {}
     answer = network.load()
     found = {}
-    if "probs" in looks:
-        found["probs"] = answer(pixels)
-    if "mirror_probs" in looks:
-        found["mirror_probs"] = answer(mirrored(pixels))
-    if "crop_probs" in looks:
-        found["crop_probs"] = np.stack([answer(part) for part in ten_crops(pixels)])
+    for name in views:
+        probs = [answer(variant) for variant in VIEWS[name].make(pixels)]
+        found[name] = probs[0] if VIEWS[name].variants == 1 else np.stack(probs)
     return found
 
 
@@ -124,26 +121,23 @@ def stored_predictions(
     Args:
         folder: A finished run.
         split: ``train``, ``val`` or ``test``.
-        fingerprint: Of the dataset.
-        digest: Of the run's weights, where it is known already.
+        fingerprint: Fingerprint of the dataset; empty where the run does not say which it was trained on.
+        digest: Digest of the run's weights, where it is known already.
 
     Returns:
-        None if nothing readable is stored, or it came from other weights or another dataset; a file without
-        a digest may have.
+        None if nothing readable is stored, the run has no weights, or the answers came from other weights or
+        another dataset; those of a file without a digest may have.
     """
     try:
         held = Predictions.load(predictions_file(folder, split))
-    except FacelexError:
+        today = digest or weights_digest(folder)
+    except (FacelexError, OSError):
         return None
-    fits = held.fingerprint == fingerprint and held.weights == (digest or weights_digest(folder))
-    return held if fits else None
+    return held if fingerprint in ("", held.fingerprint) and held.weights == today else None
 
 
-def _looks_of(held: Predictions | None, count: int) -> dict[str, np.ndarray]:
-    """The looks at all ``count`` examples that need not be computed; windows only of the size in use."""
+def _known(held: Predictions | None, count: int) -> dict[str, np.ndarray]:
+    """Return the answers to all ``count`` examples that need not be computed; windows of the size in use."""
     if held is None or len(held) != count:
         return {}
-    looks = {look: getattr(held, look) for look in LOOKS}
-    if held.window != WINDOW:
-        looks["crop_probs"] = None
-    return {look: probs for look, probs in looks.items() if probs is not None}
+    return (held if held.window == WINDOW else held.only(chosen_views(flip=True))).answers

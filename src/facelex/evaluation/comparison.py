@@ -8,15 +8,13 @@ over seeds, whether the two ways of training do. A claim about a method needs th
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, Interval, percentile_interval
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.scores import json_values
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class PairedSeeds:
     Attributes:
         count: Number of pairs.
         difference: Mean of B less A, with its t interval; no interval from a single pair.
-        standard_deviation: Of the differences; NaN for a single pair.
+        standard_deviation: Standard deviation of the differences; NaN for a single pair.
         p_value: Two-sided paired t test; NaN for a single pair.
     """
 
@@ -227,8 +225,3 @@ def holm(p_values: list[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = worst
     return adjusted
-
-
-def comparison_dict(result: PairedExamples | PairedSeeds) -> dict[str, Any]:
-    """Return plain values for JSON, NaN as None."""
-    return json_values(asdict(result))

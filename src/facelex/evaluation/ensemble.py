@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, confusion_interval
 from facelex.evaluation.metrics import accuracy, confusion_matrix
-from facelex.evaluation.predictions import LOOKS, Predictions
-from facelex.evaluation.scores import SETS, json_values
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.score_records import AccuracyScore, MemberScores, MemberView
+from facelex.evaluation.views import VIEWS
 
 
 def check_same_classes(networks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
@@ -31,11 +32,11 @@ def check_same_classes(networks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
 
 
 def mean_predictions(members: Sequence[Predictions]) -> Predictions:
-    """Return the plain mean of the members' probabilities, look by look.
+    """Return the plain mean of the members' probabilities, variant by variant.
 
     This is what the field reports for FER2013: softmax probabilities are summed with equal weights. Each
     member answers as it was trained, uncalibrated: a temperature of its own would weigh the members by how
-    sure they are. The mean holds the looks that all of them hold.
+    sure they are. The mean holds the views that all of them hold.
 
     Args:
         members: What each network said about the same examples, two or more.
@@ -53,16 +54,15 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
                 f"Expected answers about the same examples, but {first.model} and {other.model} answered "
                 "about different ones. Evaluate them on one dataset and split."
             )
-    looks: dict[str, Any] = {}
-    for name in LOOKS:
-        held = [getattr(member, name) for member in members]
-        together = all(probs is not None for probs in held) and (
-            name != "crop_probs" or len({member.window for member in members}) == 1
-        )
-        looks[name] = np.mean(held, axis=0, dtype=np.float64) if together else None
+    means: dict[str, Any] = {}
+    for name, view in VIEWS.items():
+        held = [member.answers[name] for member in members if name in member.answers]
+        means[view.array] = np.mean(held, axis=0, dtype=np.float64) if len(held) == len(members) else None
+    if len({member.window for member in members}) > 1:
+        means[VIEWS["ten_crop"].array] = None  # windows of different sizes are different questions
     return replace(
         first,
-        **looks,
+        **means,
         model=f"mean of {len(members)} networks",
         members=tuple(member.model for member in members),
         temperature=1.0,
@@ -72,24 +72,17 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
 
 def member_scores(
     members: Sequence[Predictions], seed: int = 0, resamples: int = RESAMPLES
-) -> list[dict[str, Any]]:
-    """Score the accuracy of each member alone.
+) -> list[MemberScores]:
+    """Score the accuracy of each member alone, in every view, official and de-duplicated."""
 
-    Returns:
-        For each member ``{"name", "views": {view: {"official" | "deduplicated": {"accuracy": interval}}}}``,
-        shaped as ``score_predictions`` shapes it.
-    """
+    def score(preds: Predictions, view: str) -> AccuracyScore:
+        named = preds.view_probs(view).argmax(axis=1)
+        confusion = confusion_matrix(preds.labels, named, len(preds.classes))
+        return AccuracyScore(confusion_interval(accuracy, confusion, seed, resamples))
+
     scores = []
     for member in members:
-        views: dict[str, Any] = {}
-        for view in member.views:
-            views[view] = {}
-            for name, part in zip(SETS, (member, member.deduplicated())):
-                confusion = confusion_matrix(
-                    part.labels, part.view_probs(view).argmax(axis=1), len(part.classes)
-                )
-                views[view][name] = {
-                    "accuracy": asdict(confusion_interval(accuracy, confusion, seed, resamples))
-                }
-        scores.append({"name": member.model, "views": json_values(views)})
+        deduplicated = member.deduplicated()
+        views = {view: MemberView(score(member, view), score(deduplicated, view)) for view in member.views}
+        scores.append(MemberScores(member.model, views))
     return scores

@@ -11,14 +11,16 @@ from typing import Any
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.answers import Answers, answer_split
+from facelex.evaluation.answers import AnsweredSplit, answer_split
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
 from facelex.evaluation.labelled import load_labelled
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, merge_scores
-from facelex.evaluation.scores import score_predictions
+from facelex.evaluation.score_records import SplitScores
+from facelex.evaluation.scores import score_split
+from facelex.evaluation.views import chosen_views
 from facelex.recognize.model import PACKAGED
 from facelex.run_files import SCORES
 
@@ -29,18 +31,22 @@ class Evaluation:
 
     Attributes:
         predictions: The network's answers, or the mean of the networks' answers.
-        scores: What ``score_predictions`` made of them; of several networks also ``"members"``, see
-            ``member_scores``.
+        split_scores: What ``score_split`` made of them; of several networks also each one's accuracy.
         written: Files written into run folders.
         notes: Sentences for the user.
         members: Each network's answers where there are several.
     """
 
     predictions: Predictions
-    scores: dict[str, Any]
+    split_scores: SplitScores
     written: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     members: tuple[Predictions, ...] = ()
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """The scores as plain values for JSON, as ``score_predictions`` returns them."""
+        return self.split_scores.to_json()
 
 
 def evaluate(
@@ -90,15 +96,16 @@ def evaluate(
         held_out = ask("val", ten_crop=False)
         temperature = _calibrate(held_out, flip)
     known = _together(answers)
-    scores = score_predictions(known, temperature=temperature, seed=seed)
+    scores = score_split(known, temperature=temperature, seed=seed)
     run = None if len(networks) > 1 or foreign or mapping else networks[0].run
     written, unkept = _keep([*held_out, *answers], run, split, scores)
-    preds = known.without(flip=not flip, ten_crop=not ten_crop)
-    scores["views"] = {view: scores["views"][view] for view in preds.views}
+    views = chosen_views(flip=flip, ten_crop=ten_crop)
+    preds = known.only(views)
+    scores = replace(scores, views={view: scores.views[view] for view in preds.views})
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
-        members = tuple(a.predictions.without(flip=not flip, ten_crop=not ten_crop) for a in answers)
-        scores["members"] = member_scores(members, seed)
+        members = tuple(a.predictions.only(views) for a in answers)
+        scores = replace(scores, members=member_scores(members, seed))
     return Evaluation(
         preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
     )
@@ -113,7 +120,7 @@ def _ask(
     mapping: Mapping[str, str] | None,
     flip: bool,
     ten_crop: bool,
-) -> list[Answers]:
+) -> list[AnsweredSplit]:
     """Ask each network about a split; folders of ``foreign`` networks are neither read nor written."""
     return [
         answer_split(
@@ -129,14 +136,14 @@ def _ask(
     ]
 
 
-def _calibrate(held_out: Sequence[Answers], flip: bool) -> float:
+def _calibrate(held_out: Sequence[AnsweredSplit], flip: bool) -> float:
     """Fit a temperature to answers about the validation split, with the mirror image where ``flip`` is."""
-    held = _together(held_out).without(flip=not flip, ten_crop=True)
+    held = _together(held_out).only(chosen_views(flip=flip))
     return fit_temperature(held.log_views(held.views[-1]), held.labels)
 
 
 def _keep(
-    answers: Sequence[Answers], run: RunFolder | None, split: str, scores: Mapping[str, Any]
+    answers: Sequence[AnsweredSplit], run: RunFolder | None, split: str, scores: SplitScores
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Put scores into the folder of ``run``.
 
@@ -148,7 +155,7 @@ def _keep(
     faults = [a.unkept for a in answers if a.unkept]
     if run is not None:
         try:
-            written.append(merge_scores(run.path / SCORES, split, scores))
+            written.append(merge_scores(run.path / SCORES, split, scores.to_json()))
         except FacelexError as error:
             faults.append(str(error))
     return tuple(written), tuple(f"Not kept in the run folder: {fault}" for fault in faults)
@@ -199,14 +206,14 @@ def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Pa
     )
 
 
-def _together(answers: Sequence[Answers]) -> Predictions:
+def _together(answers: Sequence[AnsweredSplit]) -> Predictions:
     members = [answer.predictions for answer in answers]
     return members[0] if len(members) == 1 else mean_predictions(members)
 
 
 def _notes(
     networks: Sequence[Network],
-    answers: Sequence[Answers],
+    answers: Sequence[AnsweredSplit],
     foreign: Sequence[Network],
     mapping: Mapping[str, str] | None,
 ) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from facelex.evaluation.run_folder import Phase
+    from facelex.evaluation.score_records import CalibratedScores, SetScores
 
 
 @dataclass(frozen=True)
@@ -247,33 +248,31 @@ def _ink(color: tuple[float, ...], theme: Theme) -> str:
     return dark if luminance > 0.48 else light
 
 
-def draw_reliability(entries: Mapping[str, Mapping[str, Any]], theme: Theme) -> Figure:
+def draw_reliability(scores: Mapping[str, SetScores | CalibratedScores], theme: Theme) -> Figure:
     """Draw accuracy against confidence, with the number of answers by confidence below.
 
     Args:
-        entries: By label, such as "as trained", ``{"reliability": {"edges", "count", "confidence",
-            "accuracy"}, "ece": ...}`` as in ``scores.json``; the first one's counts are shown.
+        scores: By label, such as "as trained"; the first one's counts are shown.
         theme: Colours.
     """
     figure_module = require("matplotlib.figure", "report", "Drawing figures")
     figure = figure_module.Figure(figsize=(4.9, 4.6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle=":", label="perfect")
-    for (label, entry), color, marker in zip(entries.items(), (theme.train, theme.val), "os"):
-        bins = entry["reliability"]
-        confidence = np.array(bins["confidence"], dtype=float)
-        accuracy = np.array(bins["accuracy"], dtype=float)
-        count = np.array(bins["count"])
+    for (label, found), color, marker in zip(scores.items(), (theme.train, theme.val), "os"):
+        bins = found.reliability
+        confidence, accuracy = np.array(bins.confidence), np.array(bins.accuracy)
+        count = np.array(bins.count)
         some = count > 0
         size = 12 + 70 * count[some] / max(count.max(), 1)
         axes.plot(confidence[some], accuracy[some], color=color, linewidth=1.3)
         axes.scatter(
             confidence[some], accuracy[some], s=size, color=color, marker=marker, zorder=3,
-            label=f"{label}: ECE {100 * entry['ece']:.1f} %",
+            label=f"{label}: ECE {100 * found.ece:.1f} %",
         )  # fmt: skip
-    first = next(iter(entries.values()))["reliability"]
-    edges = np.array(first["edges"])
-    below.bar(edges[:-1], first["count"], width=np.diff(edges), align="edge", color=theme.train, alpha=0.6)
+    first = next(iter(scores.values())).reliability
+    edges = np.array(first.edges)
+    below.bar(edges[:-1], first.count, width=np.diff(edges), align="edge", color=theme.train, alpha=0.6)
     axes.set(title="Reliability", ylabel="share right", ylim=(0, 1.03), xlim=(0, 1))
     below.set(xlabel="confidence (highest probability)", ylabel="answers")
     handles, labels = axes.get_legend_handles_labels()

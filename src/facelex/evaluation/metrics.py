@@ -116,7 +116,9 @@ class Reliability:
     @property
     def mce(self) -> float:
         """Maximum calibration error: the largest gap of a bin that holds an example."""
-        return float(np.abs(self.accuracy - self.confidence)[self.count > 0].max(initial=0.0))
+        if self.count.sum() == 0:
+            return float("nan")
+        return float(np.abs(self.accuracy - self.confidence)[self.count > 0].max())
 
 
 def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> Reliability:

@@ -24,7 +24,7 @@ from facelex.evaluation.run_folder import (
 from facelex.recognize.model import PACKAGED, find_model, load_model
 from facelex.run_files import SPEC
 
-Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Classify = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From faces of any size, ``(n, H, W)``, to uncalibrated probabilities, ``(n, K)``."""
 
 
@@ -33,7 +33,7 @@ class Network:
     """A network that can be asked about faces.
 
     Attributes:
-        name: Of the run or the model.
+        name: Name of the run or the model.
         source: As the caller named it.
         classes: Class names in the order of its answers.
         image_size: Side of the faces it was made for, pixels.
@@ -46,7 +46,7 @@ class Network:
     source: str
     classes: tuple[str, ...]
     image_size: int
-    load: Callable[[], Answer]
+    load: Callable[[], Classify]
     temperature: float | None = None
     run: RunFolder | None = None
 
@@ -55,7 +55,7 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     """Open a run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``.
 
     Args:
-        model: Which.
+        model: The network to open.
         threads: Threads of an ONNX model; by default the physical cores.
 
     Raises:
@@ -130,7 +130,7 @@ def _open_run(run: RunFolder, source: str) -> Network:
 
     classes, image_size = _classes_and_size(spec, run.path / SPEC)
 
-    def load() -> Answer:
+    def load() -> Classify:
         require("torch", "train", "Evaluating a run folder")
         from facelex.models.weights import load_predictor
 

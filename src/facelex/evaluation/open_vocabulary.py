@@ -110,7 +110,7 @@ def held_out_scores(
     Args:
         scores: Fit of each face with each class's word, ``(N, K)``, comparable between words.
         labels: Class ids, ``(N,)``, the held-out class among them.
-        held_out: Its id.
+        held_out: Id of the held-out class.
     """
     own = labels == held_out
     if not own.any() or own.all():

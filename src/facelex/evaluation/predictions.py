@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -14,9 +15,6 @@ from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
 from facelex.evaluation.views import VIEWS, WINDOW
 from facelex.files import replace_file
-
-LOOKS: tuple[str, ...] = ("probs", "mirror_probs", "crop_probs")
-"""The arrays of probabilities that the views are made of."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,8 @@ class Predictions:
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
         object.__setattr__(self, "seen", np.asarray(self.seen, dtype=bool))
         object.__setattr__(self, "members", tuple(str(name) for name in self.members))
-        for name in LOOKS:
-            values = getattr(self, name)
-            object.__setattr__(self, name, None if values is None else np.asarray(values, dtype=np.float32))
+        for view, values in self.answers.items():
+            object.__setattr__(self, VIEWS[view].array, np.asarray(values, dtype=np.float32))
         faults = self._faults()
         if faults:
             raise FacelexError("Predictions do not hold together: " + "; ".join(faults) + ".")
@@ -79,11 +76,9 @@ class Predictions:
         faults = []
         if classes == 0:
             faults.append("expected at least one class name")
-        for name in LOOKS:
-            probs = getattr(self, name)
-            if probs is None:
-                continue
-            shape = (10, count, classes) if name == "crop_probs" else (count, classes)
+        for view, probs in self.answers.items():
+            name, variants = VIEWS[view].array, VIEWS[view].variants
+            shape = (count, classes) if variants == 1 else (variants, count, classes)
             if probs.shape != shape:
                 faults.append(f"expected {name} of shape {shape}, but got {probs.shape}")
             elif not np.all(np.isfinite(probs)) or np.any(probs < 0):
@@ -107,9 +102,15 @@ class Predictions:
         return faults
 
     @property
+    def answers(self) -> dict[str, np.ndarray]:
+        """By name of the view, the probabilities that it adds, as the arrays hold them."""
+        arrays = {name: getattr(self, view.array) for name, view in VIEWS.items()}
+        return {name: probs for name, probs in arrays.items() if probs is not None}
+
+    @property
     def views(self) -> tuple[str, ...]:
         """The views that are held: ``single``, and ``flip`` and ``ten_crop`` when they were looked at."""
-        return tuple(view for view, look in zip(VIEWS, LOOKS) if getattr(self, look) is not None)
+        return tuple(self.answers)
 
     def view_probs(self, view: str = "single", temperature: float = 1.0) -> np.ndarray:
         """Return the probabilities of one view, ``(n, K)``, calibrated with ``temperature``.
@@ -125,42 +126,40 @@ class Predictions:
                 f"Expected a view among {', '.join(self.views)}, but got {view!r}. "
                 "Predict again with the mirror image (flip) or the windows (ten_crop) to have that view."
             )
-        views = self._looks(view)
+        variants = self._variants(view)
         if temperature != 1:
-            views = apply_temperature(views, temperature)
-        return np.asarray(views.mean(axis=0), dtype=np.float32)
+            variants = apply_temperature(variants, temperature)
+        return np.asarray(variants.mean(axis=0), dtype=np.float32)
 
-    def _looks(self, view: str) -> np.ndarray:
+    def _variants(self, view: str) -> np.ndarray:
         """Stack the probabilities that a view averages, ``(V, n, K)``."""
-        if view == "ten_crop" and self.crop_probs is not None:
-            return self.crop_probs
-        if view == "flip" and self.mirror_probs is not None:
-            return np.stack([self.probs, self.mirror_probs])
-        return self.probs[None]
+        own = self.answers[view]
+        own = own if own.ndim == 3 else own[None]
+        return np.concatenate([self.probs[None], own]) if VIEWS[view].with_picture else own
 
     def log_views(self, view: str = "single") -> np.ndarray:
         """Return log-probabilities for fitting a temperature, ``(V, n, K)`` with V of 1, 2 or 10."""
-        return np.log(np.maximum(self._looks(view).astype(np.float64), np.finfo(np.float32).tiny))
+        return np.log(np.maximum(self._variants(view).astype(np.float64), np.finfo(np.float32).tiny))
 
     def subset(self, keep: np.ndarray) -> Predictions:
         """Return the examples picked by ``keep``, ``(n,)`` bool or indices."""
+        kept: dict[str, Any] = {
+            VIEWS[view].array: probs[..., keep, :] for view, probs in self.answers.items()
+        }
         return replace(
             self,
-            probs=self.probs[keep],
             labels=self.labels[keep],
             seen=self.seen[keep],
             votes=None if self.votes is None else self.votes[keep],
-            mirror_probs=None if self.mirror_probs is None else self.mirror_probs[keep],
-            crop_probs=None if self.crop_probs is None else self.crop_probs[:, keep],
+            **kept,
         )
 
-    def without(self, *, flip: bool = False, ten_crop: bool = False) -> Predictions:
-        """Return the same without the mirror image's or the windows' probabilities."""
-        return replace(
-            self,
-            mirror_probs=None if flip else self.mirror_probs,
-            crop_probs=None if ten_crop else self.crop_probs,
-        )
+    def only(self, views: Collection[str]) -> Predictions:
+        """Return the same with the named views alone; the picture as it is always stays."""
+        dropped: dict[str, Any] = {
+            VIEWS[view].array: None for view in self.views if view not in ("single", *views)
+        }
+        return replace(self, **dropped)
 
     def deduplicated(self) -> Predictions:
         """Return the examples without a pixel-identical copy in the training split."""
@@ -180,9 +179,9 @@ class Predictions:
             "temperature": np.array(float(self.temperature)),
             "weights": np.array(self.weights),
         }
-        for name in ("votes", "mirror_probs", "crop_probs"):
-            if getattr(self, name) is not None:
-                arrays[name] = getattr(self, name)
+        if self.votes is not None:
+            arrays["votes"] = self.votes
+        arrays |= {VIEWS[view].array: probs for view, probs in self.answers.items()}
         if self.crop_probs is not None:
             arrays["window"] = np.array(float(self.window))
         if self.members:

@@ -16,21 +16,23 @@ import numpy as np
 from facelex import __version__
 from facelex.errors import FacelexError, require
 from facelex.evaluation import figures
+from facelex.evaluation.answers import stored_predictions
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
 from facelex.evaluation.metrics import confused_pairs
-from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, predictions_file
-from facelex.evaluation.score_tables import number, percent, percent_interval, render_scores, summary_rows
-from facelex.evaluation.scores import SETS, interval_of
+from facelex.evaluation.run_folder import RunFolder, load_run_folder
+from facelex.evaluation.score_records import CalibratedScores, SetScores, SplitScores, read_split_scores
+from facelex.evaluation.score_tables import duration, number, percent, percent_interval, summary_rows
 from facelex.evaluation.views import VIEW_LABELS, VIEWS
 from facelex.files import replace_file, write_text
-from facelex.run_files import SCORES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 SPLIT_ORDER = ("test", "val", "train")
+
+_Scores = dict[str, SplitScores]
+"""The scores of a run by split, in the order of ``SPLIT_ORDER``."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,7 @@ def write_report(paths: Sequence[str | Path], output: str | Path | None = None) 
         raise FacelexError(
             f"Nothing to report yet in {', '.join(empty)}: no epoch has ended and no split was evaluated."
         )
-    for run in runs:
-        _check_scores(run)
+    scored = [_scored(run) for run in runs]  # refused, if need be, before anything is drawn
     folder = Path(output) if output is not None else _default_folder(runs)
     draw = _Drawer(folder)
     names = unique_names(runs)
@@ -130,10 +131,13 @@ def write_report(paths: Sequence[str | Path], output: str | Path | None = None) 
         title=names[0] if len(runs) == 1 else f"{len(runs)} runs",
         version=__version__,
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        overview=overview_rows(runs, names),
-        forest=_forest(runs, names, draw),
+        overview=overview_rows(runs, names, scored),
+        forest=_forest(names, scored, draw),
         comparisons=compare_runs(runs, names),
-        runs=[_run_section(run, name, draw, len(runs) > 1) for run, name in zip(runs, names)],
+        runs=[
+            _run_section(run, name, scores, draw, len(runs) > 1)
+            for run, name, scores in zip(runs, names, scored)
+        ],
     )
     return [write_text(folder / "report.html", html), *draw.written]
 
@@ -152,44 +156,32 @@ def unique_names(runs: Sequence[RunFolder]) -> list[str]:
     return [f"{name}-{i}" if longer.count(name) > 1 else name for i, name in enumerate(longer, start=1)]
 
 
-def _splits(run: RunFolder) -> list[str]:
-    return [split for split in SPLIT_ORDER if "views" in run.scores.get(split, {})]
+def _scored(run: RunFolder) -> _Scores:
+    found = read_split_scores(run)
+    return {split: found[split] for split in SPLIT_ORDER if split in found}
 
 
-def _check_scores(run: RunFolder) -> None:
-    """Refuse scores that lack what a page shows, before anything is drawn."""
-    for split in _splits(run):
-        try:
-            render_scores(run.scores[split])
-            for view in run.scores[split]["views"].values():
-                np.diff(view["official"]["reliability"]["edges"])
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise FacelexError(
-                f"The scores of the split {split!r} in {run.path / SCORES} are damaged or not those of this "
-                "version. Remove the file; 'facelex evaluate' writes it again."
-            ) from error
-
-
-def overview_rows(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, Any]]:
+def overview_rows(
+    runs: Sequence[RunFolder], names: Sequence[str], scored: Sequence[_Scores]
+) -> list[dict[str, Any]]:
     """One row for each run, split and view: accuracy with its interval, official and de-duplicated."""
     rows: list[dict[str, Any]] = []
-    for run, name in zip(runs, names):
-        if not _splits(run):
+    for run, name, scores in zip(runs, names, scored):
+        if not scores:
             rows.append({"run": name, "pending": _last_val(run)})
-        for split in _splits(run):
-            for view, entry in run.scores[split]["views"].items():
-                official, deduplicated = (entry[key] for key in SETS)
+        for split, entry in scores.items():
+            for view, found in entry.views.items():
                 rows.append(
                     {
                         "run": name,
                         "split": split,
                         "view": VIEW_LABELS[view],
-                        "official": percent_interval(official["accuracy"]),
-                        "deduplicated": percent_interval(deduplicated["accuracy"]),
-                        "balanced": percent(official["balanced_accuracy"]["value"]),
-                        "macro_f1": percent(official["macro_f1"]["value"]),
-                        "nll": number(official["nll"]["value"]),
-                        "ece": percent(official["ece"]),
+                        "official": percent_interval(found.official.accuracy),
+                        "deduplicated": percent_interval(found.deduplicated.accuracy),
+                        "balanced": percent(found.official.balanced_accuracy.value),
+                        "macro_f1": percent(found.official.macro_f1.value),
+                        "nll": number(found.official.nll.value),
+                        "ece": percent(found.official.ece),
                     }
                 )
     return rows
@@ -202,28 +194,30 @@ def _last_val(run: RunFolder) -> str:
     return f"not evaluated yet; validation accuracy after the last epoch {percent(values[-1])} %"
 
 
-def _forest(runs: Sequence[RunFolder], names: Sequence[str], draw: _Drawer) -> Picture | None:
+def _forest(names: Sequence[str], scored: Sequence[_Scores], draw: _Drawer) -> Picture | None:
     for split in SPLIT_ORDER:
-        scored = [(run, name) for run, name in zip(runs, names) if split in _splits(run)]
-        if len(scored) < 2:
+        views = [(name, scores[split].views) for name, scores in zip(names, scored) if split in scores]
+        if len(views) < 2:
             continue
-        views = [run.scores[split]["views"] for run, _ in scored]
-        view = [view for view in VIEW_LABELS if all(view in held for held in views)][-1]
-        rows = [
-            (name, interval_of(held[view]["official"]["accuracy"])) for (_, name), held in zip(scored, views)
-        ]
+        view = [view for view in VIEW_LABELS if all(view in held for _, held in views)][-1]
+        rows = [(name, held[view].official.accuracy) for name, held in views]
         label = f"accuracy on {split} (%, {VIEW_LABELS[view]}, 95 % bootstrap interval)"
         return draw("accuracy", label, partial(figures.draw_forest, rows, xlabel=label), wide=True)
     return None
 
 
 def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, str]]:
-    """Compare every run with the first one that predicted a split, on the same examples of that split."""
+    """Compare every run with the first one that has answered a split, on the same examples of that split.
+
+    Only answers of a run's present weights about its own dataset count, see ``stored_predictions``.
+    """
     found: list[tuple[str, str, str, PairedExamples]] = []
     base = ""
     for split in SPLIT_ORDER:
-        files = [(name, predictions_file(run.path, split)) for run, name in zip(runs, names)]
-        stored = [(name, Predictions.load(file)) for name, file in files if file.exists()]
+        held = [
+            (name, stored_predictions(run.path, split, run.fingerprint)) for run, name in zip(runs, names)
+        ]
+        stored = [(name, preds) for name, preds in held if preds is not None]
         if len(stored) < 2:
             continue
         (base, first), *others = stored
@@ -260,14 +254,14 @@ def _p_text(p_value: float) -> str:
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.4f}"
 
 
-def _run_section(run: RunFolder, name: str, draw: _Drawer, several: bool) -> RunSection:
+def _run_section(run: RunFolder, name: str, scores: _Scores, draw: _Drawer, several: bool) -> RunSection:
     prefix = f"{name}/" if several else ""
     planned = planned_epochs(run)
     progress = f"{run.epochs} of {planned} epochs" if planned else f"{run.epochs} epochs"
     notes = []
     if not run.finished:
         notes.append(f"This run has not finished: {progress} done. What follows is what there is so far.")
-    elif not _splits(run):
+    elif not scores:
         notes.append(f"No split has been evaluated yet. Run: facelex evaluate {run.path}")
     return RunSection(
         name=name,
@@ -276,7 +270,7 @@ def _run_section(run: RunFolder, name: str, draw: _Drawer, several: bool) -> Run
         progress=progress,
         facts=_facts(run),
         curves=_curves(run, prefix, draw),
-        splits=[_split_section(run, split, prefix, draw) for split in _splits(run)],
+        splits=[_split_section(split, entry, prefix, draw) for split, entry in scores.items()],
         config=_config_text(run),
         environment=_flat(run.environment),
         notes=notes,
@@ -304,17 +298,11 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
         ("words", model.get("text_encoder") if run.config.get("method") != "baseline" else None),
         ("seed", run.config.get("seed")),
         ("weights", f"{parameters:,}" if isinstance(parameters, int) else None),
-        ("training", _duration(run.seconds) if run.seconds > 0 else None),
+        ("training", duration(run.seconds) if run.seconds > 0 else None),
         ("device", run.environment.get("device")),
         ("data", dataset.get("source") if isinstance(dataset, dict) else run.data),
     ]
     return [(label, str(value)) for label, value in facts if value not in (None, "")]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _curves(run: RunFolder, prefix: str, draw: _Drawer) -> list[Picture]:
@@ -332,21 +320,22 @@ def _curves(run: RunFolder, prefix: str, draw: _Drawer) -> list[Picture]:
     return pictures
 
 
-def _split_section(run: RunFolder, split: str, prefix: str, draw: _Drawer) -> SplitSection:
-    scores = run.scores[split]
-    views, classes = scores["views"], scores["classes"]
+def _split_section(split: str, scores: SplitScores, prefix: str, draw: _Drawer) -> SplitSection:
+    views, classes = scores.views, scores.classes
     view = list(views)[-1]
-    entry = views[view]["official"]
-    confusion = np.array(entry["confusion"])
-    columns = [f"{VIEW_LABELS[v]}, {name}" for v in views for name in SETS]
+    headline = views[view].official
+    confusion = np.array(headline.confusion)
+    columns = []
     rows: dict[str, list[str]] = {}
-    for v in views:
-        for name in SETS:
-            for label, text in summary_rows(views[v][name]):
+    for v, held in views.items():
+        for name, part in held.sets:
+            columns.append(f"{VIEW_LABELS[v]}, {name}")
+            for label, text in summary_rows(part):
                 rows.setdefault(label, []).append(text)
-    reliability = {"as trained": entry}
-    if "calibrated" in entry:
-        reliability[f"temperature {number(entry['calibrated']['temperature'], 2)}"] = entry["calibrated"]
+    reliability: dict[str, SetScores | CalibratedScores] = {"as trained": headline}
+    if headline.calibrated:
+        label = f"temperature {number(headline.calibrated.temperature, 2)}"
+        reliability[label] = headline.calibrated
     pictures = [
         draw(
             f"{prefix}confusion-{split}-{what}",
@@ -370,22 +359,24 @@ def _split_section(run: RunFolder, split: str, prefix: str, draw: _Drawer) -> Sp
         per_class=[
             {
                 "name": name,
-                "support": f"{row['support']:,}",
-                **{key: percent(row[key], 1) for key in ("precision", "recall", "f1")},
-                "bar": 100 * (row["f1"] or 0),
+                "support": f"{row.support:,}",
+                "precision": percent(row.precision, 1),
+                "recall": percent(row.recall, 1),
+                "f1": percent(row.f1, 1),
+                "bar": 0 if math.isnan(row.f1) else 100 * row.f1,
             }
-            for name, row in entry["per_class"].items()
+            for name, row in headline.per_class.items()
         ],
         pairs=[
             {"true": classes[i], "named": classes[j], "count": str(count), "share": percent(share, 1)}
             for i, j, count, share in confused_pairs(confusion)[:8]
         ],
         calibration=[
-            f"{VIEW_LABELS[v]}: temperature {number(fit['temperature'])}; saying “unsure” below "
-            f"{number(fit['unsure_below'])} answers {percent(fit['coverage'], 1)} % of the faces, of which "
-            f"{percent(fit['answered_accuracy'], 1)} % right"
+            f"{VIEW_LABELS[v]}: temperature {number(fit.temperature)}; saying “unsure” below "
+            f"{number(fit.unsure_below)} answers {percent(fit.coverage, 1)} % of the faces, of which "
+            f"{percent(fit.answered_accuracy, 1)} % right"
             for v in views
-            if (fit := views[v].get("calibration"))
+            if (fit := views[v].calibration)
         ],
         pictures=pictures,
     )

@@ -1,10 +1,8 @@
-"""Scores as people read them: numbers as text, tables for a terminal."""
+"""Scores and times as people read them: numbers as text, tables for a terminal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from rich import box
@@ -13,132 +11,145 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.metrics import confused_pairs
-from facelex.evaluation.scores import SETS, interval_of
+from facelex.evaluation.score_records import Calibration, MemberScores, SetScores, SplitScores
 from facelex.evaluation.views import VIEW_LABELS
 
 
-def percent(value: float | None, digits: int = 2) -> str:
+def percent(value: float, digits: int = 2) -> str:
     """Write a share as a percentage, a dash where it is undefined."""
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+    return "–" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float, digits: int = 3) -> str:
     """Write a number, a dash where it is undefined."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def percent_interval(entry: Mapping[str, Any]) -> str:
+def duration(seconds: float) -> str:
+    """Write a time in the unit a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def percent_interval(interval: Interval) -> str:
     """Write ``72.03 [70.56, 73.47]`` for an interval of shares."""
-    interval = interval_of(entry)
     if math.isnan(interval.low):
         return percent(interval.value)
     return f"{percent(interval.value)} [{percent(interval.low)}, {percent(interval.high)}]"
 
 
-def render_scores(scores: Mapping[str, Any]) -> RenderableType:
-    """Render what ``score_predictions`` returned for a terminal."""
-    views = scores["views"]
-    parts: list[RenderableType] = [_summary_table(scores, view) for view in views]
-    if "members" in scores:
-        parts.append(_member_table(scores))
-    headline = views[list(views)[-1]]["official"]
-    parts.append(_class_table(headline, list(views)[-1]))
-    parts.append(_confusion_table(headline, scores["classes"]))
-    pairs = confused_pairs(np.array(headline["confusion"]))[:5]
+def render_scores(scores: SplitScores) -> RenderableType:
+    """Render scores for a terminal: each view's, and classes and mistakes of the last one."""
+    parts: list[RenderableType] = [_summary_table(scores, view) for view in scores.views]
+    if scores.members:
+        parts.append(_member_table(scores, scores.members))
+    last = list(scores.views)[-1]
+    headline = scores.views[last].official
+    parts.append(_class_table(headline, last))
+    parts.append(_confusion_table(headline, scores.classes))
+    pairs = confused_pairs(np.array(headline.confusion))[:5]
     if pairs:
         text = ", ".join(
-            f"{scores['classes'][i]} named {scores['classes'][j]} {count}x ({percent(share, 0)} %)"
+            f"{scores.classes[i]} named {scores.classes[j]} {count}x ({percent(share, 0)} %)"
             for i, j, count, share in pairs
         )
         parts.append(Text(f"Most confused: {text}."))
-    for view in views:
-        if "calibration" in views[view]:
-            fit = views[view]["calibration"]
-            parts.append(
-                Text(
-                    f"Calibration, {VIEW_LABELS[view]}: temperature {number(fit['temperature'])}; unsure "
-                    f"below {number(fit['unsure_below'])} answers {percent(fit['coverage'], 1)} % of the "
-                    f"faces with {percent(fit['answered_accuracy'], 1)} % right."
-                )
-            )
+    fits = [(view, found.calibration) for view, found in scores.views.items() if found.calibration]
+    parts += [_calibration_line(view, fit) for view, fit in fits]
     return Group(*parts)
 
 
-def _summary_table(scores: Mapping[str, Any], view: str) -> Table:
-    title = f"{scores['model'] or 'model'} on {scores['split']}, {VIEW_LABELS[view]} (%)"
+def _calibration_line(view: str, fit: Calibration) -> Text:
+    return Text(
+        f"Calibration, {VIEW_LABELS[view]}: temperature {number(fit.temperature)}; unsure below "
+        f"{number(fit.unsure_below)} answers {percent(fit.coverage, 1)} % of the faces with "
+        f"{percent(fit.answered_accuracy, 1)} % right."
+    )
+
+
+def _summary_table(scores: SplitScores, view: str) -> Table:
+    title = f"{scores.model or 'model'} on {scores.split}, {VIEW_LABELS[view]} (%)"
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(escape("[95 % bootstrap interval]"))
-    columns = [summary_rows(scores["views"][view][name]) for name in SETS]
-    for name in SETS:
+    columns = []
+    for name, found in scores.views[view].sets:
         table.add_column(name, justify="right")
+        columns.append(summary_rows(found))
     for cells in zip(*columns):
         table.add_row(cells[0][0], *(text for _, text in cells))
     return table
 
 
-def _member_table(scores: Mapping[str, Any]) -> Table:
+def _member_table(scores: SplitScores, members: list[MemberScores]) -> Table:
     table = Table(title="Accuracy of each network alone (%)", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
-    columns = [(view, name) for view in scores["views"] for name in SETS]
-    for view, name in columns:
-        table.add_column(f"{VIEW_LABELS[view]}, {name}", justify="right")
-    for row in (*scores["members"], {"name": scores["model"], "views": scores["views"]}):
-        values = [row["views"][view][name]["accuracy"]["value"] for view, name in columns]
-        table.add_row(escape(row["name"]), *(percent(value) for value in values))
+    for view, found in scores.views.items():
+        for name, _ in found.sets:
+            table.add_column(f"{VIEW_LABELS[view]}, {name}", justify="right")
+    everyone: list[MemberScores | SplitScores] = [*members, scores]
+    for one in everyone:
+        views = [one.views[view] for view in scores.views]
+        sets = [part.accuracy for view in views for part in (view.official, view.deduplicated)]
+        name = one.name if isinstance(one, MemberScores) else one.model
+        table.add_row(escape(name), *(percent(accuracy.value) for accuracy in sets))
     return table
 
 
-def summary_rows(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_rows(scores: SetScores) -> list[tuple[str, str]]:
     """Name and write the scores of one set of examples, as tables show them."""
     rows = [
-        ("examples", f"{entry['count']:,}"),
-        ("accuracy", percent_interval(entry["accuracy"])),
-        ("balanced accuracy", percent_interval(entry["balanced_accuracy"])),
-        ("macro-F1", percent_interval(entry["macro_f1"])),
-        ("NLL (nats)", number(entry["nll"]["value"])),
-        ("Brier score", number(entry["brier"]["value"])),
-        ("ECE", percent(entry["ece"])),
+        ("examples", f"{scores.count:,}"),
+        ("accuracy", percent_interval(scores.accuracy)),
+        ("balanced accuracy", percent_interval(scores.balanced_accuracy)),
+        ("macro-F1", percent_interval(scores.macro_f1)),
+        ("NLL (nats)", number(scores.nll.value)),
+        ("Brier score", number(scores.brier.value)),
+        ("ECE", percent(scores.ece)),
     ]
-    if "calibrated" in entry:
-        calibrated = entry["calibrated"]
-        at = f"at temperature {number(calibrated['temperature'])}"
-        rows += [(f"NLL {at}", number(calibrated["nll"]["value"])), (f"ECE {at}", percent(calibrated["ece"]))]
-    if "ferplus" in entry:
-        ferplus = entry["ferplus"]
+    if scores.calibrated:
+        at = f"at temperature {number(scores.calibrated.temperature)}"
         rows += [
-            ("FER+ majority", f"{percent(ferplus['majority_accuracy'])} of {ferplus['majority_count']:,}"),
-            ("FER+ classes it knows", f"{percent(ferplus['known_accuracy'])} of {ferplus['known_count']:,}"),
-            ("FER+ cross-entropy", number(ferplus["cross_entropy"])),
-            ("FER+ KL divergence", number(ferplus["kl"])),
+            (f"NLL {at}", number(scores.calibrated.nll.value)),
+            (f"ECE {at}", percent(scores.calibrated.ece)),
+        ]
+    if scores.ferplus:
+        ferplus = scores.ferplus
+        rows += [
+            ("FER+ majority", f"{percent(ferplus.majority_accuracy)} of {ferplus.majority_count:,}"),
+            ("FER+ classes it knows", f"{percent(ferplus.known_accuracy)} of {ferplus.known_count:,}"),
+            ("FER+ cross-entropy", number(ferplus.cross_entropy)),
+            ("FER+ KL divergence", number(ferplus.kl)),
         ]
     return rows
 
 
-def _class_table(entry: Mapping[str, Any], view: str) -> Table:
+def _class_table(scores: SetScores, view: str) -> Table:
     title = f"By class ({VIEW_LABELS[view]}, official, %)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("class")
     for name in ("precision", "recall", "F1", "support"):
         table.add_column(name, justify="right")
-    for name, row in entry["per_class"].items():
+    for name, row in scores.per_class.items():
         table.add_row(
             escape(name),
-            percent(row["precision"], 1),
-            percent(row["recall"], 1),
-            percent(row["f1"], 1),
-            f"{row['support']:,}",
+            percent(row.precision, 1),
+            percent(row.recall, 1),
+            percent(row.f1, 1),
+            f"{row.support:,}",
         )
     return table
 
 
-def _confusion_table(entry: Mapping[str, Any], classes: list[str]) -> Table:
+def _confusion_table(scores: SetScores, classes: list[str]) -> Table:
     title = "Confusion (rows: truth, columns: named)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for name in classes:
         table.add_column(escape(name), justify="right")
-    for i, (name, counts) in enumerate(zip(classes, entry["confusion"])):
+    for i, (name, counts) in enumerate(zip(classes, scores.confusion)):
         table.add_row(
             escape(name), *(Text(str(c), style="bold" if i == j else "") for j, c in enumerate(counts))
         )

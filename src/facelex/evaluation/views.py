@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-VIEWS: tuple[str, ...] = ("single", "flip", "ten_crop")
-"""The picture as it is; the mean of the probabilities of the picture and its mirror image; the mean over ten
-windows."""
-
-VIEW_LABELS = {"single": "single view", "flip": "with mirror image", "ten_crop": "ten-crop"}
-"""What tables call them."""
 
 WINDOW = 44 / 48
 """Side of a ten-crop window as a share of the picture's side.
@@ -50,3 +44,40 @@ def ten_crops(pixels: NDArray[np.uint8], window: float = WINDOW) -> Iterator[NDA
         part = pixels[:, top : top + h, left : left + w]
         yield part
         yield mirrored(part)
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to look at a picture: the mean of a network's answers to variants of it.
+
+    Attributes:
+        label: What tables call it.
+        array: Name under which ``Predictions`` and its files keep the answers that this view adds.
+        variants: Number of variants that it adds.
+        make: Makes them, one after the other, of pictures ``(n, H, W)``.
+        with_picture: Whether the answer to the picture as it is enters the mean too.
+    """
+
+    label: str
+    array: str
+    variants: int
+    make: Callable[[NDArray[np.uint8]], Iterable[NDArray[np.uint8]]]
+    with_picture: bool = False
+
+
+VIEWS: dict[str, View] = {
+    "single": View("single view", "probs", 1, lambda pixels: (pixels,)),
+    "flip": View("with mirror image", "mirror_probs", 1, lambda pixels: (mirrored(pixels),), True),
+    "ten_crop": View("ten-crop", "crop_probs", 10, ten_crops),
+}
+"""The picture as it is; the mean of the probabilities of the picture and its mirror image; the mean over ten
+windows."""
+
+VIEW_LABELS = {name: view.label for name, view in VIEWS.items()}
+"""What tables call them."""
+
+
+def chosen_views(*, flip: bool = False, ten_crop: bool = False) -> tuple[str, ...]:
+    """Name the views asked for; the picture as it is always is."""
+    asked = {"single": True, "flip": flip, "ten_crop": ten_crop}
+    return tuple(name for name in VIEWS if asked[name])

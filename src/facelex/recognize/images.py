@@ -148,7 +148,9 @@ def _decode(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
         ) from error
     except FacelexError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:  # Pillow's limit lies above ours
+        raise FacelexError(f"Refused {name}: more than {MAX_PIXELS:,} pixels. Make it smaller.") from error
+    except Image.DecompressionBombWarning as error:  # an error only where the user makes warnings errors
         raise FacelexError(f"Refused {name}: {str(error).rstrip('.')}. Make it smaller.") from error
     except Exception as error:  # decoders of foreign bytes fail in many ways; none of them is our bug
         raise _broken(name, error) from error

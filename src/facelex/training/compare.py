@@ -24,7 +24,7 @@ from facelex.evaluation.comparison import PairedExamples, compare_predictions, m
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import load_run_folder
-from facelex.evaluation.scores import json_values
+from facelex.evaluation.score_records import json_values
 from facelex.files import write_text
 from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.run_files import CHECKPOINT, CONFIG, SPEC, WEIGHTS

@@ -21,6 +21,7 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
+from facelex.evaluation.score_records import SplitScores, json_values, read_split_scores
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
@@ -41,7 +42,7 @@ CALIBRATION_IMAGES = 512
 """Training images that show int8 the ranges of activations."""
 
 
-class _Answers(NamedTuple):
+class _TwoViewOutput(NamedTuple):
     """What a network says about the validation split and its mirror images."""
 
     logits: NDArray[np.float32]
@@ -86,8 +87,8 @@ def export_run(
         ``output``.
 
     Raises:
-        FacelexError: If the run has not finished, the dataset is missing or another one, or the graph's
-            answers differ from PyTorch's.
+        FacelexError: If the run has not finished, the dataset is missing or another one, the run's scores
+            are damaged, or the graph's answers differ from PyTorch's.
     """
     output = Path(output)
     if precision not in PRECISIONS:
@@ -95,6 +96,7 @@ def export_run(
     if output.suffix.lower() != ".onnx":
         raise FacelexError(f"Expected an output file that ends in .onnx, but got {output}.")
     run = load_run_folder(run_dir)
+    scores = read_split_scores(run)
     model, spec = load_model(run.path)
     dataset = _own_dataset(run, data)
     if list(dataset.class_names) != spec.classes:
@@ -125,8 +127,8 @@ def export_run(
         "name": name or run.name,
         "classes": spec.classes,
         "image_size": size,
-        "temperature": round(fit["temperature"], 4),
-        "unsure_below": round(fit["unsure_below"], 3),
+        "temperature": round(fit.temperature, 4),
+        "unsure_below": round(fit.unsure_below, 3),
         "flip": True,
         "framing": {},
         "words": spec.words if with_words else {},
@@ -140,7 +142,7 @@ def export_run(
             "val_accuracy_pytorch": expected.accuracy(labels),
             "mean_probability_change": float(np.abs(answers.probs - expected.probs).mean()),
         },
-        "scores": _short_scores(run.scores),
+        "scores": _short_scores(scores),
         "training": _training_record(run, spec, model),
     }
     info["card"] = card if card is not None else _default_card(info)
@@ -182,7 +184,7 @@ def _calibration_images(dataset: FaceDataset, size: int) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def _torch_answers(model: DualEncoder, images: NDArray[np.float32], with_features: bool) -> _Answers:
+def _torch_answers(model: DualEncoder, images: NDArray[np.float32], with_features: bool) -> _TwoViewOutput:
     logits: list[list[NDArray[np.float32]]] = [[], []]
     features: list[list[NDArray[np.float32]]] = [[], []]
     for batch in torch.from_numpy(images).split(256):
@@ -192,12 +194,14 @@ def _torch_answers(model: DualEncoder, images: NDArray[np.float32], with_feature
             if with_features:
                 features[view].append(output.image_features.numpy())
     stacked = np.stack([np.concatenate(rows) for rows in logits])
-    return _Answers(stacked, np.stack([np.concatenate(rows) for rows in features]) if with_features else None)
+    return _TwoViewOutput(
+        stacked, np.stack([np.concatenate(rows) for rows in features]) if with_features else None
+    )
 
 
-def _graph_answers(session: GraphSession, images: NDArray[np.float32]) -> _Answers:
+def _graph_answers(session: GraphSession, images: NDArray[np.float32]) -> _TwoViewOutput:
     views = list(zip(session.run(images), session.run(images[..., ::-1])))
-    return _Answers(np.stack(views[0]), np.stack(views[1]) if len(views) > 1 else None)
+    return _TwoViewOutput(np.stack(views[0]), np.stack(views[1]) if len(views) > 1 else None)
 
 
 def _check_parity(
@@ -205,8 +209,8 @@ def _check_parity(
     session: GraphSession,
     size: int,
     with_features: bool,
-    expected: _Answers,
-    answers: _Answers,
+    expected: _TwoViewOutput,
+    answers: _TwoViewOutput,
 ) -> None:
     """Compare graph and PyTorch on the validation split and on noise, in batches of one and of seven."""
     pairs = [(expected, answers)]
@@ -224,7 +228,7 @@ def _check_parity(
                 )
 
 
-def _predictions(answers: _Answers, labels: NDArray[np.int64], dataset: FaceDataset) -> Predictions:
+def _predictions(answers: _TwoViewOutput, labels: NDArray[np.int64], dataset: FaceDataset) -> Predictions:
     probs = answers.probs
     return Predictions(
         probs=probs[0],
@@ -236,7 +240,7 @@ def _predictions(answers: _Answers, labels: NDArray[np.int64], dataset: FaceData
     )
 
 
-def _word_arrays(model: DualEncoder, answers: _Answers) -> dict[str, NDArray[np.float32]]:
+def _word_arrays(model: DualEncoder, answers: _TwoViewOutput) -> dict[str, NDArray[np.float32]]:
     """The text projection, and mean and covariance of the reference faces' features.
 
     A face's features are the normalised sum of its own and its mirror image's, as the recogniser forms them.
@@ -261,17 +265,13 @@ def _encode_arrays(arrays: Mapping[str, NDArray[np.float32]], *, small: bool) ->
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _short_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Headline numbers of each split in ``scores.json``, with their intervals."""
+def _short_scores(scores: Mapping[str, SplitScores]) -> dict[str, Any]:
+    """Headline numbers of each split, with their intervals, as plain values for JSON."""
     kept = ("count", "accuracy", "balanced_accuracy", "macro_f1", "ece")
     return {
         split: {
-            view: {
-                part: {key: entry[key] for key in kept if key in entry}
-                for part, entry in parts.items()
-                if part in ("official", "deduplicated")
-            }
-            for view, parts in found.get("views", {}).items()
+            view: {name: json_values({key: getattr(part, key) for key in kept}) for name, part in held.sets}
+            for view, held in found.views.items()
         }
         for split, found in scores.items()
     }

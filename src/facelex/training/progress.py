@@ -8,6 +8,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from facelex.evaluation.score_tables import duration
+
 
 class Reporter(Protocol):
     """Hears about a run's progress."""
@@ -106,15 +108,8 @@ class RichReporter:
         done, missing = task.completed - self.done_before, (task.total or 0) - task.completed
         if done <= 0 or missing <= 0:
             return ""
-        return f"  {_duration((monotonic() - self.started) / done * missing)} left"
+        return f"  {duration((monotonic() - self.started) / done * missing)} left"
 
     def stop(self) -> None:
         """Remove the bar."""
         self.progress.stop()
-
-
-def _duration(seconds: float) -> str:
-    """Spell out a time in the unit a person would use."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

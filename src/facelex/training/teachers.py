@@ -16,7 +16,7 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.networks import Answer, names_run, network_digest, open_network
+from facelex.evaluation.networks import Classify, names_run, network_digest, open_network
 from facelex.files import replace_file
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import resize_images
@@ -55,7 +55,7 @@ def cached_teacher_probs(
 
 def _open_teachers(
     names: Sequence[str], class_names: Sequence[str], device: torch.device
-) -> list[Callable[[], Answer]]:
+) -> list[Callable[[], Classify]]:
     """Check all teachers before the first is loaded."""
     teachers = [open_network(name, threads=torch.get_num_threads()) for name in names]
     for teacher in teachers:
@@ -108,7 +108,7 @@ class JudgedViews:
         writes: bool,
     ):
         self._loaders = _open_teachers(names, class_names, pixels.device)
-        self._answers: list[Answer] = []
+        self._answers: list[Classify] = []
         self._digests = [network_digest(name) for name in names]
         self._plain = pixels.cpu()  # views are made there, for other devices draw other numbers
         self._augment, self._seed = augment, seed

@@ -1,0 +1,263 @@
+"""The scores of a split as one record, and that record as JSON: an entry of a run's ``scores.json``.
+
+The keys of the JSON objects are the fields of the classes below, in their order. A field that is None is left
+out; NaN and infinity, which JSON lacks, are written as ``null`` and read as NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from facelex.errors import FacelexError
+from facelex.evaluation.bootstrap import Interval
+from facelex.evaluation.metrics import FerplusScores
+from facelex.evaluation.run_folder import SCORES, RunFolder
+from facelex.evaluation.views import VIEW_LABELS
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """What ``metrics.Reliability`` holds, as lists: B bins between B + 1 edges."""
+
+    edges: list[float]
+    count: list[int]
+    confidence: list[float]
+    accuracy: list[float]
+
+
+@dataclass(frozen=True)
+class CalibratedScores:
+    """How good the probabilities are once ``temperature`` has divided the logits."""
+
+    temperature: float
+    nll: Interval
+    brier: Interval
+    ece: float
+    mce: float
+    reliability: ReliabilityBins
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How one class is recognised; ``support`` counts its examples."""
+
+    support: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetScores:
+    """The scores of one set of examples in one view.
+
+    Attributes:
+        calibrated: The same probabilities at a temperature; None where that is 1.
+        area_under_risk_coverage: See ``calibration.RiskCoverage``.
+        per_class: By class name.
+        confusion: Counts, ``(K, K)``, one list a true class.
+        ferplus: None where votes are unknown.
+    """
+
+    count: int
+    accuracy: Interval
+    balanced_accuracy: Interval
+    macro_f1: Interval
+    nll: Interval
+    brier: Interval
+    ece: float
+    mce: float
+    reliability: ReliabilityBins
+    calibrated: CalibratedScores | None = None
+    area_under_risk_coverage: float
+    per_class: dict[str, ClassScores]
+    confusion: list[list[int]]
+    ferplus: FerplusScores | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a validation split says about one view.
+
+    Attributes:
+        temperature: The temperature of least negative log-likelihood.
+        unsure_below: Confidence under which an answer should read "unsure".
+        coverage: Share of the examples answered at that threshold.
+        answered_accuracy: Share of right answers among those.
+    """
+
+    temperature: float
+    unsure_below: float
+    coverage: float
+    answered_accuracy: float
+
+
+@dataclass(frozen=True)
+class ViewScores:
+    """One view, scored on both sets of examples.
+
+    Attributes:
+        official: All examples of the split.
+        deduplicated: Those without a pixel-identical copy in the training split.
+        calibration: Known on the validation split only.
+    """
+
+    official: SetScores
+    deduplicated: SetScores
+    calibration: Calibration | None = None
+
+    @property
+    def sets(self) -> tuple[tuple[str, SetScores], ...]:
+        """Name and scores of both sets."""
+        return ("official", self.official), ("deduplicated", self.deduplicated)
+
+
+@dataclass(frozen=True)
+class AccuracyScore:
+    """The accuracy alone, of one set of examples in one view."""
+
+    accuracy: Interval
+
+
+@dataclass(frozen=True)
+class MemberView:
+    """One view of a member of an ensemble, scored on both sets of examples."""
+
+    official: AccuracyScore
+    deduplicated: AccuracyScore
+
+
+@dataclass(frozen=True)
+class MemberScores:
+    """A member of an ensemble alone, by view."""
+
+    name: str
+    views: dict[str, MemberView]
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """Everything that is known about a model's answers to one split.
+
+    Attributes:
+        model: Name of the run or model.
+        split: ``train``, ``val`` or ``test``.
+        classes: Class names in label order.
+        fingerprint: Fingerprint of the dataset; empty when unknown.
+        seed: Seed of the bootstrap.
+        resamples: Bootstrap resamples.
+        views: By name of the view, in the order of ``views.VIEW_LABELS``; at least one.
+        members: Each network alone where the model is the mean of several.
+    """
+
+    model: str
+    split: str
+    classes: list[str]
+    fingerprint: str
+    seed: int
+    resamples: int
+    views: dict[str, ViewScores]
+    members: list[MemberScores] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        plain: dict[str, Any] = json_values(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, entry: object) -> SplitScores:
+        """Read back what ``to_json`` returned; keys of later versions are passed over.
+
+        Raises:
+            FacelexError: If a score is missing or of another kind, or they do not fit together.
+        """
+        scores: SplitScores = _read(cls, entry, "")
+        if not scores.views or not set(scores.views) <= set(VIEW_LABELS):
+            raise FacelexError(
+                f"Expected views among {', '.join(VIEW_LABELS)}, but got {', '.join(scores.views) or 'none'}."
+            )
+        for name, view in scores.views.items():
+            for part, found in view.sets:
+                _check_lengths(found, scores.classes, f"views.{name}.{part}")
+        return scores
+
+
+def read_split_scores(run: RunFolder) -> dict[str, SplitScores]:
+    """Read the scores of every split that a run was evaluated on.
+
+    Raises:
+        FacelexError: If ``scores.json`` lacks what this version writes into it.
+    """
+    scores = {}
+    for split, entry in run.scores.items():
+        if "views" not in entry:
+            continue
+        try:
+            scores[split] = SplitScores.from_json(entry)
+        except FacelexError as error:
+            raise FacelexError(
+                f"The scores of the split {split!r} in {run.path / SCORES} are damaged or not those of this "
+                f"version. {error} Remove the file; 'facelex evaluate' writes it again."
+            ) from error
+    return scores
+
+
+def json_values(value: Any) -> Any:
+    """Return plain values for JSON: records as dictionaries, NaN and infinity as None."""
+    if is_dataclass(value):
+        held = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: json_values(item) for name, item in held.items() if item is not None}
+    if isinstance(value, Mapping):
+        return {str(key): json_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_values(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(kind: Any, value: object, place: str) -> Any:
+    """Read a value of a type that the records use; ``place`` says where it lies: ``views.flip.official``."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:  # of a type and None
+        return None if value is None else _read(inner[0], value, place)
+    if origin is list and isinstance(value, list):
+        return [_read(inner[0], item, f"{place}[{i}]") for i, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {key: _read(inner[1], item, _inside(place, key)) for key, item in value.items()}
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        types = get_type_hints(kind)
+        missing = [key for key in types if key not in value and get_origin(types[key]) is not UnionType]
+        if missing:
+            raise FacelexError(f"Expected {', '.join(missing)} at {place or 'the top'}, but got none.")
+        return kind(**{key: _read(types[key], value.get(key), _inside(place, key)) for key in types})
+    if kind is float and value is None:
+        return math.nan
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, str) and type(value) is kind:
+        return value
+    names = {float: "a number", int: "a whole number", str: "text", list: "a list"}
+    wanted = names.get(origin or kind, "an object")
+    raise FacelexError(
+        f"Expected {wanted} at {place or 'the top'}, but got {json.dumps(value, default=str)[:40]}."
+    )
+
+
+def _inside(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
+
+
+def _check_lengths(scores: SetScores, classes: list[str], place: str) -> None:
+    """Refuse lists that cannot be shown together."""
+    size = len(classes)
+    if [len(row) for row in scores.confusion] != [size] * size:
+        raise FacelexError(f"Expected {size} x {size} counts at {place}.confusion, but got another shape.")
+    for bins in (scores.reliability, *([scores.calibrated.reliability] if scores.calibrated else [])):
+        if not len(bins.count) == len(bins.confidence) == len(bins.accuracy) == len(bins.edges) - 1:
+            raise FacelexError(
+                f"Expected bins between all edges at {place}.reliability, but got another number."
+            )
