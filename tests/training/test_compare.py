@@ -148,8 +148,9 @@ def test_stored_predictions_that_do_not_fit_the_cell_are_computed_again(
 ) -> None:
     (cell,) = cells = list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path)
     fake_cell(cell, 10)
+    (cell.folder / "environment.json").write_text(json.dumps({"dataset": {"fingerprint": "own"}}))
     path = cell.folder / "predictions-val.npz"
-    fitting = Predictions.load(path)
+    fitting = replace(Predictions.load(path), fingerprint="own")
     replace(fitting, probs=np.roll(fitting.probs, 3, axis=1), **changes).save(path)
     asked: list[Path] = []
 
