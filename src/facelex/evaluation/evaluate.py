@@ -86,7 +86,7 @@ def evaluate(
         raise FacelexError(f"Expected a seed of 0 or more, but got {seed}.")
     networks = _open_networks([models] if isinstance(models, str | Path) else models)
     dataset = _load_dataset(networks, data)
-    foreign = [n for n in networks if n.run is not None and not _is_own(n.run, dataset)]
+    foreign = [n for n in networks if n.run is not None and not n.run.was_trained_on(dataset)]
     if foreign and not other_data:
         raise _from_another_dataset(foreign[0], dataset, data)
     ask = partial(_ask, networks, dataset, foreign=foreign, mapping=mapping, flip=flip)
@@ -190,10 +190,6 @@ def _load_dataset(networks: Sequence[Network], data: str | Path | None) -> FaceD
     place = data if data is not None else runs[0].data if runs else "fer2013"
     assert place is not None
     return load_labelled(place, max(network.image_size for network in networks))
-
-
-def _is_own(run: RunFolder, dataset: FaceDataset) -> bool:
-    return run.fingerprint in ("", dataset.fingerprint)
 
 
 def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Path | None) -> FacelexError:

@@ -9,11 +9,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facelex.errors import FacelexError, require
 from facelex.files import write_text
 from facelex.run_files import CONFIG, ENVIRONMENT, METRICS, SCORES, SPEC, WEIGHTS
+
+if TYPE_CHECKING:
+    from facelex.data.dataset import FaceDataset
 
 STANDARD_COLUMNS: tuple[str, ...] = (
     "phase", "epoch", "lr", "image_size", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
@@ -75,6 +78,10 @@ class RunFolder:
         """Fingerprint of the dataset it was trained on, empty when unknown."""
         dataset = self.environment.get("dataset")
         return str(dataset.get("fingerprint", "")) if isinstance(dataset, dict) else ""
+
+    def was_trained_on(self, dataset: FaceDataset) -> bool:
+        """Whether a dataset is the run's own; True where the run does not say which that was."""
+        return self.fingerprint in ("", dataset.fingerprint)
 
     @property
     def data(self) -> str | None:

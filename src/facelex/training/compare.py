@@ -116,11 +116,11 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
                 f"{cell.folder} {state}, but with other settings of {', '.join(changed)}. Give the "
                 "table those settings or another --output, or delete that folder to train it anew."
             )
-        fingerprint = load_run_folder(cell.folder).fingerprint
-        if dataset is not None and fingerprint and fingerprint != dataset.fingerprint:
+        run = load_run_folder(cell.folder)
+        if dataset is not None and not run.was_trained_on(dataset):
             raise FacelexError(
-                f"{cell.folder} {state}, but on another dataset (fingerprint {fingerprint[:12]}, this one "
-                f"has {dataset.fingerprint[:12]}). Give the table that dataset or another --output, or "
+                f"{cell.folder} {state}, but on another dataset (fingerprint {run.fingerprint[:12]}, this "
+                f"one has {dataset.fingerprint[:12]}). Give the table that dataset or another --output, or "
                 "delete that folder to train it anew."
             )
     _check_encoders(cells, base)

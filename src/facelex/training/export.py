@@ -159,7 +159,7 @@ def _own_dataset(run: RunFolder, data: str | Path | None) -> FaceDataset:
     if place is None:
         raise FacelexError(f"{run.path} does not say which dataset it was trained on; name one with --data.")
     dataset = load_dataset(place)
-    if run.fingerprint and dataset.fingerprint != run.fingerprint:
+    if not run.was_trained_on(dataset):
         raise FacelexError(
             f"{run.path} was trained on the dataset {run.fingerprint[:12]}, but {place} is "
             f"{dataset.fingerprint[:12]}. Calibration needs the run's own validation split; name its "

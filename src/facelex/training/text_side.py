@@ -22,6 +22,8 @@ from facelex.models.text import load_vocabulary
 from facelex.models.text_fit import create_text_arrays, replace_text_projection, trained_text_arrays
 from facelex.models.weights import load_model, save_weights
 from facelex.run_files import CHECKPOINT, CONFIG
+from facelex.training.config import load_config
+from facelex.training.examples import training_index
 
 FIT_FACES = 6000
 """Training faces the fit looks at; 64 numbers a class need no more."""
@@ -80,14 +82,12 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
     if output.exists():
         raise FacelexError(f"{output} exists already. Name a new folder.")
     run = load_run_folder(run_dir)
-    if list(dataset.class_names) != spec.classes or run.fingerprint not in ("", dataset.fingerprint):
+    if list(dataset.class_names) != spec.classes or not run.was_trained_on(dataset):
         raise FacelexError(
             f"{run_dir} was trained on another dataset (fingerprint {run.fingerprint[:12]}, this one has "
             f"{dataset.fingerprint[:12]}). Give the run's own with --data."
         )
-    index = dataset.indices("train")
-    if run.config["drop_blank"]:
-        index = index[~dataset.blank()[index]]
+    index = training_index(load_config(run_dir / CONFIG), dataset)
     fit_text_side(
         model,
         kind,
