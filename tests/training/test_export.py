@@ -71,14 +71,13 @@ def test_recognizer_answers_as_the_run_does(run: Path, files: dict[str, Path]) -
     recognizer = Recognizer(files["fp32"], threads=1)
     temperature = recognizer.info["temperature"]
     expected = Predictions.load(run / "predictions-val.npz").view_probs("flip", temperature)
-    size = recognizer.info["image_size"]
-    crops = torch.nn.functional.interpolate(
-        torch.from_numpy(FACES.pixels[VAL]).float()[:, None] / 255,
-        size=(size, size), mode="bilinear", antialias=True,
-    )[:, 0].numpy()  # fmt: skip
+    crops = FACES.pixels[VAL]
+    assert crops.shape[1] == recognizer.info["crop_size"] > recognizer.info["image_size"]
     np.testing.assert_allclose(recognizer.classify(crops), expected, atol=1e-4)
     single = apply_temperature(Predictions.load(run / "predictions-val.npz").probs, temperature)
     np.testing.assert_allclose(recognizer.classify(crops, flip=False), single, atol=1e-4)
+    (face,) = recognizer.predict(crops[0], detect=False)
+    np.testing.assert_allclose(list(face.probabilities.values()), expected[0], atol=1e-4)
 
 
 def test_words_mean_the_same_as_in_pytorch(run: Path, files: dict[str, Path]) -> None:

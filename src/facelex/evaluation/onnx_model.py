@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from facelex.evaluation.calibration import softmax
+from facelex.recognize.framing import resize_crops
 from facelex.recognize.model import FACES_AT_ONCE, Model
 
 
@@ -21,16 +21,7 @@ def predict_onnx(model: Model, pixels: np.ndarray) -> np.ndarray:
     """
     rows = [np.zeros((0, len(model.classes)), np.float32)]
     for start in range(0, len(pixels), FACES_AT_ONCE):
-        faces = pixels[start : start + FACES_AT_ONCE].astype(np.float32) / 255
-        logits, _ = model.run(resize_faces(faces, model.image_size)[:, None])  # (B, 1, S, S)
+        faces = pixels[start : start + FACES_AT_ONCE].astype(np.float32) / np.float32(255)
+        logits, _ = model.run(resize_crops(faces, model.image_size)[:, None])  # (B, 1, S, S)
         rows.append(softmax(logits).astype(np.float32))
     return np.concatenate(rows)
-
-
-def resize_faces(faces: np.ndarray, size: int) -> np.ndarray:
-    """Scale ``(n, H, W)`` float32 to ``(n, S, S)``, bilinear with antialiasing as the training side does."""
-    if faces.shape[1:] == (size, size):
-        return faces
-    return np.stack(
-        [np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BILINEAR)) for f in faces]
-    )

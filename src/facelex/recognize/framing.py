@@ -65,6 +65,14 @@ def crop_face(
     return _cut_turned(image, center, side, tilt, size)
 
 
+def resize_crops(crops: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Scale crops ``(N, H, W)`` to ``(N, size, size)``, bilinear with antialiasing as training does."""
+    if crops.shape[1:] == (size, size) or not len(crops):
+        return crops.reshape(len(crops), size, size)
+    bilinear = Image.Resampling.BILINEAR
+    return np.stack([np.asarray(Image.fromarray(crop).resize((size, size), bilinear)) for crop in crops])
+
+
 def frame_of(
     detection: Detection, framing: Mapping[str, Any] | None = None
 ) -> tuple[tuple[float, float], float, float]:

@@ -55,6 +55,14 @@ class Model:
         """Side of the square face crop in pixels."""
         return int(self.info["image_size"])
 
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops that faces are cut out as, pixels: that of the pictures it was trained with.
+
+        A network that takes smaller images than its dataset holds gets these scaled, as in its training.
+        """
+        return int(self.info.get("crop_size", self.image_size))
+
     @cached_property
     def has_features(self) -> bool:
         """Whether the model was trained with words and so gives features."""
@@ -201,9 +209,10 @@ def _info_faults(info: dict[str, Any]) -> list[str]:
     classes = info.get("classes")
     if not (isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes)):
         faults.append("its classes are not a list of names")
-    size = info.get("image_size")
-    if not (isinstance(size, int) and 8 <= size <= 1024):
-        faults.append(f"its image_size is {size!r}")
+    for name in ("image_size", "crop_size"):
+        size = info.get(name, info.get("image_size"))
+        if not (isinstance(size, int) and 8 <= size <= 1024):
+            faults.append(f"its {name} is {size!r}")
     for name in ("temperature", "unsure_below"):
         value = info.get(name, 1.0)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:

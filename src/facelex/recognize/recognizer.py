@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
 from facelex.recognize.detection import Detection, Detector
-from facelex.recognize.framing import crop_face
+from facelex.recognize.framing import crop_face, resize_crops
 from facelex.recognize.images import ImageInput, load_image, to_uint8, unit_floats
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
@@ -194,8 +194,8 @@ class Recognizer:
         return WholePicture().detect(image)
 
     def crop(self, image: NDArray[np.uint8], detections: Sequence[Detection]) -> NDArray[np.uint8]:
-        """Cut faces out as the model wants to see them: grey, ``(N, S, S)`` uint8."""
-        size = self._model.image_size
+        """Cut faces out at the size of those that the model was trained with: grey, ``(N, S, S)`` uint8."""
+        size = self._model.crop_size
         framing = self.info.get("framing")
         crops = [crop_face(image, detection, size, framing) for detection in detections]
         return np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
@@ -211,7 +211,7 @@ class Recognizer:
     ) -> list[Face]:
         """Return a `Face` for each detection and its crop ``(N, S, S)``, possibly from several pictures."""
         labels = self._known_words(words)
-        probabilities, features = self._run(_scale(crops), self.flip)
+        probabilities, features = self._run(self._images(crops), self.flip)
         if labels is None:
             scores = np.zeros((len(detections), 0), np.float32)
         else:
@@ -307,13 +307,13 @@ class Recognizer:
         return parsed
 
     def _crops(self, crops: Any, bgr: bool) -> NDArray[np.float32]:
-        """Return crops in any form as ``(N, S, S)`` in [0, 1]."""
-        size = self._model.image_size
+        """Return crops in any form as the network takes them, ``(N, S, S)`` in [0, 1]."""
+        size = self._model.crop_size
         if isinstance(crops, np.ndarray):
             if crops.ndim == 4 and crops.shape[1] == 1:
                 crops = crops[:, 0]
-            if crops.shape[1:] == (size, size):
-                return _scale(crops)
+            if crops.shape[1:] in ((size, size), (self._model.image_size,) * 2):
+                return self._images(crops)
             if crops.ndim not in (3, 4) or (crops.ndim == 3 and crops.shape[2] in (1, 3, 4)):
                 raise FacelexError(
                     f"Expected crops of shape (N, {size}, {size}), but got {crops.shape}. "
@@ -325,7 +325,15 @@ class Recognizer:
             )
         pictures = (load_image(crop, bgr=bgr) for crop in crops)
         rows = [self.crop(pixels, self.find(pixels, detect=False)) for pixels in pictures]
-        return _scale(np.concatenate(rows) if rows else np.zeros((0, size, size), np.uint8))
+        return self._images(np.concatenate(rows) if rows else np.zeros((0, size, size), np.uint8))
+
+    def _images(self, crops: NDArray[Any]) -> NDArray[np.float32]:
+        """Return grey crops as the network takes them; floats in [0, 1] keep their precision."""
+        if crops.dtype.kind == "f":
+            images = unit_floats(crops, "the array of crops")
+        else:
+            images = to_uint8(crops, "the array of crops").astype(np.float32) / np.float32(255.0)
+        return resize_crops(images, self._model.image_size)
 
     def _run(
         self, images: NDArray[np.float32], flip: bool
@@ -439,10 +447,3 @@ def _is_one(images: Any) -> bool:
     """Return whether something is one picture or none, although it may be iterable: a file gives lines."""
     single = isinstance(images, (bytes, bytearray, memoryview)) or hasattr(images, "read")
     return single or not isinstance(images, Iterable)
-
-
-def _scale(crops: NDArray[Any]) -> NDArray[np.float32]:
-    """Return crops as float32 in [0, 1]; floats in that range keep their precision."""
-    if crops.dtype.kind == "f":
-        return unit_floats(crops, "the array of crops")
-    return to_uint8(crops, "the array of crops").astype(np.float32) / np.float32(255.0)

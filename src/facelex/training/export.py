@@ -127,6 +127,7 @@ def export_run(
         "name": name or run.name,
         "classes": spec.classes,
         "image_size": size,
+        "crop_size": dataset.pixels.shape[1],
         "temperature": round(fit.temperature, 4),
         "unsure_below": round(fit.unsure_below, 3),
         "flip": True,
