@@ -80,6 +80,18 @@ def test_recognizer_answers_as_the_run_does(run: Path, files: dict[str, Path]) -
     np.testing.assert_allclose(list(face.probabilities.values()), expected[0], atol=1e-4)
 
 
+def test_words_that_faces_have_drifted_away_from_are_said_to_be_stale(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels_last = tiny_config(*two_phases(1, 1), "methods.multimodal.1.losses={cross_entropy: 1}")
+    train_run(labels_last, FACES, tmp_path / "r", accelerator="cpu")
+    for folder, stale in ((run, False), (tmp_path / "r", True)):
+        recognizer = Recognizer(export_run(folder, tmp_path / "m.onnx"), threads=1)
+        assert ("words_stale" in recognizer.info) == ("are stale" in recognizer.info["card"]) == stale
+        recognizer.predict(FACES.pixels[0], words="bored", detect=False)
+        assert ("are stale" in caplog.text) == stale
+
+
 def test_words_mean_the_same_as_in_pytorch(run: Path, files: dict[str, Path]) -> None:
     model, _ = load_weights(run)
     vocabulary = Vocabulary.packaged()

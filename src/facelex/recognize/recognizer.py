@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -20,6 +21,8 @@ from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
 from facelex.recognize.words import WordScorer, create_scorer, normalize, parse_words
 from facelex.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 Words = Iterable[str] | str | None
 """``["bored", "barely hidden anger"]``, ``"bored, proud"``, or None for none."""
@@ -286,6 +289,12 @@ class Recognizer:
         arrays = self._model.arrays
         if arrays is None:
             raise FacelexError(f"{self._model.name!r} holds no text projection. Export the model again.")
+        if self.info.get("words_stale"):
+            logger.warning(
+                "Scores of words by the model %r are stale: after its faces had been aligned with words, it "
+                "was trained on labels alone.",
+                self._model.name,
+            )
         vocabulary = self._vocabulary
         if isinstance(vocabulary, (str, os.PathLike)):
             vocabulary = Vocabulary.from_glove(os.fspath(vocabulary))

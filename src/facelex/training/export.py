@@ -24,7 +24,7 @@ from facelex.evaluation.run_folder import RunFolder, load_run_folder
 from facelex.evaluation.score_records import SplitScores, json_values, read_split_scores
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
-from facelex.models.dual_encoder import DualEncoder
+from facelex.models.dual_encoder import PARTS, DualEncoder
 from facelex.models.prediction import images_from_pixels
 from facelex.models.spec import MEANINGFUL, ModelSpec, vocabulary_name
 from facelex.models.text_fit import trained_text_arrays
@@ -136,6 +136,7 @@ def export_run(
         "embed_dim": spec.embed_dim if with_words else None,
         "word_dim": spec.word_vectors_shape[-1] if spec.word_vectors_shape and with_words else None,
         "vocabulary": vocabulary_name(spec.vocabulary) if with_words else None,
+        **({"words_stale": True} if with_words and _words_are_stale(run) else {}),
         "precision": {
             "name": precision,
             "val_images": len(labels),
@@ -311,6 +312,19 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
     }
 
 
+def _words_are_stale(run: RunFolder) -> bool:
+    """Whether faces moved in the shared space after the words had last been aligned with them."""
+    if (run.config.get("model") or {}).get("text_fit"):
+        return False  # the text side was fitted to the finished network
+    stale = False
+    for phase in (run.config.get("methods") or {}).get(run.config.get("method"), []):
+        if (phase.get("losses") or {}).get("alignment"):
+            stale = False
+        elif {"image_encoder", "image_projection"} & set(phase.get("train", PARTS)):
+            stale = True
+    return stale
+
+
 def _without_paths(text: str) -> str:
     """Shorten each absolute path in a sentence to its last part."""
     return re.sub(r"(?:[A-Za-z]:)?[\\/~](?:[^\s,;:()'\"]*[\\/])?([^\s,;:()'\"\\/]+)", r"\1", text)
@@ -318,11 +332,16 @@ def _without_paths(text: str) -> str:
 
 def _default_card(info: Mapping[str, Any]) -> str:
     training, measured = info["training"], info["precision"]
-    words = (
-        "It also places faces and words in one space, so that other words than the classes can be asked for."
-        if info["words"]
-        else "It knows no other words than its classes."
-    )
+    words = "It knows no other words than its classes."
+    if info["words"]:
+        words = (
+            "It also places faces and words in one space, so that other words than the classes can be asked "
+            "for."
+        )
+    if info.get("words_stale"):
+        words += (
+            " Its scores are stale: after faces had been aligned with words, it was trained on labels alone."
+        )
     return "\n".join(
         [
             f"# {info['name']}",
