@@ -339,9 +339,7 @@ def _default_card(info: Mapping[str, Any]) -> str:
             "for."
         )
     if info.get("words_stale"):
-        words += (
-            " Its scores are stale: after faces had been aligned with words, it was trained on labels alone."
-        )
+        words += " Their scores are stale: after the alignment with words it was trained on labels alone."
     return "\n".join(
         [
             f"# {info['name']}",
