@@ -105,7 +105,8 @@ def evaluate(
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
         members = tuple(a.predictions.only(views) for a in answers)
-        scores = replace(scores, members=member_scores(members, seed))
+        alike = [replace(one, seen=known.seen, seen_known=known.seen_known) for one in members]
+        scores = replace(scores, members=member_scores(alike, seed))
     return Evaluation(
         preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
     )
@@ -217,6 +218,12 @@ def _notes(
     reused = [str(answer.stored) for answer in answers if answer.reused]
     if reused:
         notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")
+    unknown = [answer.predictions.model for answer in answers if not answer.predictions.seen_known]
+    if unknown:
+        notes.append(
+            f"Which of these examples are copies of pictures that {', '.join(unknown)} was trained on is not "
+            "known, so there are no deduplicated scores."
+        )
     if foreign:
         notes.append("Scored on other data than the run's own, so nothing was written into the run folder.")
     elif mapping and any(network.run is not None for network in networks):

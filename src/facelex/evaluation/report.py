@@ -177,7 +177,9 @@ def overview_rows(
                         "split": split,
                         "view": VIEW_LABELS[view],
                         "official": percent_interval(found.official.accuracy),
-                        "deduplicated": percent_interval(found.deduplicated.accuracy),
+                        "deduplicated": percent_interval(found.deduplicated.accuracy)
+                        if found.deduplicated
+                        else "–",
                         "balanced": percent(found.official.balanced_accuracy.value),
                         "macro_f1": percent(found.official.macro_f1.value),
                         "nll": number(found.official.nll.value),
