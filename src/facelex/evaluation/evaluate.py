@@ -14,7 +14,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.answers import AnsweredSplit, answer_split
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
-from facelex.evaluation.labelled import load_labelled
+from facelex.evaluation.labelled import load_labelled, match_classes
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, merge_scores
@@ -92,7 +92,7 @@ def evaluate(
     ask = partial(_ask, networks, dataset, foreign=foreign, mapping=mapping, flip=flip)
     answers, held_out = ask(split, ten_crop=ten_crop), []
     temperature = networks[0].temperature if len(networks) == 1 else None
-    if temperature is None and not foreign and split != "val" and len(dataset.indices("val")):
+    if temperature is None and not foreign and split != "val" and _has_val(networks[0], dataset, mapping):
         held_out = ask("val", ten_crop=False)
         temperature = _calibrate(held_out, flip)
     known = _together(answers)
@@ -110,6 +110,12 @@ def evaluate(
     return Evaluation(
         preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
     )
+
+
+def _has_val(network: Network, dataset: FaceDataset, mapping: Mapping[str, str] | None) -> bool:
+    """Whether there is a validation example of a class that is not left out."""
+    labels = match_classes(dataset.class_names, network.classes, mapping)[dataset.labels]
+    return bool((labels[dataset.indices("val")] >= 0).any())
 
 
 def _ask(
