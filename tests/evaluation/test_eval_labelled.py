@@ -125,6 +125,9 @@ def test_a_csv_of_files_may_name_splits(tmp_path: Path) -> None:
     table.write_text("path,emotion\na.png,joy\nb.png, \n")
     with pytest.raises(FacelexError, match=r"a class name in every row .* row 3 has none"):
         load_labelled(table)
+    table.write_text("path,emotion\na.png,joy\n ,joy\n")
+    with pytest.raises(FacelexError, match=r"an image file in every row .* row 3 has none"):
+        load_labelled(table)
 
 
 def test_the_official_csv_keeps_its_splits(tmp_path: Path) -> None:
@@ -164,5 +167,13 @@ def test_a_csv_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FacelexError, match=r"none\.npz"):
-        load_labelled(tmp_path / "none.npz")
+    for name in ("none.npz", "none.csv", "none"):
+        with pytest.raises(FacelexError, match=rf"There is no dataset at .*{name}; .*--output .*none\.npz$"):
+            load_labelled(tmp_path / name)
+
+
+def test_a_folder_with_a_bad_picture_names_the_command_that_can_leave_it_out(tmp_path: Path) -> None:
+    picture(tmp_path / "photos" / "happy" / "a.png", 50)
+    (tmp_path / "photos" / "happy" / "bad.png").write_bytes(b"no image")
+    with pytest.raises(FacelexError, match=r"bad\.png .* the option --skip-bad of 'facelex data prepare'"):
+        load_labelled(tmp_path / "photos")

@@ -158,6 +158,19 @@ def test_a_folder_with_its_own_names_is_scored_through_a_mapping(
     assert entry["per_class"]["neutral"]["support"] == 4
 
 
+def test_a_mapping_that_leaves_no_validation_face_leaves_the_calibration_out(
+    make_run: Maker, faces: Made
+) -> None:
+    run, dataset = make_run(), faces[0]
+    splits, happy = dataset.splits.copy(), dataset.labels == 3
+    splits[(splits == 1) & ~happy] = 2  # only happy faces in val
+    FaceDataset.create(dataset.pixels, dataset.labels, splits, dataset.class_names, "x").save(faces[1])
+    (run / "environment.json").unlink()
+    entry = evaluate(run, mapping={"happy": "ignore"}).scores["views"]["flip"]["official"]
+    assert entry["count"] == int(((splits == 2) & ~happy).sum())
+    assert "calibrated" not in entry
+
+
 def test_copies_in_train_are_left_out_of_the_deduplicated_score(onnx_file: Path, tmp_path: Path) -> None:
     dataset = make_faces(63)
     pixels, test, train = dataset.pixels.copy(), dataset.indices("test"), dataset.indices("train")

@@ -155,6 +155,42 @@ def test_several_runs_are_compared_pair_by_pair_with_the_first(several: tuple[li
     assert (several[1] / "second" / "lr.png").exists()
 
 
+def test_runs_of_different_datasets_are_told_apart(
+    several: tuple[list[Path], Path], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert "different datasets" not in page_of(several[1])
+    assert '<th class="left">data</th>' not in page_of(several[1])
+    elsewhere = make_faces(seed=9)
+    foreign = scored(make_run_folder(tmp_path / "foreign", elsewhere, tmp_path / "x.npz"), splits=("test",))
+    assert main(["report", str(scored(make_run("mine"))), str(foreign), "-o", str(tmp_path / "page")]) == 0
+    page = page_of(tmp_path / "page")
+    assert "These runs have different datasets: " in page
+    assert page.count(f'<td class="left">{elsewhere.fingerprint[:12]}</td>') == 2  # one row a view
+    assert "Not compared with mine: foreign (other faces or classes than mine)." in page
+
+
+def test_runs_left_out_of_the_comparison_are_named(
+    several: tuple[list[Path], Path], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    note = "Not compared with first: waiting (no answers of its present weights)."
+    assert page_of(several[1]).count(note) == 1
+    runs = [str(make_run(name)) for name in ("a", "b")]
+    assert main(["report", *runs, "-o", str(tmp_path / "page")]) == 0
+    assert "Not compared over examples: a, b. It takes" in page_of(tmp_path / "page")
+    assert main(["report", runs[0]]) == 0
+    assert "Not compared" not in page_of(Path(runs[0]) / "report")
+
+
+def test_words_are_named_for_runs_that_align_faces_with_them(make_run: Callable[..., Path]) -> None:
+    run = make_run()
+    assert main(["report", str(run)]) == 0
+    assert "<span>words</span>glove" in page_of(run / "report")
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("{alignment: 1.0}", "{cross_entropy: 1.0}"))
+    assert main(["report", str(run)]) == 0
+    assert "<span>words</span>" not in page_of(run / "report")
+
+
 def test_runs_on_other_faces_are_not_compared(make_run: Callable[..., Path]) -> None:
     first, second = make_run("first"), make_run("second")
     environment = json.loads((second / "environment.json").read_text())
@@ -282,6 +318,13 @@ def test_a_damaged_table_is_named(make_run: Callable[..., Path], text: str, sent
     (run / "metrics.csv").write_text(text, encoding="latin-1")
     with pytest.raises(FacelexError, match=sentence):
         load_run_folder(run)
+
+
+def test_two_phases_of_one_name_are_two_curves(make_run: Callable[..., Path]) -> None:
+    run = make_run()
+    (run / "metrics.csv").write_text("phase,epoch,lr\nx,1,0.1\nx,2,0.1\nx,1,0.2\nx,2,0.3\nx,3,0.3\n")
+    phases = load_run_folder(run).phases
+    assert [(phase.name, phase.columns["epoch"]) for phase in phases] == [("x", [1, 2]), ("x", [1, 2, 3])]
 
 
 def test_a_row_cut_short_shows_the_numbers_before_the_cut(

@@ -30,10 +30,11 @@ def evaluate(
 ) -> None:
     """Score a run or a model on a split: accuracy, macro-F1, calibration, confusion, with 95 % intervals.
 
-    Every score is given for all examples (official) and without those that have a pixel-identical copy in the
-    training split (deduplicated), for the picture alone and for the mean with its mirror image. Of several
-    networks the mean of their probabilities is scored, and beside it each network's own accuracy. What a run
-    answers about its own dataset is kept in its folder and not computed again while its weights are the same.
+    Every score is given for all examples (official) and, where the pictures that the network was trained on
+    are at hand, without pixel-identical copies of them (deduplicated), for the picture alone and for the mean
+    with its mirror image. Of several networks the mean of their probabilities is scored, and beside it each
+    network's own accuracy. What a run answers about its own dataset is kept in its folder and not computed
+    again while its weights are the same.
 
     Parameters
     ----------

@@ -185,7 +185,8 @@ def read_signature(path: Path) -> str:
 def _open_cache(path: Path) -> np.lib.npyio.NpzFile:
     if not path.exists():
         raise FacelexError(
-            f"There is no dataset at {path}; make it with: facelex data prepare SOURCE --output {path}"
+            f"There is no dataset at {path}; make it with: "
+            f"facelex data prepare SOURCE --output {path.with_suffix('.npz')}"
         )
     if path.is_dir() or path.suffix.lower() != ".npz":
         raise FacelexError(

@@ -232,7 +232,8 @@ def _read_all(
         progress(len(paths), len(paths))
     if bad and not skip_bad:
         raise FacelexError(
-            f"{_some(bad)} in {root} cannot be read; mend or remove them, or leave them out with --skip-bad."
+            f"{_some(bad)} in {root} cannot be read; mend or remove them, or leave them out with the option "
+            "--skip-bad of 'facelex data prepare'."
         )
     if not good and faceless:
         raise FacelexError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
+from facelex.evaluation.copies import seen_in_training
 from facelex.evaluation.labelled import match_classes
 from facelex.evaluation.networks import Network
 from facelex.evaluation.predictions import Predictions
@@ -79,10 +80,11 @@ def answer_split(
         known = _known(held, len(rows))
     missing = [view for view in chosen_views(flip=flip, ten_crop=ten_crop) if view not in known]
     found = known | _ask(network, dataset.pixels[rows], missing)
+    seen = seen_in_training(network, dataset, split)
     preds = Predictions(
         probs=found["single"],
         labels=labels[rows],
-        seen=np.zeros(len(rows), bool) if split == "train" else dataset.seen_in(split)[chosen],
+        seen=np.zeros(len(rows), bool) if seen is None else seen[chosen],
         classes=network.classes,
         votes=None if dataset.votes is None else dataset.votes[rows],
         mirror_probs=found.get("flip"),
@@ -92,6 +94,7 @@ def answer_split(
         temperature=network.temperature or 1.0,
         crop_probs=found.get("ten_crop"),
         weights=digest,
+        seen_known=seen is not None,
     )
     if path is None or not missing:
         return AnsweredSplit(preds, path, reused=path is not None)

@@ -111,7 +111,8 @@ def compare_predictions(
     """Compare two models' predictions on one split.
 
     Raises:
-        FacelexError: If the two are not about the same examples.
+        FacelexError: If the two are not about the same examples, or copies of training pictures are to be
+            left out and not known.
     """
     if a.fingerprint and b.fingerprint and a.fingerprint != b.fingerprint:
         raise FacelexError(
@@ -125,8 +126,7 @@ def compare_predictions(
             "data."
         )
     if deduplicated:
-        keep = ~a.seen
-        a, b = a.subset(keep), b.subset(keep)
+        a, b = a.deduplicated(), b.subset(~a.seen)
     right = [preds.view_probs(view).argmax(axis=1) == preds.labels for preds in (a, b)]
     return paired_examples(right[0], right[1], seed=seed)
 

@@ -36,7 +36,7 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
 
     This is what the field reports for FER2013: softmax probabilities are summed with equal weights. Each
     member answers as it was trained, uncalibrated: a temperature of its own would weigh the members by how
-    sure they are. The mean holds the views that all of them hold.
+    sure they are. The mean holds the views that all of them hold, and has seen what any of them has.
 
     Args:
         members: What each network said about the same examples, two or more.
@@ -67,13 +67,15 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
         members=tuple(member.model for member in members),
         temperature=1.0,
         weights="",
+        seen=np.any([member.seen for member in members], axis=0),
+        seen_known=all(member.seen_known for member in members),
     )
 
 
 def member_scores(
     members: Sequence[Predictions], seed: int = 0, resamples: int = RESAMPLES
 ) -> list[MemberScores]:
-    """Score the accuracy of each member alone, in every view, official and de-duplicated."""
+    """Score the accuracy of each member alone, in every view, official and, where known, de-duplicated."""
 
     def score(preds: Predictions, view: str) -> AccuracyScore:
         named = preds.view_probs(view).argmax(axis=1)
@@ -82,7 +84,10 @@ def member_scores(
 
     scores = []
     for member in members:
-        deduplicated = member.deduplicated()
-        views = {view: MemberView(score(member, view), score(deduplicated, view)) for view in member.views}
+        kept = member.deduplicated() if member.seen_known else None
+        views = {
+            view: MemberView(score(member, view), None if kept is None else score(kept, view))
+            for view in member.views
+        }
         scores.append(MemberScores(member.model, views))
     return scores

@@ -14,7 +14,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.answers import AnsweredSplit, answer_split
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
-from facelex.evaluation.labelled import load_labelled
+from facelex.evaluation.labelled import load_labelled, match_classes
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, merge_scores
@@ -92,7 +92,7 @@ def evaluate(
     ask = partial(_ask, networks, dataset, foreign=foreign, mapping=mapping, flip=flip)
     answers, held_out = ask(split, ten_crop=ten_crop), []
     temperature = networks[0].temperature if len(networks) == 1 else None
-    if temperature is None and not foreign and split != "val" and len(dataset.indices("val")):
+    if temperature is None and not foreign and split != "val" and _has_val(networks[0], dataset, mapping):
         held_out = ask("val", ten_crop=False)
         temperature = _calibrate(held_out, flip)
     known = _together(answers)
@@ -105,10 +105,17 @@ def evaluate(
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
         members = tuple(a.predictions.only(views) for a in answers)
-        scores = replace(scores, members=member_scores(members, seed))
+        alike = [replace(one, seen=known.seen, seen_known=known.seen_known) for one in members]
+        scores = replace(scores, members=member_scores(alike, seed))
     return Evaluation(
         preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
     )
+
+
+def _has_val(network: Network, dataset: FaceDataset, mapping: Mapping[str, str] | None) -> bool:
+    """Whether there is a validation example of a class that is not left out."""
+    labels = match_classes(dataset.class_names, network.classes, mapping)[dataset.labels]
+    return bool((labels[dataset.indices("val")] >= 0).any())
 
 
 def _ask(
@@ -217,6 +224,12 @@ def _notes(
     reused = [str(answer.stored) for answer in answers if answer.reused]
     if reused:
         notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")
+    unknown = [answer.predictions.model for answer in answers if not answer.predictions.seen_known]
+    if unknown:
+        notes.append(
+            f"Which of these examples are copies of pictures that {', '.join(unknown)} was trained on is not "
+            "known, so there are no deduplicated scores."
+        )
     if foreign:
         notes.append("Scored on other data than the run's own, so nothing was written into the run folder.")
     elif mapping and any(network.run is not None for network in networks):

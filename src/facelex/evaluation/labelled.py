@@ -70,9 +70,10 @@ def _read_csv(path: Path, size: int) -> FaceDataset:
             f"Expected {len(header)} columns in every row of {path}, but row {ragged[0]} differs."
         )
     listed = [(row[image_column].strip(), row[label_column].strip()) for row in rows]
-    if not all(label for _, label in listed):
-        number = [bool(label) for _, label in listed].index(False) + 2
-        raise FacelexError(f"Expected a class name in every row of {path}, but row {number} has none.")
+    for number, (image, label) in enumerate(listed, start=2):
+        if not (image and label):
+            what = "a class name" if image else "an image file"
+            raise FacelexError(f"Expected {what} in every row of {path}, but row {number} has none.")
     splits = np.full(len(rows), SPLITS.index("test"), np.uint8)
     if split_column is not None:
         splits[:] = [_split(path, row[split_column], number) for number, row in enumerate(rows, start=2)]

@@ -40,6 +40,8 @@ class Network:
         load: Loads the weights; called only when something must be computed.
         temperature: Its own calibration, None for a run, which has none.
         run: The run folder, None for an ONNX file.
+        fingerprint: Fingerprint of the dataset it was trained on, empty where it does not say.
+        dataset: One line on where that dataset came from, likewise.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Network:
     load: Callable[[], Classify]
     temperature: float | None = None
     run: RunFolder | None = None
+    fingerprint: str = ""
+    dataset: str = ""
 
 
 def open_network(model: str | Path, *, threads: int | None = None) -> Network:
@@ -64,6 +68,9 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     if names_run(model):
         return _open_run(load_run_folder(model), str(model))
     network = load_model(onnx_file(model), threads=threads)
+    training = network.info.get("training")
+    dataset = training.get("dataset") if isinstance(training, dict) else None
+    dataset = dataset if isinstance(dataset, dict) else {}
 
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_onnx(network, pixels)
@@ -75,6 +82,8 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
         image_size=network.image_size,
         load=lambda: answer,
         temperature=float(network.info["temperature"]),
+        fingerprint=str(dataset.get("fingerprint", "")),
+        dataset=str(dataset.get("source", "")),
     )
 
 
@@ -143,6 +152,8 @@ def _open_run(run: RunFolder, source: str) -> Network:
         image_size=image_size,
         load=load,
         run=run,
+        fingerprint=run.fingerprint,
+        dataset=run.source,
     )
 
 

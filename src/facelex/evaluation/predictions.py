@@ -24,7 +24,8 @@ class Predictions:
     Attributes:
         probs: Probabilities of the picture as it is, ``(n, K)`` float32, rows sum to 1, not calibrated.
         labels: True class ids, ``(n,)`` int64.
-        seen: True where the example has a pixel-identical copy in the training split, ``(n,)`` bool.
+        seen: True where the example has a pixel-identical copy among the pictures that the model was trained
+            on, ``(n,)`` bool.
         classes: Class names in the order of the columns.
         votes: FER+ votes in ``FERPLUS_COLUMNS`` order, ``(n, 10)`` uint8, or None.
         mirror_probs: Probabilities of the mirror image, as ``probs``, or None when it was not looked at.
@@ -37,6 +38,7 @@ class Predictions:
         window: Side of those windows as a share of the picture's side.
         weights: Digest of the weights that answered; empty when unknown.
         members: Names of the networks whose mean this is; empty for one network.
+        seen_known: Whether those pictures are known; False leaves ``seen`` without a meaning.
 
     Raises:
         FacelexError: If shapes disagree, a label is out of range or a row is no distribution.
@@ -56,6 +58,7 @@ class Predictions:
     window: float = WINDOW
     weights: str = ""
     members: tuple[str, ...] = ()
+    seen_known: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
@@ -162,7 +165,16 @@ class Predictions:
         return replace(self, **dropped)
 
     def deduplicated(self) -> Predictions:
-        """Return the examples without a pixel-identical copy in the training split."""
+        """Return the examples without a pixel-identical copy among the training pictures.
+
+        Raises:
+            FacelexError: If the training pictures are not known.
+        """
+        if not self.seen_known:
+            raise FacelexError(
+                f"Expected to know which examples {self.model or 'the model'} was trained on, but these "
+                "predictions do not say. Compare all examples."
+            )
         return self.subset(~self.seen)
 
     def save(self, path: str | Path) -> Path:
@@ -184,6 +196,8 @@ class Predictions:
         arrays |= {VIEWS[view].array: probs for view, probs in self.answers.items()}
         if self.crop_probs is not None:
             arrays["window"] = np.array(float(self.window))
+        if not self.seen_known:
+            arrays["seen_known"] = np.array(False)
         if self.members:
             arrays["members"] = np.array(self.members)
 
@@ -229,6 +243,7 @@ class Predictions:
                 window=float(arrays.get("window", WINDOW)),
                 weights=str(arrays.get("weights", "")),
                 members=tuple(arrays["members"].tolist()) if "members" in arrays else (),
+                seen_known=bool(arrays.get("seen_known", True)),
             )
         except (FacelexError, TypeError, ValueError) as error:
             raise FacelexError(f"{path}: {error}") from error

@@ -127,13 +127,15 @@ def write_report(paths: Sequence[str | Path], output: str | Path | None = None) 
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
+    pairing = pair_runs(runs, names)
     html = page.render(
         title=names[0] if len(runs) == 1 else f"{len(runs)} runs",
         version=__version__,
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         overview=overview_rows(runs, names, scored),
-        forest=_forest(names, scored, draw),
-        comparisons=compare_runs(runs, names),
+        notes=_overview_notes(runs, pairing),
+        forest=_forest(runs, names, scored, draw),
+        comparisons=_comparison_rows(pairing),
         runs=[
             _run_section(run, name, scores, draw, len(runs) > 1)
             for run, name, scores in zip(runs, names, scored)
@@ -164,11 +166,16 @@ def _scored(run: RunFolder) -> _Scores:
 def overview_rows(
     runs: Sequence[RunFolder], names: Sequence[str], scored: Sequence[_Scores]
 ) -> list[dict[str, Any]]:
-    """One row for each run, split and view: accuracy with its interval, official and de-duplicated."""
+    """One row for each run, split and view: accuracy with its interval, official and de-duplicated.
+
+    The beginning of the dataset's fingerprint stands in it only where the runs have several datasets.
+    """
     rows: list[dict[str, Any]] = []
+    several = len(_datasets(runs)) > 1
     for run, name, scores in zip(runs, names, scored):
+        data = {"data": run.fingerprint[:12] or "unknown"} if several else {}
         if not scores:
-            rows.append({"run": name, "pending": _last_val(run)})
+            rows.append({"run": name, "pending": _last_val(run)} | data)
         for split, entry in scores.items():
             for view, found in entry.views.items():
                 rows.append(
@@ -177,14 +184,41 @@ def overview_rows(
                         "split": split,
                         "view": VIEW_LABELS[view],
                         "official": percent_interval(found.official.accuracy),
-                        "deduplicated": percent_interval(found.deduplicated.accuracy),
+                        "deduplicated": percent_interval(found.deduplicated.accuracy)
+                        if found.deduplicated
+                        else "–",
                         "balanced": percent(found.official.balanced_accuracy.value),
                         "macro_f1": percent(found.official.macro_f1.value),
                         "nll": number(found.official.nll.value),
                         "ece": percent(found.official.ece),
                     }
+                    | data
                 )
     return rows
+
+
+def _datasets(runs: Sequence[RunFolder]) -> dict[str, str]:
+    """Return where the datasets of the runs came from, by fingerprint; those that are known."""
+    return {run.fingerprint: run.source for run in runs if run.fingerprint}
+
+
+def _overview_notes(runs: Sequence[RunFolder], pairing: Pairing) -> list[str]:
+    """Say what sets the runs apart before their scores are set side by side."""
+    notes = []
+    datasets = _datasets(runs)
+    if len(datasets) > 1:
+        listed = ", ".join(f"{key[:12]} ({source or 'unknown'})" for key, source in datasets.items())
+        notes.append(
+            f"These runs have different datasets: {listed}. Scores on different faces do not say which run "
+            "is better."
+        )
+    if len(runs) > 1 and pairing.left_out:
+        which = f"with {pairing.base}" if pairing.base else "over examples"
+        notes.append(
+            f"Not compared {which}: {', '.join(pairing.left_out)}. It takes two finished runs that have "
+            "answered one split of the same dataset; 'facelex evaluate RUN' stores answers."
+        )
+    return notes
 
 
 def _last_val(run: RunFolder) -> str:
@@ -194,7 +228,11 @@ def _last_val(run: RunFolder) -> str:
     return f"not evaluated yet; validation accuracy after the last epoch {percent(values[-1])} %"
 
 
-def _forest(names: Sequence[str], scored: Sequence[_Scores], draw: _Drawer) -> Picture | None:
+def _forest(
+    runs: Sequence[RunFolder], names: Sequence[str], scored: Sequence[_Scores], draw: _Drawer
+) -> Picture | None:
+    if len(_datasets(runs)) > 1:
+        names = [f"{name} ({run.fingerprint[:12] or 'unknown'})" for run, name in zip(runs, names)]
     for split in SPLIT_ORDER:
         views = [(name, scores[split].views) for name, scores in zip(names, scored) if split in scores]
         if len(views) < 2:
@@ -206,13 +244,26 @@ def _forest(names: Sequence[str], scored: Sequence[_Scores], draw: _Drawer) -> P
     return None
 
 
-def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Pairing:
+    """Runs compared with one of them on the same examples.
+
+    Attributes:
+        base: Name of the first run that has answered the split; empty where no two runs have answered one.
+        found: Name of the other run, split, view and what came of it.
+        left_out: Name of each run that is not compared, and why.
+    """
+
+    base: str = ""
+    found: tuple[tuple[str, str, str, PairedExamples], ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def pair_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> Pairing:
     """Compare every run with the first one that has answered a split, on the same examples of that split.
 
     Only answers of a run's present weights about its own dataset count, see ``stored_predictions``.
     """
-    found: list[tuple[str, str, str, PairedExamples]] = []
-    base = ""
     for split in SPLIT_ORDER:
         held = [
             (name, stored_predictions(run.path, split, run.fingerprint)) for run, name in zip(runs, names)
@@ -220,19 +271,31 @@ def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[s
         stored = [(name, preds) for name, preds in held if preds is not None]
         if len(stored) < 2:
             continue
+        found = []
+        left_out = [f"{name} (no answers of its present weights)" for name, preds in held if preds is None]
         (base, first), *others = stored
         view = [view for view in VIEWS if all(view in preds.views for _, preds in stored)][-1]
         for name, preds in others:
             try:
                 found.append((name, split, view, compare_predictions(first, preds, view)))
             except FacelexError:
-                continue  # another dataset: there is nothing to pair
-        break
+                left_out.append(f"{name} (other faces or classes than {base})")
+        return Pairing(base, tuple(found), tuple(left_out))
+    return Pairing(left_out=tuple(names))
+
+
+def compare_runs(runs: Sequence[RunFolder], names: Sequence[str]) -> list[dict[str, str]]:
+    """Write what ``pair_runs`` finds as rows of a table."""
+    return _comparison_rows(pair_runs(runs, names))
+
+
+def _comparison_rows(pairing: Pairing) -> list[dict[str, str]]:
+    found = pairing.found
     adjusted = holm([result.p_value for *_, result in found])
     return [
         {
             "run": name,
-            "base": base,
+            "base": pairing.base,
             "split": split,
             "view": VIEW_LABELS[view],
             "difference": f"{_points(result.difference.value)} "
@@ -287,20 +350,27 @@ def planned_epochs(run: RunFolder) -> int | None:
         return None
 
 
+def _has_words(run: RunFolder) -> bool:
+    """Whether a phase of the run aligns faces with words, which is known before it has finished."""
+    try:
+        return any(phase["losses"].get("alignment") for phase in run.config["methods"][run.config["method"]])
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
 def _facts(run: RunFolder) -> list[tuple[str, str]]:
     model = run.config.get("model")
     model = model if isinstance(model, dict) else {}
-    dataset = run.environment.get("dataset")
     parameters = run.environment.get("parameters")
     facts = [
         ("method", run.config.get("method")),
         ("network", model.get("image_encoder")),
-        ("words", model.get("text_encoder") if run.config.get("method") != "baseline" else None),
+        ("words", model.get("text_encoder") if _has_words(run) else None),
         ("seed", run.config.get("seed")),
         ("weights", f"{parameters:,}" if isinstance(parameters, int) else None),
         ("training", duration(run.seconds) if run.seconds > 0 else None),
         ("device", run.environment.get("device")),
-        ("data", dataset.get("source") if isinstance(dataset, dict) else run.data),
+        ("data", run.source or run.data),
     ]
     return [(label, str(value)) for label, value in facts if value not in (None, "")]
 

@@ -79,6 +79,12 @@ class RunFolder:
         dataset = self.environment.get("dataset")
         return str(dataset.get("fingerprint", "")) if isinstance(dataset, dict) else ""
 
+    @property
+    def source(self) -> str:
+        """One line on where that dataset came from, empty when unknown."""
+        dataset = self.environment.get("dataset")
+        return str(dataset.get("source", "")) if isinstance(dataset, dict) else ""
+
     def was_trained_on(self, dataset: FaceDataset) -> bool:
         """Whether a dataset is the run's own; True where the run does not say which that was."""
         return self.fingerprint in ("", dataset.fingerprint)
@@ -229,7 +235,7 @@ def read_phases(path: Path) -> list[Phase]:
         )
     phases: list[Phase] = []
     for number, row in enumerate(rows, start=2):
-        if not phases or phases[-1].name != row["phase"]:
+        if not phases or phases[-1].name != row["phase"] or _begins_anew(phases[-1], row["epoch"]):
             phases.append(Phase(row["phase"], {name: [] for name in names if name != "phase"}))
         for name, values in phases[-1].columns.items():
             text = (row[name] or "").strip()
@@ -240,3 +246,11 @@ def read_phases(path: Path) -> list[Phase]:
                     f"Expected a number in column {name!r} of {path}, row {number}, but got {text!r}."
                 ) from error
     return phases
+
+
+def _begins_anew(phase: Phase, epoch: str | None) -> bool:
+    """Whether an epoch's number does not rise: another phase of the same name has begun."""
+    try:
+        return bool(phase.columns["epoch"]) and float(epoch or "nan") <= phase.columns["epoch"][-1]
+    except ValueError:
+        return False  # no number: named where the row is read

@@ -99,22 +99,24 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ViewScores:
-    """One view, scored on both sets of examples.
+    """One view, scored on both sets of examples as far as they are known.
 
     Attributes:
         official: All examples of the split.
-        deduplicated: Those without a pixel-identical copy in the training split.
+        deduplicated: Those without a pixel-identical copy among the pictures that the model was trained on;
+            None where these are not known.
         calibration: Known on the validation split only.
     """
 
     official: SetScores
-    deduplicated: SetScores
+    deduplicated: SetScores | None = None
     calibration: Calibration | None = None
 
     @property
     def sets(self) -> tuple[tuple[str, SetScores], ...]:
-        """Name and scores of both sets."""
-        return ("official", self.official), ("deduplicated", self.deduplicated)
+        """Name and scores of the sets that are known."""
+        official = ("official", self.official)
+        return (official, ("deduplicated", self.deduplicated)) if self.deduplicated else (official,)
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,10 @@ class AccuracyScore:
 
 @dataclass(frozen=True)
 class MemberView:
-    """One view of a member of an ensemble, scored on both sets of examples."""
+    """One view of a member of an ensemble, scored on both sets of examples as far as they are known."""
 
     official: AccuracyScore
-    deduplicated: AccuracyScore
+    deduplicated: AccuracyScore | None = None
 
 
 @dataclass(frozen=True)

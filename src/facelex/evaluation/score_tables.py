@@ -92,7 +92,7 @@ def _member_table(scores: SplitScores, members: list[MemberScores]) -> Table:
     everyone: list[MemberScores | SplitScores] = [*members, scores]
     for one in everyone:
         views = [one.views[view] for view in scores.views]
-        sets = [part.accuracy for view in views for part in (view.official, view.deduplicated)]
+        sets = [part.accuracy for view in views for part in (view.official, view.deduplicated) if part]
         name = one.name if isinstance(one, MemberScores) else one.model
         table.add_row(escape(name), *(percent(accuracy.value) for accuracy in sets))
     return table

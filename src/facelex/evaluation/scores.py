@@ -47,7 +47,7 @@ def score_split(
     resamples: int = RESAMPLES,
     stratified: bool = False,
 ) -> SplitScores:
-    """Score predictions in every view, official and de-duplicated.
+    """Score predictions in every view, official and, where copies are known, de-duplicated.
 
     Args:
         preds: What the model said.
@@ -61,11 +61,13 @@ def score_split(
         The scores; on the validation split each view also holds its ``calibration``.
     """
     temperature = preds.temperature if temperature is None else temperature
-    deduplicated = preds.deduplicated()
+    kept = preds.deduplicated() if preds.seen_known else None
     views = {
         view: ViewScores(
             official=score_view(preds, view, temperature, seed, resamples, stratified),
-            deduplicated=score_view(deduplicated, view, temperature, seed, resamples, stratified),
+            deduplicated=None
+            if kept is None
+            else score_view(kept, view, temperature, seed, resamples, stratified),
             calibration=calibrate(preds, view) if preds.split == "val" else None,
         )
         for view in preds.views
