@@ -29,9 +29,8 @@ def seen_in_training(network: Network, dataset: FaceDataset, split: str) -> NDAr
     if network.fingerprint in ("", dataset.fingerprint):
         return _seen_within(dataset, split)
     own = _own_dataset(network)
-    if (
-        own is None
-    ):  # FER2013 with votes and without has two fingerprints, but the same pictures in its splits
+    if own is None:
+        # FER2013 with votes and without has two fingerprints, but the same pictures in its splits
         return _seen_within(dataset, split) if _both_fer2013(network, dataset) else None
     if own.pixels.shape[1:] != dataset.pixels.shape[1:]:
         return None
