@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_training import FACES, tiny_config
 
 from facelex.cli.main import main
@@ -23,7 +24,9 @@ from facelex.training.compare import (
     check_cells,
     compare_cells,
     comparison_markdown,
+    comparison_table,
     list_cells,
+    note_replaced,
     train_cells,
     write_comparison,
 )
@@ -113,6 +116,55 @@ def test_markdown_and_json_hold_every_seed(tmp_path: Path) -> None:
     assert baseline["accuracies"] == {"4": 0.5, "7": 0.55}
     assert words["pairs"].keys() == {"4", "7"}
     assert words["gain"]["value"] == pytest.approx(0.075)
+
+
+@pytest.mark.parametrize(
+    ("flip", "view", "label"), [(True, "flip", "with mirror image"), (False, "single", "single view")]
+)
+def test_both_files_say_what_was_scored(tmp_path: Path, flip: bool, view: str, label: str) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [4, 7], tmp_path)
+    for cell in cells:
+        fake_cell(cell, 10)
+        path = cell.folder / "predictions-val.npz"
+        replace(Predictions.load(path), fingerprint="0123456789abcdef").save(path)
+        dataset = {"source": "drawn [faces]", "fingerprint": "0123456789abcdef"}
+        (cell.folder / "environment.json").write_text(json.dumps({"dataset": dataset}))
+    comparisons = compare_cells(cells, "val", flip=flip, configuration="sketch --set a=1")
+    write_comparison(comparisons, "val", tmp_path)
+    head = f"split val; {label}; dataset drawn [faces] (fingerprint 0123456789ab); "
+    head += "configuration sketch --set a=1; seeds 4, 7"
+    assert (tmp_path / "compare-val.md").read_text().splitlines()[:2] == [head, ""]
+    about = {
+        "split": "val",
+        "view": view,
+        "dataset": "drawn [faces]",
+        "fingerprint": "0123456789abcdef",
+        "configuration": "sketch --set a=1",
+    }
+    for record in json.loads((tmp_path / "compare-val.json").read_text()):
+        assert about.items() <= record.items()
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(comparison_table(comparisons, "val"))
+    assert head in " ".join(shown.get().split())
+
+
+def test_a_table_that_loses_cells_or_another_view_is_not_replaced_unsaid(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline"], [0, 1, 2], tmp_path)
+    for cell in cells:
+        fake_cell(cell, 10)
+    whole, one = compare_cells(cells, "val"), compare_cells(cells[:1], "val")
+    assert note_replaced(whole, "val", tmp_path) == ""
+    write_comparison(one, "val", tmp_path)
+    assert note_replaced(one, "val", tmp_path) == note_replaced(whole, "val", tmp_path) == ""
+    write_comparison(whole, "val", tmp_path)
+    table = "held a table of 3 cells (with mirror image) and now hold one of"
+    assert f"{table} 1 cell (with mirror image)." in note_replaced(one, "val", tmp_path)
+    single = compare_cells(cells, "val", flip=False)
+    assert f"{table} 3 cells (single view)." in note_replaced(single, "val", tmp_path)
+    assert note_replaced(one, "test", tmp_path) == ""
+    (tmp_path / "compare-val.json").write_text("[{}]")
+    assert note_replaced(one, "val", tmp_path) == ""
 
 
 def test_json_of_a_single_seed_has_null_where_nothing_is_known(tmp_path: Path) -> None:
@@ -262,9 +314,21 @@ def test_a_table_from_the_command_line_goes_on_with_more_seeds_but_not_with_othe
     written = json.loads((tmp_path / "compare-val.json").read_text())
     assert [list(entry["accuracies"]) for entry in written] == [["0", "1"]] * 2
 
+    assert table("0", "--no-train", "--no-flip") == 0
+    assert "held a table of 4 cells" in " ".join(capsys.readouterr().err.split())
+    first = (tmp_path / "compare-val.md").read_text().splitlines()[0]
+    settings = "image_size=24 --set precision=32-true --set max_epochs_per_phase=1"
+    assert first.startswith("split val; single view; dataset sketch: 150 drawn faces, seed 0 (fingerprint ")
+    assert first.endswith(f"; configuration sketch --set {settings}; seeds 0")
+
     assert table("0,1", "--set", "optimizer.lr=0.5", "--set", "batch_size=7") == 2
     message = " ".join(capsys.readouterr().err.split())
     assert "is finished, but with other settings of batch_size, optimizer" in message
+    for other in (["--data", "sketch:160"], ["--set", "data=sketch:160"]):
+        for more in ([], ["--no-train"]):
+            assert table("0,1", *other, *more) == 2
+            assert "is finished, but on another dataset" in " ".join(capsys.readouterr().err.split())
+    assert table("0,1", "--data", "sketch:150", "--no-train") == 0
     assert table("0,1", "--set", "methods.multimodal.0.epochs=9", "--no-train") == 0  # cut to one as before
     capsys.readouterr()
     assert table("0,1", "--set", "methods.multimodal.0.lr_factor=0.5", "--no-train") == 2

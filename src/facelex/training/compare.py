@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import load_run_folder
 from facelex.evaluation.score_records import json_values
+from facelex.evaluation.views import VIEW_LABELS
 from facelex.files import write_text
 from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.run_files import CHECKPOINT, CONFIG, SPEC, WEIGHTS
@@ -70,6 +71,11 @@ class Comparison:
             reference itself.
         gain_p_value: Paired t test over seeds; NaN with fewer than two seeds.
         pairs: Example by example against the reference, one entry a common seed (McNemar, paired bootstrap).
+        split: What was scored.
+        view: ``flip`` or ``single``, see ``facelex.evaluation.views``.
+        dataset: Where the dataset came from, empty where no cell says.
+        fingerprint: Fingerprint of that dataset, empty where no cell says.
+        configuration: What the table calls the settings of its cells.
     """
 
     encoder: str
@@ -80,6 +86,11 @@ class Comparison:
     gain: Interval | None
     gain_p_value: float
     pairs: dict[int, PairedExamples]
+    split: str = ""
+    view: str = ""
+    dataset: str = ""
+    fingerprint: str = ""
+    configuration: str = ""
 
 
 def list_cells(
@@ -99,7 +110,7 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
     Args:
         cells: All cells of the table.
         base: Configuration of every cell.
-        dataset: What missing cells will learn from, if any are to be trained.
+        dataset: What every cell is to have learned from, None if it is not named and none will be trained.
 
     Raises:
         FacelexError: If an encoder or method is unknown, or a cell was trained with other settings or on
@@ -192,7 +203,12 @@ def cell_config(base: RunConfig, cell: Cell) -> RunConfig:
 
 
 def compare_cells(
-    cells: Sequence[Cell], split: str, *, flip: bool = True, data: str | None = None
+    cells: Sequence[Cell],
+    split: str,
+    *,
+    flip: bool = True,
+    data: str | None = None,
+    configuration: str = "",
 ) -> list[Comparison]:
     """Score the finished cells and compare each method with the first one, encoder by encoder.
 
@@ -201,6 +217,7 @@ def compare_cells(
         split: ``val`` while choosing, ``test`` once at the end.
         flip: Score the mean of each image and its mirror image, else the single view.
         data: Dataset, if it has moved since training.
+        configuration: What to call the settings of the cells.
 
     Raises:
         FacelexError: If no cell is finished, or not all were scored on the same dataset.
@@ -209,7 +226,8 @@ def compare_cells(
     done = {(c.encoder, c.method, c.seed): _predictions(c, split, view, data) for c in cells if c.finished}
     if not done:
         raise FacelexError("No cell of the table is finished yet. Run the same command without --no-train.")
-    if len({preds.fingerprint for preds in done.values()} - {""}) > 1:
+    fingerprints = {preds.fingerprint for preds in done.values()} - {""}
+    if len(fingerprints) > 1:
         folders = ", ".join(
             f"{c.folder.name} ({done[c.encoder, c.method, c.seed].fingerprint[:12]})"
             for c in cells
@@ -218,6 +236,13 @@ def compare_cells(
         raise FacelexError(
             f"The cells were scored on different datasets: {folders}. Train them all on one, with --data."
         )
+    about: dict[str, Any] = {
+        "split": split,
+        "view": view,
+        "dataset": _dataset_source(cells),
+        "fingerprint": next(iter(fingerprints), ""),
+        "configuration": configuration,
+    }
     comparisons = []
     reference = cells[0].method
     for encoder in dict.fromkeys(c.encoder for c in cells):
@@ -226,8 +251,17 @@ def compare_cells(
             if not runs:
                 continue
             base = {seed: p for (e, m, seed), p in done.items() if (e, m) == (encoder, reference)}
-            comparisons.append(_compare(encoder, method, runs, base if method != reference else {}, view))
+            found = _compare(encoder, method, runs, base if method != reference else {}, view)
+            comparisons.append(replace(found, **about))
     return comparisons
+
+
+def _dataset_source(cells: Sequence[Cell]) -> str:
+    """What the first finished cell that knows says about where its dataset came from."""
+    noted = (load_run_folder(cell.folder).environment.get("dataset") for cell in cells if cell.finished)
+    return next(
+        (str(entry["source"]) for entry in noted if isinstance(entry, dict) and "source" in entry), ""
+    )
 
 
 def _predictions(cell: Cell, split: str, view: str, data: str | None) -> Predictions:
@@ -268,7 +302,14 @@ def _right(preds: Predictions, view: str) -> NDArray[np.bool_]:
 
 def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
     """Lay the comparison out for a terminal."""
-    table = Table(title=f"Accuracy on {split}, %", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=f"Accuracy on {split}, %",
+        caption=escape(_head(comparisons, split)),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for column in ("encoder", "method", "seeds", "accuracy", "de-dup.", "gain", "95 % interval", "p"):
         table.add_column(
             column, justify="left" if column in {"encoder", "method"} else "right", overflow="fold"
@@ -279,8 +320,10 @@ def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
 
 
 def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
-    """Lay the comparison out as a Markdown table, every seed listed."""
+    """Lay the comparison out as a Markdown table, every seed listed, below a line on what was scored."""
     lines = [
+        _head(comparisons, split),
+        "",
         f"| encoder | method | seeds | accuracy on {split}, % | de-duplicated, % | gain | 95 % interval | p "
         "| each seed |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -289,6 +332,40 @@ def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
         each = ", ".join(f"{seed}: {100 * value:.2f}" for seed, value in comparison.accuracies.items())
         lines.append(f"| {' | '.join(row)} | {each} |")
     return "\n".join(lines) + "\n"
+
+
+def _head(comparisons: Sequence[Comparison], split: str) -> str:
+    """Name split, view, dataset, configuration and seeds, as far as they are known."""
+    first = comparisons[0]
+    seeds = sorted({seed for comparison in comparisons for seed in comparison.accuracies})
+    dataset = f"dataset {first.dataset or 'unnamed'} (fingerprint {first.fingerprint[:12] or 'unknown'})"
+    known = [f"split {split}", VIEW_LABELS.get(first.view, first.view), dataset]
+    if first.configuration:
+        known.append(f"configuration {first.configuration}")
+    return "; ".join([*known, f"seeds {', '.join(map(str, seeds))}"])
+
+
+def note_replaced(comparisons: Sequence[Comparison], split: str, folder: Path) -> str:
+    """Say what is lost when a table takes the place of the written one; empty if the new one has it all."""
+    name = f"compare-{split}"
+    now = {(c.encoder, c.method, str(seed)) for c in comparisons for seed in c.accuracies}
+    view = comparisons[0].view
+    try:
+        records = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        before = {(r["encoder"], r["method"], seed) for r in records for seed in r["accuracies"]}
+        old_view = str(records[0].get("view", view))  # which older files do not say
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    if before <= now and old_view == view:
+        return ""
+    old, new = (
+        f"{len(cells)} cell{'s' * (len(cells) != 1)} ({VIEW_LABELS.get(shown, shown)})"
+        for cells, shown in ((before, old_view), (now, view))
+    )
+    return (
+        f"{name}.json and {name}.md in {folder} held a table of {old} and now hold one of {new}. "
+        "The former command with --no-train writes the former table again."
+    )
 
 
 def write_comparison(comparisons: Sequence[Comparison], split: str, folder: Path) -> None:
