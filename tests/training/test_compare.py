@@ -116,6 +116,34 @@ def test_markdown_and_json_hold_every_seed(tmp_path: Path) -> None:
     assert baseline["accuracies"] == {"4": 0.5, "7": 0.55}
     assert words["pairs"].keys() == {"4", "7"}
     assert words["gain"]["value"] == pytest.approx(0.075)
+    assert baseline["deduplicated_gain"] is None
+    fresh = words["deduplicated_gain"]  # 10 and 11 of 16 against 12 and 12
+    assert (fresh["value"], fresh["low"], fresh["high"]) == pytest.approx(
+        (0.09375, -0.3033, 0.4908), abs=1e-4
+    )
+    assert "| +9.38 [-30.33, +49.08] | 4: 60.00, 7: 60.00 |" in text
+    assert "Holm" not in text  # a single comparison needs no adjusting
+    assert words["gain_p_holm"] == words["gain_p_value"]
+    assert baseline["gain_p_holm"] is None
+
+
+def test_p_values_of_several_comparisons_are_adjusted_over_the_whole_table(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn", "vgg11"], ["baseline", "multimodal"], [0, 1], tmp_path)
+    for cell, right in zip(cells, (8, 12, 8, 11, 8, 13, 8, 12)):
+        fake_cell(cell, right)
+    comparisons = compare_cells(cells, "val")
+    first, second = (c for c in comparisons if c.gain)
+    low, high = sorted((first, second), key=lambda c: c.gain_p_value)
+    assert low.gain_p_holm == pytest.approx(2 * low.gain_p_value)
+    assert high.gain_p_holm == pytest.approx(max(high.gain_p_value, 2 * low.gain_p_value))
+    head, rule, *_, last = comparison_markdown(comparisons, "val").splitlines()[2:]
+    assert "| p | p (Holm) | de-duplicated gain | each seed |" in head
+    assert head.count("|") == rule.count("|") == last.count("|")
+    assert f"| {second.gain_p_value:.3f} | {second.gain_p_holm:.3f} |" in last
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(comparison_table(comparisons, "val"))
+    assert "p (Holm)" in shown.get()
 
 
 @pytest.mark.parametrize(

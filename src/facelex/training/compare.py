@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,13 @@ from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.answers import stored_predictions
 from facelex.evaluation.bootstrap import Interval
-from facelex.evaluation.comparison import PairedExamples, compare_predictions, mean_over_seeds, paired_seeds
+from facelex.evaluation.comparison import (
+    PairedExamples,
+    compare_predictions,
+    holm,
+    mean_over_seeds,
+    paired_seeds,
+)
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import load_run_folder
@@ -35,6 +41,9 @@ from facelex.training.progress import Reporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
 from facelex.training.starting_point import open_starting_point
+
+ACCURACY, FRESH, FRESH_GAIN = "accuracy", "de-duplicated, %", "de-duplicated gain"
+"""Columns of the written table that a terminal shows under another name, or not."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,9 @@ class Comparison:
         dataset: Where the dataset came from, empty where no cell says.
         fingerprint: Fingerprint of that dataset, empty where no cell says.
         configuration: What the table calls the settings of its cells.
+        deduplicated_gain: Like ``gain``, without examples that have a copy in the training split.
+        gain_p_holm: ``gain_p_value`` adjusted for the number of comparisons in the table (Holm); NaN where
+            that is.
     """
 
     encoder: str
@@ -91,6 +103,8 @@ class Comparison:
     dataset: str = ""
     fingerprint: str = ""
     configuration: str = ""
+    deduplicated_gain: Interval | None = None
+    gain_p_holm: float = float("nan")
 
 
 def list_cells(
@@ -253,7 +267,16 @@ def compare_cells(
             base = {seed: p for (e, m, seed), p in done.items() if (e, m) == (encoder, reference)}
             found = _compare(encoder, method, runs, base if method != reference else {}, view)
             comparisons.append(replace(found, **about))
-    return comparisons
+    return _adjust(comparisons)
+
+
+def _adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Adjust the p-values that there are for their number."""
+    known = [number for number, c in enumerate(comparisons) if np.isfinite(c.gain_p_value)]
+    adjusted = dict(zip(known, holm([comparisons[number].gain_p_value for number in known])))
+    return [
+        replace(c, gain_p_holm=adjusted.get(number, float("nan"))) for number, c in enumerate(comparisons)
+    ]
 
 
 def _dataset_source(cells: Sequence[Cell]) -> str:
@@ -279,11 +302,13 @@ def _compare(
     accuracies = {seed: float(hits.mean()) for seed, hits in right.items()}
     fresh = {seed: float(hits[~runs[seed].seen].mean()) for seed, hits in right.items()}
     common = sorted(set(runs) & set(base))
-    gain, p_value = None, float("nan")
+    gain, fresh_gain, p_value = None, None, float("nan")
     if common:
         before = np.array([_right(base[seed], view).mean() for seed in common])
         paired = paired_seeds(before, np.array([accuracies[seed] for seed in common]))
         gain, p_value = paired.difference, paired.p_value
+        before = np.array([_right(base[seed], view)[~base[seed].seen].mean() for seed in common])
+        fresh_gain = paired_seeds(before, np.array([fresh[seed] for seed in common])).difference
     return Comparison(
         encoder=encoder,
         method=method,
@@ -293,6 +318,7 @@ def _compare(
         gain=gain,
         gain_p_value=p_value,
         pairs={seed: compare_predictions(base[seed], runs[seed], view) for seed in common},
+        deduplicated_gain=fresh_gain,
     )
 
 
@@ -310,27 +336,30 @@ def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for column in ("encoder", "method", "seeds", "accuracy", "de-dup.", "gain", "95 % interval", "p"):
-        table.add_column(
-            column, justify="left" if column in {"encoder", "method"} else "right", overflow="fold"
-        )
-    for row in _text_rows(comparisons):
-        table.add_row(*map(escape, row))
+    rows = _text_rows(comparisons)
+    short = {ACCURACY: "accuracy", FRESH: "de-dup.", FRESH_GAIN: ""}  # the last is too wide for a terminal
+    columns = [column for column in rows[0] if short.get(column, column)]
+    for column in columns:
+        side: Literal["left", "right"] = "left" if column in {"encoder", "method"} else "right"
+        table.add_column(short.get(column, column), justify=side, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in columns))
     return table
 
 
 def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
     """Lay the comparison out as a Markdown table, every seed listed, below a line on what was scored."""
+    rows = _text_rows(comparisons)
+    heads = [f"accuracy on {split}, %" if column == ACCURACY else column for column in rows[0]]
     lines = [
         _head(comparisons, split),
         "",
-        f"| encoder | method | seeds | accuracy on {split}, % | de-duplicated, % | gain | 95 % interval | p "
-        "| each seed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join([*heads, 'each seed'])} |",
+        "|---" * (len(heads) + 1) + "|",
     ]
-    for row, comparison in zip(_text_rows(comparisons), comparisons):
+    for row, comparison in zip(rows, comparisons):
         each = ", ".join(f"{seed}: {100 * value:.2f}" for seed, value in comparison.accuracies.items())
-        lines.append(f"| {' | '.join(row)} | {each} |")
+        lines.append(f"| {' | '.join([*row.values(), each])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -376,18 +405,37 @@ def write_comparison(comparisons: Sequence[Comparison], split: str, folder: Path
     write_text(folder / f"compare-{split}.md", comparison_markdown(comparisons, split))
 
 
-def _text_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
+def _text_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
+    """The cells of the table by column; the adjusted p where there is more than one to adjust."""
     rows = []
+    several = sum(np.isfinite(c.gain_p_value) for c in comparisons) > 1
     for c in comparisons:
         values = np.array(list(c.accuracies.values()))
         spread = f" ± {100 * values.std(ddof=1):.2f}" if len(values) > 1 else ""
-        gain = "" if c.gain is None else f"{100 * c.gain.value:+.2f}"
-        known = c.gain is not None and np.isfinite(c.gain.low)
-        interval = f"[{100 * c.gain.low:+.2f}, {100 * c.gain.high:+.2f}]" if known and c.gain else ""
-        p_value = f"{c.gain_p_value:.3f}" if np.isfinite(c.gain_p_value) else ""
-        fresh = 100 * float(np.mean(list(c.deduplicated.values())))
-        accuracy = f"{100 * values.mean():.2f}{spread}"
-        rows.append(
-            [c.encoder, c.method, str(len(values)), accuracy, f"{fresh:.2f}", gain, interval, p_value]
-        )
+        gain, interval = _gain_text(c.gain)
+        row = {
+            "encoder": c.encoder,
+            "method": c.method,
+            "seeds": str(len(values)),
+            ACCURACY: f"{100 * values.mean():.2f}{spread}",
+            FRESH: f"{100 * float(np.mean(list(c.deduplicated.values()))):.2f}",
+            "gain": gain,
+            "95 % interval": interval,
+            "p": _p_text(c.gain_p_value),
+        }
+        if several:
+            row["p (Holm)"] = _p_text(c.gain_p_holm)
+        rows.append(row | {FRESH_GAIN: " ".join(_gain_text(c.deduplicated_gain)).strip()})
     return rows
+
+
+def _gain_text(gain: Interval | None) -> tuple[str, str]:
+    """The gain in points and its interval, each empty where it is not known."""
+    if gain is None:
+        return "", ""
+    interval = f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]" if np.isfinite(gain.low) else ""
+    return f"{100 * gain.value:+.2f}", interval
+
+
+def _p_text(p_value: float) -> str:
+    return f"{p_value:.3f}" if np.isfinite(p_value) else ""
