@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from facelex.evaluation.run_folder import weights_digest
 from facelex.training import compare
 from facelex.training.compare import (
     Cell,
+    cell_config,
     check_cells,
     compare_cells,
     comparison_markdown,
@@ -30,6 +32,7 @@ from facelex.training.compare import (
     train_cells,
     write_comparison,
 )
+from facelex.training.resume import changed_settings
 
 QUICKLY = ("max_epochs_per_phase=1",)
 
@@ -298,6 +301,47 @@ def test_a_method_that_cannot_be_trained_is_found_before_the_first_run(tmp_path:
     taught = "methods.taught=[{name: t, epochs: 1, losses: {distillation: 1}}]"
     with pytest.raises(FacelexError, match=r"tiny_cnn-taught-s0.*no run or model is named in 'teachers'"):
         check_cells(list_cells(["tiny_cnn"], ["baseline", "taught"], [0], tmp_path), tiny_config(taught))
+
+
+def test_controls_are_cells_that_differ_in_the_words_alone(tmp_path: Path) -> None:
+    plain, control = cells = list_cells(["tiny_cnn"], ["multimodal", "multimodal:random"], [0], tmp_path)
+    assert [cell.folder.name for cell in cells] == ["tiny_cnn-multimodal-s0", "tiny_cnn-multimodal-random-s0"]
+    base = tiny_config(*QUICKLY)
+    assert changed_settings(cell_config(base, plain), cell_config(base, control)) == ["model"]
+    model = base.model.model_copy(update={"image_encoder": "tiny_cnn"})
+    assert cell_config(base, plain).model == model
+    assert cell_config(base, control).model == model.model_copy(update={"text_encoder": "random"})
+    train_cells(cells, base, FACES)
+    check_cells(cells, base, FACES)
+    assert json.loads((control.folder / "model.json").read_text()) != json.loads(
+        (plain.folder / "model.json").read_text()
+    )
+    assert [c.method for c in compare_cells(cells, "val")] == ["multimodal", "multimodal:random"]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("multimodal:randm", (), "Unknown text encoder 'randm'. Did you mean 'random'?"),
+        ("multimodel:random", (), "Unknown method 'multimodel'. Did you mean 'multimodal'?"),
+        ("baseline:random", (), "before ':random', but 'baseline' has none"),
+        ("multimodal:random", ("model.mix_words=true",), "--set model.mix_words=false"),
+        ("multimodal:one_hot", ("model.text_fit=blend",), "--set model.text_fit=null"),
+        ("multimodal:glove", ("model.mix_words=true",), "--set model.mix_words=false"),
+    ],
+)
+def test_controls_that_cannot_be_compared_are_refused(
+    tmp_path: Path, method: str, settings: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(FacelexError, match=re.escape(message)):
+        check_cells(list_cells(["tiny_cnn"], [method], [0], tmp_path), tiny_config(*settings))
+
+
+def test_two_cells_of_one_folder_are_refused(tmp_path: Path) -> None:
+    method = "multimodal-random"
+    base = tiny_config(f"methods.{method}=[{{name: a, epochs: 1, losses: {{cross_entropy: 1}}}}]")
+    with pytest.raises(FacelexError, match=r"Expected a folder for each cell.*s0\. Rename"):
+        check_cells(list_cells(["tiny_cnn"], [method, "multimodal:random"], [0], tmp_path), base)
 
 
 def test_encoders_that_an_option_makes_the_same_are_refused(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def compare(
     Args:
         config: Configuration of every cell.
         encoders: Image encoders, separated by commas.
-        methods: Methods of the configuration, separated by commas; the first is the reference.
+        methods: Methods of the configuration, separated by commas; the first is the reference. With a text
+            encoder behind it, such as multimodal:random, a method is trained with other words or none.
         seeds: Seeds, separated by commas.
         overrides: Change a setting of every cell, for example --set max_epochs_per_phase=2.
         output: Folder of the table.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from facelex.evaluation.views import VIEW_LABELS
 from facelex.files import write_text
 from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.run_files import CHECKPOINT, CONFIG, SPEC, WEIGHTS
-from facelex.training.config import RunConfig, load_config, validate_config
+from facelex.training.config import ModelConfig, RunConfig, load_config, validate_config
 from facelex.training.lock import RunInUseError
 from facelex.training.progress import Reporter
 from facelex.training.resume import changed_settings
@@ -48,7 +48,7 @@ ACCURACY, FRESH, FRESH_GAIN = "accuracy", "de-duplicated, %", "de-duplicated gai
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the table."""
+    """One run of the table; the method may be ``METHOD:TEXT_ENCODER``."""
 
     encoder: str
     method: str
@@ -112,7 +112,7 @@ def list_cells(
 ) -> list[Cell]:
     """Name every run once, seeds outermost, so that an interrupted table has all cells of its first seeds."""
     cells = (
-        Cell(encoder, method, seed, folder / f"{encoder.replace(':', '-')}-{method}-s{seed}")
+        Cell(encoder, method, seed, folder / f"{encoder}-{method}-s{seed}".replace(":", "-"))
         for seed, encoder, method in product(seeds, encoders, methods)
     )
     return list(dict.fromkeys(cells))
@@ -127,11 +127,19 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
         dataset: What every cell is to have learned from, None if it is not named and none will be trained.
 
     Raises:
-        FacelexError: If an encoder or method is unknown, or a cell was trained with other settings or on
-            another dataset than the table's, which would compare what is not alike, or two encoders are one.
+        FacelexError: If an encoder, method or text encoder is unknown or does not fit, two cells have one
+            folder, or a cell was trained with other settings or on another dataset than the table's, which
+            would compare what is not alike, or two encoders are one.
     """
+    owners: dict[Path, Cell] = {}
     for cell in cells:
         config = cell_config(base, cell)
+        owner = owners.setdefault(cell.folder, cell)
+        if owner != cell:
+            raise FacelexError(
+                f"Expected a folder for each cell, but {owner.encoder} with {owner.method} and "
+                f"{cell.encoder} with {cell.method} both have {cell.folder}. Rename one of the methods."
+            )
         if not (cell.finished or cell.begun):
             continue
         state = "is finished" if cell.finished else "has begun"
@@ -208,12 +216,38 @@ def train_cells(
 
 def cell_config(base: RunConfig, cell: Cell) -> RunConfig:
     """The configuration of one cell, checked like any other."""
-    if cell.method not in base.methods:
-        raise unknown_name("method", cell.method, base.methods)
+    method, text_encoder = cell.method, ""
+    if method not in base.methods:
+        method, _, text_encoder = method.partition(":")
+    if method not in base.methods:
+        raise unknown_name("method", method, base.methods)
     check_image_encoder(cell.encoder)
     settings = base.model_dump()
     settings["model"]["image_encoder"] = cell.encoder
-    return validate_config(settings | {"seed": cell.seed, "method": cell.method}, f"cell {cell.folder.name}")
+    if text_encoder:
+        _check_text_encoder(text_encoder, method, base)
+        settings["model"]["text_encoder"] = text_encoder
+    return validate_config(settings | {"seed": cell.seed, "method": method}, f"cell {cell.folder.name}")
+
+
+def _check_text_encoder(text_encoder: str, method: str, base: RunConfig) -> None:
+    """Refuse a text encoder that is unknown, changes nothing or cannot have what the other cells have."""
+    known = get_args(ModelConfig.model_fields["text_encoder"].annotation)
+    if text_encoder not in known:
+        raise unknown_name("text encoder", text_encoder, known)
+    if not base.model_copy(update={"method": method}).has_words:
+        raise FacelexError(
+            f"Expected a method that aligns faces with words before ':{text_encoder}', but {method!r} has "
+            "none. Name it without a text encoder."
+        )
+    able = {"mix_words": ("synonyms",), "text_fit": ("synonyms", "glove")}
+    unfit = [name for name, encoders in able.items() if text_encoder not in encoders]
+    if any(getattr(base.model, name) for name in unfit):
+        raise FacelexError(
+            f"The words of '{method}:{text_encoder}' cannot be mixed or fitted as the configuration says. "
+            "Set that off for the whole table, so that its cells differ in the words alone: "
+            "--set model.mix_words=false --set model.text_fit=null."
+        )
 
 
 def compare_cells(
