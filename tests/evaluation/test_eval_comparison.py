@@ -71,6 +71,9 @@ def test_one_pair_of_seeds_has_a_difference_but_no_interval() -> None:
 
 
 def test_equal_scores_do_not_differ_and_no_scores_say_nothing() -> None:
+    unknown = paired_seeds(np.array([0.6, np.nan]), np.array([0.6, 0.7]))
+    assert np.isnan(unknown.difference.value)
+    assert np.isnan(unknown.p_value)
     same = paired_seeds(np.array([0.6, 0.7]), np.array([0.6, 0.7]))
     assert (same.difference.low, same.difference.high, same.p_value) == (0, 0, 1)
     assert math.isnan(paired_seeds(np.zeros(0), np.zeros(0)).difference.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_training import FACES, tiny_config
 
 from facelex.cli.main import main
@@ -20,13 +22,17 @@ from facelex.evaluation.run_folder import weights_digest
 from facelex.training import compare
 from facelex.training.compare import (
     Cell,
+    cell_config,
     check_cells,
     compare_cells,
     comparison_markdown,
+    comparison_table,
     list_cells,
+    note_replaced,
     train_cells,
     write_comparison,
 )
+from facelex.training.resume import changed_settings
 
 QUICKLY = ("max_epochs_per_phase=1",)
 
@@ -113,6 +119,83 @@ def test_markdown_and_json_hold_every_seed(tmp_path: Path) -> None:
     assert baseline["accuracies"] == {"4": 0.5, "7": 0.55}
     assert words["pairs"].keys() == {"4", "7"}
     assert words["gain"]["value"] == pytest.approx(0.075)
+    assert baseline["deduplicated_gain"] is None
+    fresh = words["deduplicated_gain"]  # 10 and 11 of 16 against 12 and 12
+    assert (fresh["value"], fresh["low"], fresh["high"]) == pytest.approx(
+        (0.09375, -0.3033, 0.4908), abs=1e-4
+    )
+    assert "| +9.38 [-30.33, +49.08] | 4: 60.00, 7: 60.00 |" in text
+    assert "Holm" not in text  # a single comparison needs no adjusting
+    assert words["gain_p_holm"] == words["gain_p_value"]
+    assert baseline["gain_p_holm"] is None
+
+
+def test_p_values_of_several_comparisons_are_adjusted_over_the_whole_table(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn", "vgg11"], ["baseline", "multimodal"], [0, 1], tmp_path)
+    for cell, right in zip(cells, (8, 12, 8, 11, 8, 13, 8, 12)):
+        fake_cell(cell, right)
+    comparisons = compare_cells(cells, "val")
+    first, second = (c for c in comparisons if c.gain)
+    low, high = sorted((first, second), key=lambda c: c.gain_p_value)
+    assert low.gain_p_holm == pytest.approx(2 * low.gain_p_value)
+    assert high.gain_p_holm == pytest.approx(max(high.gain_p_value, 2 * low.gain_p_value))
+    head, rule, *_, last = comparison_markdown(comparisons, "val").splitlines()[2:]
+    assert "| p | p (Holm) | de-duplicated gain | each seed |" in head
+    assert head.count("|") == rule.count("|") == last.count("|")
+    assert f"| {second.gain_p_value:.3f} | {second.gain_p_holm:.3f} |" in last
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(comparison_table(comparisons, "val"))
+    assert "p (Holm)" in shown.get()
+
+
+@pytest.mark.parametrize(
+    ("flip", "view", "label"), [(True, "flip", "with mirror image"), (False, "single", "single view")]
+)
+def test_both_files_say_what_was_scored(tmp_path: Path, flip: bool, view: str, label: str) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [4, 7], tmp_path)
+    for cell in cells:
+        fake_cell(cell, 10)
+        path = cell.folder / "predictions-val.npz"
+        replace(Predictions.load(path), fingerprint="0123456789abcdef").save(path)
+        dataset = {"source": "drawn [faces]", "fingerprint": "0123456789abcdef"}
+        (cell.folder / "environment.json").write_text(json.dumps({"dataset": dataset}))
+    comparisons = compare_cells(cells, "val", flip=flip, configuration="sketch --set a=1")
+    write_comparison(comparisons, "val", tmp_path)
+    head = f"split val; {label}; dataset drawn [faces] (fingerprint 0123456789ab); "
+    head += "configuration sketch --set a=1; seeds 4, 7"
+    assert (tmp_path / "compare-val.md").read_text().splitlines()[:2] == [head, ""]
+    about = {
+        "split": "val",
+        "view": view,
+        "dataset": "drawn [faces]",
+        "fingerprint": "0123456789abcdef",
+        "configuration": "sketch --set a=1",
+    }
+    for record in json.loads((tmp_path / "compare-val.json").read_text()):
+        assert about.items() <= record.items()
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(comparison_table(comparisons, "val"))
+    assert head in " ".join(shown.get().split())
+
+
+def test_a_table_that_loses_cells_or_another_view_is_not_replaced_unsaid(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline"], [0, 1, 2], tmp_path)
+    for cell in cells:
+        fake_cell(cell, 10)
+    whole, one = compare_cells(cells, "val"), compare_cells(cells[:1], "val")
+    assert note_replaced(whole, "val", tmp_path) == ""
+    write_comparison(one, "val", tmp_path)
+    assert note_replaced(one, "val", tmp_path) == note_replaced(whole, "val", tmp_path) == ""
+    write_comparison(whole, "val", tmp_path)
+    table = "held a table of 3 cells (with mirror image) and now hold one of"
+    assert f"{table} 1 cell (with mirror image)." in note_replaced(one, "val", tmp_path)
+    single = compare_cells(cells, "val", flip=False)
+    assert f"{table} 3 cells (single view)." in note_replaced(single, "val", tmp_path)
+    assert note_replaced(one, "test", tmp_path) == ""
+    (tmp_path / "compare-val.json").write_text("[{}]")
+    assert note_replaced(one, "val", tmp_path) == ""
 
 
 def test_json_of_a_single_seed_has_null_where_nothing_is_known(tmp_path: Path) -> None:
@@ -220,6 +303,47 @@ def test_a_method_that_cannot_be_trained_is_found_before_the_first_run(tmp_path:
         check_cells(list_cells(["tiny_cnn"], ["baseline", "taught"], [0], tmp_path), tiny_config(taught))
 
 
+def test_controls_are_cells_that_differ_in_the_words_alone(tmp_path: Path) -> None:
+    plain, control = cells = list_cells(["tiny_cnn"], ["multimodal", "multimodal:random"], [0], tmp_path)
+    assert [cell.folder.name for cell in cells] == ["tiny_cnn-multimodal-s0", "tiny_cnn-multimodal-random-s0"]
+    base = tiny_config(*QUICKLY)
+    assert changed_settings(cell_config(base, plain), cell_config(base, control)) == ["model"]
+    model = base.model.model_copy(update={"image_encoder": "tiny_cnn"})
+    assert cell_config(base, plain).model == model
+    assert cell_config(base, control).model == model.model_copy(update={"text_encoder": "random"})
+    train_cells(cells, base, FACES)
+    check_cells(cells, base, FACES)
+    assert json.loads((control.folder / "model.json").read_text()) != json.loads(
+        (plain.folder / "model.json").read_text()
+    )
+    assert [c.method for c in compare_cells(cells, "val")] == ["multimodal", "multimodal:random"]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("multimodal:randm", (), "Unknown text encoder 'randm'. Did you mean 'random'?"),
+        ("multimodel:random", (), "Unknown method 'multimodel'. Did you mean 'multimodal'?"),
+        ("baseline:random", (), "before ':random', but 'baseline' has none"),
+        ("multimodal:random", ("model.mix_words=true",), "--set model.mix_words=false"),
+        ("multimodal:one_hot", ("model.text_fit=blend",), "--set model.text_fit=null"),
+        ("multimodal:glove", ("model.mix_words=true",), "--set model.mix_words=false"),
+    ],
+)
+def test_controls_that_cannot_be_compared_are_refused(
+    tmp_path: Path, method: str, settings: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(FacelexError, match=re.escape(message)):
+        check_cells(list_cells(["tiny_cnn"], [method], [0], tmp_path), tiny_config(*settings))
+
+
+def test_two_cells_of_one_folder_are_refused(tmp_path: Path) -> None:
+    method = "multimodal-random"
+    base = tiny_config(f"methods.{method}=[{{name: a, epochs: 1, losses: {{cross_entropy: 1}}}}]")
+    with pytest.raises(FacelexError, match=r"Expected a folder for each cell.*s0\. Rename"):
+        check_cells(list_cells(["tiny_cnn"], [method, "multimodal:random"], [0], tmp_path), base)
+
+
 def test_encoders_that_an_option_makes_the_same_are_refused(tmp_path: Path) -> None:
     wide = tiny_config("model.encoder_options={width: 0.5}")
     message = r"{'width': 0.5} the encoders slim_s and slim_l are the same network"
@@ -262,9 +386,21 @@ def test_a_table_from_the_command_line_goes_on_with_more_seeds_but_not_with_othe
     written = json.loads((tmp_path / "compare-val.json").read_text())
     assert [list(entry["accuracies"]) for entry in written] == [["0", "1"]] * 2
 
+    assert table("0", "--no-train", "--no-flip") == 0
+    assert "held a table of 4 cells" in " ".join(capsys.readouterr().err.split())
+    first = (tmp_path / "compare-val.md").read_text().splitlines()[0]
+    settings = "image_size=24 --set precision=32-true --set max_epochs_per_phase=1"
+    assert first.startswith("split val; single view; dataset sketch: 150 drawn faces, seed 0 (fingerprint ")
+    assert first.endswith(f"; configuration sketch --set {settings}; seeds 0")
+
     assert table("0,1", "--set", "optimizer.lr=0.5", "--set", "batch_size=7") == 2
     message = " ".join(capsys.readouterr().err.split())
     assert "is finished, but with other settings of batch_size, optimizer" in message
+    for other in (["--data", "sketch:160"], ["--set", "data=sketch:160"]):
+        for more in ([], ["--no-train"]):
+            assert table("0,1", *other, *more) == 2
+            assert "is finished, but on another dataset" in " ".join(capsys.readouterr().err.split())
+    assert table("0,1", "--data", "sketch:150", "--no-train") == 0
     assert table("0,1", "--set", "methods.multimodal.0.epochs=9", "--no-train") == 0  # cut to one as before
     capsys.readouterr()
     assert table("0,1", "--set", "methods.multimodal.0.lr_factor=0.5", "--no-train") == 2

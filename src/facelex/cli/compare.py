@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from facelex.cli.options import set_torch_threads
-from facelex.cli.screen import outliving_the_reader
+from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, require
 
 app = App(name="compare", help="Train and compare encoders, methods and seeds as one table.")
@@ -42,14 +42,15 @@ def compare(
     Args:
         config: Configuration of every cell.
         encoders: Image encoders, separated by commas.
-        methods: Methods of the configuration, separated by commas; the first is the reference.
+        methods: Methods of the configuration, separated by commas; the first is the reference. With a text
+            encoder behind it, such as multimodal:random, a method is trained with other words or none.
         seeds: Seeds, separated by commas.
         overrides: Change a setting of every cell, for example --set max_epochs_per_phase=2.
         output: Folder of the table.
         split: What to score: val while choosing, test once at the end.
         train: With --no-train, only compare what is finished.
         flip: Score the mean of each image and its mirror image; --no-flip scores the single view.
-        data: Dataset file, in place of the configuration's.
+        data: Dataset file, in place of the configuration's; cells trained on another one are refused.
         threads: CPU threads; all cores by default.
         format: How to print the table.
     """
@@ -66,24 +67,31 @@ def compare(
         comparison_markdown,
         comparison_table,
         list_cells,
+        note_replaced,
         train_cells,
         write_comparison,
     )
     from facelex.training.config import load_config
     from facelex.training.progress import RichReporter
 
-    base = load_config(config, [*(overrides or []), *([f"data={data}"] if data else [])])
+    sets = [*(overrides or []), *([f"data={data}"] if data else [])]
+    base = load_config(config, sets)
     cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
-    dataset = load_dataset(base.data) if train else None
+    named = any(setting.startswith("data=") for setting in sets)
+    dataset = load_dataset(base.data) if train or named else None
     check_cells(cells, base, dataset)
     set_torch_threads(threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    if dataset is not None:
+    if dataset is not None and train:
         reporter = RichReporter(console)
         announce = partial(console.print, markup=False)
         train_cells(cells, base, dataset, reporter=reporter, announce=announce)
-    comparisons = compare_cells(cells, split, flip=flip, data=data)
+    called = " --set ".join([config, *(part for part in overrides or [] if not part.startswith("data="))])
+    comparisons = compare_cells(cells, split, flip=flip, data=data, configuration=called)
+    replaced = note_replaced(comparisons, split, output)
     write_comparison(comparisons, split, output)
+    if replaced:
+        tell(replaced)
     if format == "markdown":
         console.print(comparison_markdown(comparisons, split), markup=False, highlight=False, soft_wrap=True)
     else:

@@ -156,7 +156,7 @@ def paired_seeds(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> PairedSee
     deviation = float(differences.std(ddof=1))
     error = deviation / math.sqrt(count)
     margin = t_quantile((1 + level) / 2, count - 1) * error
-    unspread = 1.0 if mean == 0 else 0.0  # equal differences leave nothing to test against
+    unspread = nan if math.isnan(mean) else 1.0 if mean == 0 else 0.0  # equal differences: nothing to test
     p_value = 2 * t_tail(abs(mean) / error, count - 1) if error > 0 else unspread
     return PairedSeeds(count, Interval(mean, mean - margin, mean + margin, level), deviation, p_value)
 
