@@ -42,7 +42,7 @@ class ModelConfig(Section):
     text_encoder: Literal[
         "glove", "synonyms", "random", "orthogonal", "shuffled", "shuffled_glove", "one_hot"
     ] = "synonyms"
-    """What stands for a class: GloVe of its name, of several words, or a meaningless control."""
+    """What stands for a class: the first of its words, all of them, or a meaningless control."""
     vocabulary: str = "packaged"
     """``packaged``, or the path of a GloVe text file (any dimension; .zip, .xz and .gz too)."""
     words: dict[str, tuple[str, ...]] | None = None
