@@ -44,8 +44,8 @@ def fit_text_side(
     Args:
         model: The trained network; changed in place.
         kind: ``linear``, ``affect``, or ``blend``: ``affect`` added to the model's own.
-        pixels: Training faces ``(N, 1, H, W)`` uint8; `FIT_FACES` are drawn at random, and all of a class that
-            the draw misses.
+        pixels: Training faces ``(N, 1, H, W)`` uint8; `FIT_FACES` are drawn at random, and all of a class
+            that the draw misses.
         labels: Their class ids, ``(N,)``.
         image_size: Side of the images in pixels, as in prediction.
         vocabulary: ``packaged`` or the path of a GloVe text file.
