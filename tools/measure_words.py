@@ -22,10 +22,12 @@ import numpy as np
 import torch
 from build_vocabulary import read_feelings
 from numpy.typing import NDArray
+from tell_mistakes import tell_mistakes
 from word_valence import read_valence
 
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import EMOTION_WORDS, EMOTIONS, FERPLUS_COLUMNS, emotion_index
+from facelex.errors import FacelexError
 from facelex.evaluation.open_vocabulary import (
     auc,
     contrast_between,
@@ -80,6 +82,10 @@ def open_spaces(
     The reference faces of the scores are those of ``val`` whose class the model knows.
     """
     encode, classes, trained = _image_side(place)
+    if not trained:
+        raise FacelexError(f"{place} was trained without words, so there is nothing to measure.")
+    if not {*classes} <= {*EMOTIONS} or dataset.class_names != EMOTIONS:
+        raise FacelexError(f"Expected a model and a dataset of {', '.join(EMOTIONS)}. Choose others.")
     known = np.isin(np.array(dataset.class_names)[dataset.labels], classes)
     index = dataset.indices("val")
     val = encode(dataset.pixels[index])
@@ -140,6 +146,11 @@ def measure_held_out(arguments: argparse.Namespace, dataset: FaceDataset, vocabu
         areas[name] = {text: np.array([_area(one, name, own) for one in spaces[text]]) for text in spaces}
         for text in details:
             details[text].append(_held_out_row(name, spaces[text][0], labels))
+    if not areas:
+        raise FacelexError(
+            f"{arguments.place} holds no finished run such as {arguments.kind}-s{arguments.seed}-without-"
+            f"{EMOTIONS[0]}. Train them with tools/train_heldout.py."
+        )
     print("| left out | " + " | ".join(arguments.text) + " |\n|---|" + "---|" * len(arguments.text))
     for name, found in areas.items():
         print(f"| {name} | " + " | ".join(_spread(found[text]) for text in arguments.text) + " |")
@@ -299,7 +310,7 @@ def _image_side(place: Path):  # type: ignore[no-untyped-def]
     return (
         (lambda pixels: _encode(pixels, spec.image_size, run)),
         tuple(spec.classes),
-        trained_text_arrays(model),
+        trained_text_arrays(model) if spec.has_words else {},
     )
 
 
@@ -343,4 +354,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tell_mistakes import tell_mistakes
+
 from facelex.data.dataset import FaceDataset
 from facelex.models.text_fit import TEXT_FITS
 from facelex.training.text_side import refit_run
@@ -25,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

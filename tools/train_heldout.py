@@ -10,15 +10,19 @@ import argparse
 from pathlib import Path
 
 import torch
+from tell_mistakes import tell_mistakes
 
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import EMOTIONS
+from facelex.errors import FacelexError
 from facelex.training.config import load_config
 from facelex.training.run import train_run
 
 
 def without_class(dataset: FaceDataset, name: str) -> FaceDataset:
     """Remove a class with all its faces, in every split."""
+    if name not in dataset.class_names:
+        raise FacelexError(f"{dataset.source} has no class {name!r}, but {', '.join(dataset.class_names)}.")
     left_out = dataset.class_names.index(name)
     keep = dataset.labels != left_out
     labels = dataset.labels[keep]
@@ -70,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

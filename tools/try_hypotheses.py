@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from tell_mistakes import tell_mistakes
 
 from facelex.data.dataset import FaceDataset
 from facelex.evaluation.predictions import Predictions
@@ -105,4 +106,4 @@ def _seconds(folder: Path) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

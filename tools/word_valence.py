@@ -12,14 +12,19 @@ from importlib.resources import files
 import numpy as np
 from build_vocabulary import read_feelings
 from numpy.typing import NDArray
+from tell_mistakes import tell_mistakes
 
+from facelex.errors import FacelexError
 from facelex.vocabulary import Vocabulary
 from facelex.word_controls import random_vectors
 
 
 def read_valence() -> dict[str, float]:
     """Read the lexicon: each entry's mean rating, from -4 (negative) to 4 (positive)."""
-    text = files("vaderSentiment").joinpath("vader_lexicon.txt").read_text(encoding="utf-8")
+    try:
+        text = files("vaderSentiment").joinpath("vader_lexicon.txt").read_text(encoding="utf-8")
+    except ModuleNotFoundError as error:
+        raise FacelexError("Expected the ratings of a package: pip install vaderSentiment.") from error
     return {
         fields[0]: float(fields[1]) for fields in (line.split("\t") for line in text.splitlines() if line)
     }
@@ -57,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

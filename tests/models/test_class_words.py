@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from facelex.emotions import EMOTION_WORDS
 from facelex.errors import FacelexError
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
@@ -51,3 +52,20 @@ def test_all_unknown_words_and_empty_classes_are_named_together() -> None:
 def test_words_for_what_is_no_class_are_refused() -> None:
     with pytest.raises(FacelexError, match="'hapy', but the classes are happy, sad"):
         class_words(("happy", "sad"), {"hapy": ("joy",)})
+
+
+def test_an_emotion_has_its_packaged_words_in_any_spelling() -> None:
+    assert class_words(("Anger", "Happiness", "Bored"), {"Anger": ("rage",)}) == {
+        "Anger": ("rage",),
+        "Happiness": EMOTION_WORDS["happy"],
+        "Bored": ("Bored",),
+    }
+
+
+def test_spellings_that_the_classes_tell_apart_keep_their_own_words() -> None:
+    assert class_words(("calm", "neutral", "Joy", "happiness")) == {
+        "calm": ("calm",),
+        "neutral": EMOTION_WORDS["neutral"],
+        "Joy": ("Joy",),
+        "happiness": ("happiness",),
+    }

@@ -120,6 +120,17 @@ def test_unknown_option_is_named_with_the_nearest_known_one() -> None:
         create_image_encoder("resnet18", depth=2)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("width", "big", "a number"), ("squeeze_excitation", "yess", "true or false")],
+)
+def test_option_of_the_wrong_kind_is_named(option: str, value: str, expected: str) -> None:
+    with pytest.raises(
+        FacelexError, match=f"option '{option}' of .* 'slim_s' to be {expected}, but got '{value}'"
+    ):
+        create_image_encoder("slim_s", **{option: value})
+
+
 def test_no_channels_are_refused() -> None:
     with pytest.raises(FacelexError, match="in_channels of 1 or more, but got 0"):
         create_image_encoder("vgg11", in_channels=0)

@@ -89,6 +89,20 @@ def test_unknown_option_is_named() -> None:
         create_image_encoder("timm:resnet10t", no_such_option=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("resnet10t", "output_stride", 3),  # an assertion without a word
+        ("resnet10t", "drop_rate", "big"),  # noticed when the first picture goes through
+        ("vit_tiny_patch16_224", "img_size", -5),
+        ("vit_tiny_patch16_224", "patch_size", 0),
+    ],
+)
+def test_option_with_a_value_that_timm_cannot_use_is_one_sentence(name: str, option: str, value) -> None:
+    with pytest.raises(FacelexError, match=f"timm:{name} does not accept the options {option}={value!r}: "):
+        create_image_encoder(f"timm:{name}", **{option: value})
+
+
 def test_missing_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'facelex\[train\]'"):

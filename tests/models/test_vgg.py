@@ -77,8 +77,9 @@ def test_thin_network_with_squeeze_excitation_is_the_shipped_ones() -> None:
 def test_width_scales_the_channels_of_the_paper(name: str) -> None:
     whole, half = create_image_encoder(name), create_image_encoder(name, width=0.5)
     assert [2 * out for out in widths(half)] == widths(whole)
-    with pytest.raises(FacelexError, match="width above 0, but got 0"):
-        create_image_encoder(name, width=0)
+    for width in (0, float("nan"), float("inf")):
+        with pytest.raises(FacelexError, match=f"width above 0, but got {width}"):
+            create_image_encoder(name, width=width)
 
 
 def widths(encoder: nn.Module) -> list[int]:

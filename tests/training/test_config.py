@@ -66,6 +66,12 @@ def test_all_faults_are_reported_together() -> None:
         ("augment.rotatoin=5", "Did you mean 'rotation'?"),
         ("methods.multimodal.0.losses.alignmnt=1", "Did you mean 'alignment'?"),
         ("methods.multimodal.0.epoch=1", "Did you mean 'epochs'?"),
+        ("methods.baselin.0.epochs=3", "Unknown method 'baselin'. Did you mean 'baseline'?"),
+        ("model.words.happy=joy", "model.words.happy: expected a list such as [joy], but got 'joy'."),
+        ("teachers=runs/m0", "teachers: expected a list such as [runs/m0], but got 'runs/m0'."),
+        ("trackers=tensorboard", "expected a list such as [tensorboard]"),
+        ("augment.erasing_area=0.1", "augment.erasing_area: expected a list, but got 0.1."),
+        ("model={dropout: 0.1, dropout: 0.2}", "is not valid YAML"),
         ("method=multimodel", "Unknown method 'multimodel'. Did you mean 'multimodal'?"),
         ("methods.multimodal.0.train=[image_encodr]", "Did you mean 'image_encoder'?"),
         ("methods.multimodal.7.epochs=1", "Expected a position 0 to 1"),
@@ -98,6 +104,41 @@ def test_overrides_reach_lists_numbers_and_nested_keys() -> None:
     assert config.optimizer.lr == 1e-4
     assert config.augment.erasing_area == (0.1, 0.2)
     assert config.seed == 7
+
+
+def test_overrides_make_a_mapping_where_nothing_is_set(tmp_path: Path) -> None:
+    written = tmp_path / "config.yaml"
+    written.write_text(load_config("sketch").model_dump_json())  # JSON is YAML; what is not set is null
+    config = load_config(written, ["model.words.happy=[joy]", "methods.baseline.0.image_sizes.0=32"])
+    assert config.model.words == {"happy": ("joy",)}
+    assert config.methods["baseline"][0].image_sizes == {0: 32}
+
+
+def test_a_new_method_may_be_set_whole() -> None:
+    phases = "[{name: a, epochs: 1, losses: {cross_entropy: 1}}]"
+    assert load_config("sketch", ["method=mine", f"methods.mine={phases}"]).phases[0].name == "a"
+
+
+def test_a_key_given_twice_is_named_with_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    text = (CONFIG_FOLDER / "sketch.yaml").read_text(encoding="utf-8")
+    file.write_text(f"model: {{dropout: 0.1}}\n{text}", encoding="utf-8")
+    with pytest.raises(FacelexError, match=r"mine\.yaml .*the key 'model' of line \d+ is given on line 1"):
+        load_config(file)
+
+
+def test_a_merged_mapping_may_give_a_key_anew(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "method: b\n"
+        "methods:\n"
+        "  a: [&base {name: one, epochs: 1, losses: &losses {cross_entropy: 1}}]\n"
+        "  b: [{<<: *base, epochs: 2, losses: {<<: *losses, cross_entropy: 3}}]\n"
+        "  c: [&again {<<: *base, epochs: 3}, {<<: *again, epochs: 4}]\n"
+    )
+    config = load_config(file)
+    assert [phase.epochs for phases in config.methods.values() for phase in phases] == [1, 2, 3, 4]
+    assert config.phases[0].losses.cross_entropy == 3
 
 
 def test_override_of_an_anchor_leaves_its_alias_alone() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from tiny_training import FACES, differing, tiny_config, weights
 
+from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.models.weights import load_model
 from facelex.training import text_side
 from facelex.training.config import load_config
+from facelex.training.examples import check_dataset
 from facelex.training.run import train_run
 from facelex.training.text_side import fit_text_side, refit_run
 
@@ -103,6 +106,32 @@ def test_a_class_without_faces_cannot_be_fitted(plain):
             model, "linear", torch.from_numpy(FACES.pixels[index]).unsqueeze(1),
             torch.from_numpy(FACES.labels[index]), image_size=24, vocabulary="packaged", words=spec.words,
         )  # fmt: skip
+
+
+def test_a_class_too_rare_for_the_draw_is_fitted_all_the_same(plain, monkeypatch):
+    monkeypatch.setattr(text_side, "FIT_FACES", 40)
+    model, spec = load_model(plain)
+    index = FACES.indices("train")
+    rare = index[FACES.labels[index] == 1][:1]
+    index = np.concatenate([rare, index[FACES.labels[index] != 1]])
+    drawn = torch.randperm(len(index), generator=torch.Generator().manual_seed(0))[:40]
+    assert 0 not in drawn
+    fit_text_side(
+        model, "linear", torch.from_numpy(FACES.pixels[index]).unsqueeze(1),
+        torch.from_numpy(FACES.labels[index]), image_size=24, vocabulary="packaged", words=spec.words,
+    )  # fmt: skip
+
+
+def test_a_run_whose_text_side_could_not_be_fitted_is_refused_before_it_trains(tmp_path):
+    unseen = (FACES.labels == 1) & (FACES.splits == FACES.splits[FACES.indices("train")[0]])
+    without = FaceDataset.create(
+        FACES.pixels[~unseen], FACES.labels[~unseen], FACES.splits[~unseen], FACES.class_names, "some faces"
+    )
+    with pytest.raises(FacelexError, match=r"none of disgust\. .* or set model\.text_fit=null"):
+        train_run(tiny_config(*SHORT, "model.text_fit=blend"), without, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    for setting in ("method=baseline", "model.text_fit=null"):
+        check_dataset(tiny_config("model.text_fit=blend", setting), without)
 
 
 def test_a_run_without_words_cannot_be_refitted(tmp_path):

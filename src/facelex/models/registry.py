@@ -61,7 +61,7 @@ def create_image_encoder(name: str, *, in_channels: int = 1, **kwargs: Any) -> n
         A module from ``(B, in_channels, H, W)`` to ``(B, num_features)``.
 
     Raises:
-        FacelexError: If the name or an option is unknown.
+        FacelexError: If the name or an option is unknown, or an option's value is of the wrong kind.
 
     Example:
         >>> create_image_encoder("vgg11").num_features
@@ -103,13 +103,20 @@ def _import_encoders() -> None:
 
 
 def _check_options(name: str, builder: Callable[..., nn.Module], options: dict[str, Any]) -> None:
-    parameters = inspect.signature(builder).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+    parameters = inspect.signature(builder).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    known = sorted(parameter.name for parameter in parameters if parameter.name != "in_channels")
-    for option in options:
+    known = sorted(parameter for parameter in parameters if parameter != "in_channels")
+    for option, value in options.items():
         if option not in known:
             raise FacelexError(
                 f"The image encoder {name!r} has no option {option!r}.{did_you_mean(option, known)} "
                 f"Known: {', '.join(known) or 'none besides in_channels'}."
+            )
+        default = parameters[option].default
+        if isinstance(default, bool | int | float) and not isinstance(value, bool | int | float):
+            expected = "true or false" if isinstance(default, bool) else "a number"
+            raise FacelexError(
+                f"Expected the option {option!r} of the image encoder {name!r} to be {expected}, "
+                f"but got {value!r}."
             )

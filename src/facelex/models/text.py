@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from facelex.emotions import EMOTION_WORDS
+from facelex.emotions import EMOTION_WORDS, canonical_name
 from facelex.errors import FacelexError
 from facelex.vocabulary import Vocabulary
 from facelex.word_controls import class_word_vectors, label_word_vectors
@@ -51,6 +51,9 @@ def class_words(
 ) -> dict[str, tuple[str, ...]]:
     """Words of each class in label order: the given ones, else the packaged ones, else the class name itself.
 
+    The packaged ones are found in any spelling of an emotion ("Happiness", "anger"). Where classes tell two
+    spellings of one apart ("calm" and "neutral"), only that of `EMOTIONS` has them.
+
     Raises:
         FacelexError: If words are given for something that is no class.
     """
@@ -61,7 +64,11 @@ def class_words(
             f"Words are given for {', '.join(map(repr, unknown))}, but the classes are "
             f"{', '.join(class_names)}."
         )
-    return {name: tuple(given.get(name, EMOTION_WORDS.get(name, (name,)))) for name in class_names}
+    meanings = [canonical_name(name) for name in class_names]
+    keys = [key if meanings.count(key) == 1 else name for name, key in zip(class_names, meanings)]
+    return {
+        name: tuple(given.get(name, EMOTION_WORDS.get(key, (name,)))) for name, key in zip(class_names, keys)
+    }
 
 
 def load_vocabulary(name: str) -> Vocabulary:

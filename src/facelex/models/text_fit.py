@@ -89,12 +89,7 @@ def fit_text_arrays(
     """
     if kind not in ("linear", "affect"):
         raise unknown_name("fit of the text side", kind, ("linear", "affect"))
-    absent = [name for number, name in enumerate(words_by_class) if not (labels == number).any()]
-    if absent:
-        raise FacelexError(
-            f"The text side is fitted to faces of every class, but there is none of {', '.join(absent)}. "
-            "Train with faces of it, or set model.text_fit=null."
-        )
+    check_faces_of_classes(labels, list(words_by_class))
     weights, bias, center = _word_features(kind, vocabulary)
     vectors = class_word_vectors(vocabulary, words_by_class).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -111,6 +106,20 @@ def fit_text_arrays(
         "text_bias2": np.zeros(len(matrix)),
     }
     return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def check_faces_of_classes(labels: NDArray[np.integer], class_names: Sequence[str]) -> None:
+    """Raise if a class has no face among ``labels``, ``(N,)``, to which a text side could be fitted.
+
+    Raises:
+        FacelexError: Naming the classes without one.
+    """
+    absent = [name for number, name in enumerate(class_names) if not (labels == number).any()]
+    if absent:
+        raise FacelexError(
+            f"The text side is fitted to faces of every class, but there is none of {', '.join(absent)}. "
+            "Train with faces of it, or set model.text_fit=null."
+        )
 
 
 def trained_text_arrays(model: DualEncoder) -> dict[str, NDArray[np.float32]]:

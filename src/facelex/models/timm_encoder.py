@@ -45,7 +45,12 @@ class TimmEncoder(nn.Module):
         for option in sorted(_FIXED_OPTIONS & options.keys()):
             raise FacelexError(f"The option {option!r} of 'timm:{name}' is fixed. Leave it out.")
         self.backbone = _create_backbone(name, in_channels, options)
-        self.num_features = self._trial_width(int(options.get("img_size", FACE_SIZE)))
+        try:
+            self.num_features = self._trial_width(int(options.get("img_size", FACE_SIZE)))
+        except FacelexError:
+            raise
+        except Exception as error:  # an option is first used here
+            raise _refusal(name, options, error) from error
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised pictures ``(B, in_channels, H, W)`` to backbone features ``(B, num_features)``."""
@@ -105,12 +110,20 @@ def _create_backbone(name: str, in_channels: int, options: dict[str, Any]) -> nn
     settings = timm.get_pretrained_cfg(name)
     if settings is not None and settings.fixed_input_size and "img_size" not in options:
         sizes = [{"img_size": FACE_SIZE, "dynamic_img_size": True}, {"img_size": FACE_SIZE}]
-    refusals: list[TypeError] = []
+    refusals: list[Exception] = []
     for size in sizes:
         try:
             return timm.create_model(
                 name, pretrained=False, in_chans=in_channels, num_classes=0, **{**size, **options}
             )
-        except TypeError as error:  # an unexpected keyword argument: this family has no such option
+        except Exception as error:  # each family refuses in its own way what it cannot be built with
             refusals.append(error)
-    raise FacelexError(f"timm:{name} does not accept the options {sorted(options)}: {refusals[-1]}.")
+    raise _refusal(name, options, refusals[-1]) from refusals[-1]
+
+
+def _refusal(name: str, options: dict[str, Any], error: Exception) -> FacelexError:
+    reason = str(error).rstrip(".") or type(error).__name__
+    if not options:
+        return FacelexError(f"timm:{name} cannot be built for faces of {FACE_SIZE} pixels: {reason}.")
+    given = ", ".join(f"{option}={value!r}" for option, value in sorted(options.items()))
+    return FacelexError(f"timm:{name} does not accept the options {given}: {reason}.")

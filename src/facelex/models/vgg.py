@@ -15,6 +15,7 @@ Where we differ, because the paper's pictures have 224 pixels a side and ours 48
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -120,10 +121,12 @@ def scaled_vgg(
     """Build the stack ``layers`` with ``width`` times its channels, rounded to multiples of 8.
 
     Raises:
-        FacelexError: If the width is not above 0.
+        FacelexError: If the width is not above 0 and finite.
     """
-    if width <= 0:
-        raise FacelexError(f"Expected a width above 0, but got {width}. 1 means the encoder's usual widths.")
+    if not 0 < width < math.inf:
+        raise FacelexError(
+            f"Expected a finite width above 0, but got {width}. 1 means the encoder's usual widths."
+        )
     scaled = [layer if isinstance(layer, str) else _scaled(layer, width) for layer in layers]
     return VGG(scaled, in_channels=in_channels, squeeze_excitation=squeeze_excitation, blur_pool=blur_pool)
 

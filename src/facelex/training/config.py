@@ -42,7 +42,7 @@ class ModelConfig(Section):
     text_encoder: Literal[
         "glove", "synonyms", "random", "orthogonal", "shuffled", "shuffled_glove", "one_hot"
     ] = "synonyms"
-    """What stands for a class: GloVe of its name, of several words, or a meaningless control."""
+    """What stands for a class: the first of its words, all of them, or a meaningless control."""
     vocabulary: str = "packaged"
     """``packaged``, or the path of a GloVe text file (any dimension; .zip, .xz and .gz too)."""
     words: dict[str, tuple[str, ...]] | None = None
@@ -378,7 +378,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
             error = unknown_name("config", str(name_or_path), list_configs())
             raise FacelexError(f"{error} Or give the path of a .yaml file.")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = _read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FacelexError(f"Cannot read the config {path}: {error.strerror or error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -395,6 +395,26 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
     return validate_config(raw, path.name, faults)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping that gives a key twice, of which PyYAML would take the last without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:  # as written: what "<<" brings in is merged later, and may repeat keys
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in lines and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.YAMLError(
+                    f"the key {key.value!r} of line {line} is given on line {lines[name]} already; keep one"
+                )
+            lines[name] = line
+        return node
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_UniqueKeys)
+
+
 def _unshared(node: Any) -> Any:
     """Copy what YAML's anchors share, so that an override changes one place and not its aliases."""
     if isinstance(node, dict):
@@ -407,7 +427,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise FacelexError(f"Expected an override like optimizer.lr=0.01, but got {override!r}.")
     try:
-        value = yaml.safe_load(text)
+        value = _read_yaml(text)
     except yaml.YAMLError as error:
         raise FacelexError(f"The value of {key!r} is not valid YAML: {text!r}.") from error
     if isinstance(value, str):
@@ -415,6 +435,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             value = float(value)
     node: Any = raw
     *parents, last = key.split(".")
+    if parents[:1] == ["methods"] and parents[1:]:
+        _check_method(raw.get("methods"), parents[1])
     for part in parents:
         node = _child(node, part, key)
     if isinstance(node, list):
@@ -425,12 +447,24 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise FacelexError(f"Cannot set {key!r}: {'.'.join(parents)!r} is a single value.")
 
 
+def _check_method(methods: Any, name: str) -> None:
+    """Only whole methods can be added: to make a mapping of an unknown one would hide the slip."""
+    if isinstance(methods, dict) and _mapping_key(methods, name) not in methods:
+        raise unknown_name("method", name, map(str, methods))
+
+
 def _child(node: Any, part: str, key: str) -> Any:
+    place: Any
     if isinstance(node, list):
-        return node[_position(node, part, key)]
-    if isinstance(node, dict):
-        return node.setdefault(_mapping_key(node, part), {})
-    raise FacelexError(f"Cannot set {key!r}: what stands before {part!r} is a single value.")
+        place = _position(node, part, key)
+    elif isinstance(node, dict):
+        place = _mapping_key(node, part)
+        node.setdefault(place)
+    else:
+        raise FacelexError(f"Cannot set {key!r}: what stands before {part!r} is a single value.")
+    if node[place] is None:
+        node[place] = {}
+    return node[place]
 
 
 def _position(node: list[Any], part: str, key: str) -> int:
@@ -482,6 +516,9 @@ def _sentence(fault: dict[str, Any]) -> str:
         return f"The key {key!r} is missing."
     if fault["type"] == "value_error":
         return f"{key}: {message}" if key else message
+    if fault["type"] == "tuple_type":
+        example = f" such as [{fault['input']}]" if isinstance(fault["input"], str) else ""
+        return f"{key}: expected a list{example}, but got {fault['input']!r}."
     return f"{key}: {message[0].lower()}{message[1:]}, but got {fault['input']!r}."
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
 from facelex.errors import FacelexError
+from facelex.models.text_fit import check_faces_of_classes
 from facelex.training.augment import alternating_reflection
 from facelex.training.batches import DeviceSplit, EpochExamples
 from facelex.training.config import PhaseConfig, RunConfig
@@ -27,7 +28,8 @@ def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
     """Refuse a dataset that a run cannot learn from.
 
     Raises:
-        FacelexError: If it lacks training or validation images, or annotators' votes that the run asks for.
+        FacelexError: If it lacks training or validation images, or what the run asks for: annotators' votes,
+            or training images of every class.
     """
     if len(dataset.indices("train")) == 0:
         raise FacelexError(f"{dataset.source} has no training images. Prepare a dataset with a train split.")
@@ -43,6 +45,8 @@ def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
             f"{what} is above zero, but the dataset has no FER+ votes. "
             "Prepare it with --ferplus fer2013new.csv."
         )
+    if config.model.text_fit and config.has_words:
+        check_faces_of_classes(dataset.labels[training_index(config, dataset)], dataset.class_names)
 
 
 def training_index(config: RunConfig, dataset: FaceDataset) -> NDArray[np.int64]:

@@ -44,14 +44,16 @@ def fit_text_side(
     Args:
         model: The trained network; changed in place.
         kind: ``linear``, ``affect``, or ``blend``: ``affect`` added to the model's own.
-        pixels: Training faces ``(N, 1, H, W)`` uint8; at most `FIT_FACES`, drawn at random.
+        pixels: Training faces ``(N, 1, H, W)`` uint8; `FIT_FACES` are drawn at random, and all of a class
+            that the draw misses.
         labels: Their class ids, ``(N,)``.
         image_size: Side of the images in pixels, as in prediction.
         vocabulary: ``packaged`` or the path of a GloVe text file.
         words: Words of each class, in label order.
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:FIT_FACES]
-    chosen = order.sort().values.to(labels.device)
+    missed = ~torch.isin(labels.cpu(), labels.cpu()[order])
+    chosen = torch.cat([order, missed.nonzero()[:, 0]]).sort().values.to(labels.device)
     features = _face_features(model, pixels[chosen], image_size)
     arrays = create_text_arrays(
         kind,
