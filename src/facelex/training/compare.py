@@ -34,6 +34,7 @@ from facelex.evaluation.score_records import json_values
 from facelex.evaluation.views import VIEW_LABELS
 from facelex.files import write_text
 from facelex.models.registry import check_image_encoder, create_image_encoder
+from facelex.models.spec import MEANINGFUL
 from facelex.run_files import CHECKPOINT, CONFIG, SPEC, WEIGHTS
 from facelex.training.config import ModelConfig, RunConfig, load_config, validate_config
 from facelex.training.lock import RunInUseError
@@ -240,7 +241,7 @@ def _check_text_encoder(text_encoder: str, method: str, base: RunConfig) -> None
             f"Expected a method that aligns faces with words before ':{text_encoder}', but {method!r} has "
             "none. Name it without a text encoder."
         )
-    able = {"mix_words": ("synonyms",), "text_fit": ("synonyms", "glove")}
+    able = {"mix_words": ("synonyms",), "text_fit": MEANINGFUL}
     unfit = [name for name, encoders in able.items() if text_encoder not in encoders]
     if any(getattr(base.model, name) for name in unfit):
         raise FacelexError(
@@ -315,10 +316,8 @@ def _adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def _dataset_source(cells: Sequence[Cell]) -> str:
     """What the first finished cell that knows says about where its dataset came from."""
-    noted = (load_run_folder(cell.folder).environment.get("dataset") for cell in cells if cell.finished)
-    return next(
-        (str(entry["source"]) for entry in noted if isinstance(entry, dict) and "source" in entry), ""
-    )
+    sources = (load_run_folder(cell.folder).source for cell in cells if cell.finished)
+    return next(filter(None, sources), "")
 
 
 def _predictions(cell: Cell, split: str, view: str, data: str | None) -> Predictions:

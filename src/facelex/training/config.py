@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from facelex.errors import FacelexError, did_you_mean, unknown_name
 from facelex.losses.objective import LOSSES
 from facelex.models.dual_encoder import MAX_LOGIT_SCALE, PARTS
+from facelex.models.spec import MEANINGFUL
 
 CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
 
@@ -322,7 +323,7 @@ class RunConfig(Section):
                 )
         if self.model.mix_words and self.model.text_encoder != "synonyms":
             raise ValueError("model.mix_words needs model.text_encoder=synonyms")
-        if self.model.text_fit and self.model.text_encoder not in ("synonyms", "glove"):
+        if self.model.text_fit and self.model.text_encoder not in MEANINGFUL:
             raise ValueError("model.text_fit needs words that mean something: text_encoder synonyms or glove")
         return self
 
