@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,16 @@ def test_equal_scores_do_not_differ_and_no_scores_say_nothing() -> None:
     assert math.isnan(paired_seeds(np.zeros(0), np.zeros(0)).difference.value)
 
 
+@pytest.mark.parametrize("counts", [(2400, 2410, 2390), (2400, 2407)])
+def test_differences_that_are_equal_by_chance_have_neither_interval_nor_p_value(
+    counts: tuple[int, ...],
+) -> None:
+    a = np.array(counts) / 3589
+    result = paired_seeds(a, (np.array(counts) + 10) / 3589)
+    assert result.difference.value == pytest.approx(10 / 3589)
+    assert np.isnan([result.difference.low, result.difference.high, result.p_value]).all()
+
+
 def test_the_mean_over_seeds_has_the_interval_of_one_sample() -> None:
     scores = np.array([0.66, 0.671, 0.659])
     low, high = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
@@ -127,6 +138,16 @@ def test_predictions_are_compared_on_the_same_view_with_or_without_duplicates() 
     a, b = make_predictions(300, sharpness=1.0), make_predictions(300, sharpness=2.0)
     assert compare_predictions(a, b, "single").difference.value == 0  # sharpening names the same classes
     assert compare_predictions(a, b, deduplicated=True).count == int((~a.seen).sum())
+
+
+def test_what_either_model_has_seen_is_left_out_of_both() -> None:
+    a = make_predictions(300)
+    b = replace(a, seen=np.roll(a.seen, 1))
+    assert (a.seen != b.seen).any()
+    for one, other in ((a, b), (b, a)):
+        assert compare_predictions(one, other, deduplicated=True).count == int((~a.seen & ~b.seen).sum())
+        with pytest.raises(FacelexError, match="Expected to know which examples fake was trained on"):
+            compare_predictions(one, replace(other, seen_known=False), deduplicated=True)
 
 
 def test_predictions_on_other_data_or_examples_are_not_compared() -> None:

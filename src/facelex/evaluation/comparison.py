@@ -8,13 +8,16 @@ over seeds, whether the two ways of training do. A claim about a method needs th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, Interval, percentile_interval
 from facelex.evaluation.predictions import Predictions
+
+_ROUNDING = 1e-12
+"""Differences of accuracies that spread no further are equal: what spreads them is rounding."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,10 @@ class PairedSeeds:
 
     Attributes:
         count: Number of pairs.
-        difference: Mean of B less A, with its t interval; no interval from a single pair.
+        difference: Mean of B less A, with its t interval; no interval from a single pair, or from equal
+            differences other than zero.
         standard_deviation: Standard deviation of the differences; NaN for a single pair.
-        p_value: Two-sided paired t test; NaN for a single pair.
+        p_value: Two-sided paired t test; NaN where there is no interval.
     """
 
     count: int
@@ -110,6 +114,8 @@ def compare_predictions(
 ) -> PairedExamples:
     """Compare two models' predictions on one split.
 
+    ``deduplicated`` leaves out the examples that either model has seen a copy of.
+
     Raises:
         FacelexError: If the two are not about the same examples, or copies of training pictures are to be
             left out and not known.
@@ -126,7 +132,8 @@ def compare_predictions(
             "data."
         )
     if deduplicated:
-        a, b = a.deduplicated(), b.subset(~a.seen)
+        seen = a.seen | b.seen
+        a, b = (replace(preds, seen=seen).deduplicated() for preds in (a, b))
     right = [preds.view_probs(view).argmax(axis=1) == preds.labels for preds in (a, b)]
     return paired_examples(right[0], right[1], seed=seed)
 
@@ -136,6 +143,10 @@ def paired_seeds(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> PairedSee
 
     The interval is ``mean(d) +- t(1 - alpha/2, n - 1) sd(d) / sqrt(n)`` of the differences d (Student 1908).
     It takes in the noise of training, which a test of two single networks leaves out.
+
+    Accuracies are counts over one set of examples, so a few differences are equal by chance now and then. The
+    interval would then be a point and p zero, which so few seeds cannot show: both are NaN, unless no pair
+    differs at all.
 
     Args:
         a: Scores of method A, one a seed, ``(n,)``.
@@ -154,10 +165,13 @@ def paired_seeds(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> PairedSee
     if count == 1:
         return PairedSeeds(1, Interval(mean, nan, nan, level), nan, nan)
     deviation = float(differences.std(ddof=1))
+    if deviation <= _ROUNDING:
+        if (differences == 0).all():
+            return PairedSeeds(count, Interval(0.0, 0.0, 0.0, level), 0.0, 1.0)
+        return PairedSeeds(count, Interval(mean, nan, nan, level), deviation, nan)
     error = deviation / math.sqrt(count)
     margin = t_quantile((1 + level) / 2, count - 1) * error
-    unspread = nan if math.isnan(mean) else 1.0 if mean == 0 else 0.0  # equal differences: nothing to test
-    p_value = 2 * t_tail(abs(mean) / error, count - 1) if error > 0 else unspread
+    p_value = 2 * t_tail(abs(mean) / error, count - 1)
     return PairedSeeds(count, Interval(mean, mean - margin, mean + margin, level), deviation, p_value)
 
 
