@@ -192,37 +192,42 @@ def measure_model(arguments: argparse.Namespace, dataset: FaceDataset, vocabular
         space = spaces[text][0]
         print(f"\n## text side: {text}\n")
         if dataset.votes is not None:
-            _print_votes(space, dataset.votes[rows], space.vocabulary)
+            _print_votes(spaces[text], dataset.votes[rows])
         if text != "random":
             _print_valence(space, dataset.labels[rows], vocabulary)
             _print_new_synonyms(space, dataset.labels[rows], vocabulary)
 
 
-def _print_votes(space: FaceSpace, votes: NDArray[np.uint8], vocabulary: Vocabulary) -> None:
+def _print_votes(spaces: Sequence[FaceSpace], votes: NDArray[np.uint8]) -> None:
+    """Of a control the AUC of all draws, and the rest of the first."""
     emotions = [c for c in FERPLUS_COLUMNS if c not in ("unknown", "NF")]
     counts = votes[:, : len(emotions)].astype(np.float64)
     voted = counts.sum(1) > 0
     shares = counts[voted] / counts[voted].sum(1, keepdims=True)
-    space = space._replace(features=space.features[voted])
+    spaces = [one._replace(features=one.features[voted]) for one in spaces]
+    space, vocabulary = spaces[0], spaces[0].vocabulary
     vectors = np.stack([mean_vector(vocabulary, EMOTION_WORDS[c]) for c in EMOTIONS])
     of_classes = space.similarity(vectors)
     randoms = space.similarity(random_vectors(500, vocabulary.dim, 1))
     print(
         "| vote | faces with it | AUC of its words | single words | Spearman | random vectors | reached by | "
-        "best of the seven |\n|---|---|---|---|---|---|---|---|"
+        "other feeling words | best of the seven |\n|---|---|---|---|---|---|---|---|---|"
     )
     for column, name in enumerate(emotions):
         share = shares[:, column]
         words = CONTEMPT if name == "contempt" else EMOTION_WORDS[EMOTIONS[emotion_index(name)]]
-        own = space.similarity(mean_vector(vocabulary, words)[None])[:, 0]
+        own = [one.similarity(mean_vector(one.vocabulary, words)[None])[:, 0] for one in spaces]
         singles = auc(space.similarity(np.stack([vocabulary.phrase(word) for word in words])), share)
-        area, controls, seven = float(auc(own, share)), auc(randoms, share), auc(of_classes, share)
+        areas = np.array([float(auc(scores, share)) for scores in own])
+        controls, seven = auc(randoms, share), auc(of_classes, share)
         spread = f"{controls.mean():.2f} ± {controls.std():.2f}"
+        others = auc(space.similarity(other_feelings(vocabulary, words)), share)
         best = int(seven.argmax())
         print(
-            f"| {name} | {(share > 0).sum():,} | {area:.3f} | {singles.mean():.3f} ({singles.min():.2f}-"
-            f"{singles.max():.2f}) | {spearman(own, share):.2f} | {spread} | "
-            f"{100 * share_reached(area, controls):.1f} % | {EMOTIONS[best]} {seven[best]:.3f} |"
+            f"| {name} | {(share > 0).sum():,} | {_spread(areas)} | {singles.mean():.3f} ("
+            f"{singles.min():.2f}-{singles.max():.2f}) | {spearman(own[0], share):.2f} | {spread} | "
+            f"{100 * share_reached(areas[0], controls):.1f} % | {100 * (others >= areas[0]).mean():.1f} % | "
+            f"{EMOTIONS[best]} {seven[best]:.3f} |"
         )
 
 
@@ -232,8 +237,8 @@ def _print_valence(space: FaceSpace, labels: NDArray[np.int64], vocabulary: Voca
     used |= {w for words in AFFECT_WORDS.values() for w in words.split()}
     feelings = {word for group in read_feelings().values() for word in group}
     happy, unhappy = labels == EMOTIONS.index("happy"), np.isin(labels, [EMOTIONS.index(c) for c in UNHAPPY])
-    print("\n| words | number | Pearson | Spearman | sign right | random vectors (Pearson) |")
-    print("|---|---|---|---|---|---|")
+    print("\n| words | number | Pearson | Spearman | sign right | unpleasant | random vectors (Pearson) |")
+    print("|---|---|---|---|---|---|---|")
     pools = {
         "feeling words": feelings & set(rated),
         "1,000 rated words": set(
@@ -256,10 +261,11 @@ def _print_valence(space: FaceSpace, labels: NDArray[np.int64], vocabulary: Voca
             for seed in range(3)
         ]
         right = float((np.sign(contrast) == np.sign(valence)).mean())
+        unpleasant = float((valence < 0).mean())  # what "unpleasant" for every word would have right
         print(
             f"| {title} | {len(words):,} | {pearson(contrast, valence):.2f} | "
             f"{spearman(contrast, valence):.2f} | "
-            f"{100 * right:.0f} % | {', '.join(f'{r:.2f}' for r in controls)} |"
+            f"{100 * right:.0f} % | {100 * unpleasant:.0f} % | {', '.join(f'{r:.2f}' for r in controls)} |"
         )
 
 
@@ -289,6 +295,13 @@ def feeling_vectors(vocabulary: Vocabulary, without: Sequence[str]) -> Floats:
     """Vectors of every feeling word but some, ``(W, D)``."""
     words = {word for group in read_feelings().values() for word in group if word in vocabulary}
     return np.stack([vocabulary.vector(word) for word in sorted(words - set(without))])
+
+
+def other_feelings(vocabulary: Vocabulary, words: Sequence[str]) -> Floats:
+    """Vectors of the feeling words of all groups that hold none of ``words``, ``(W, D)``."""
+    groups = [group for group in read_feelings().values() if not set(group) & set(words)]
+    known = sorted({word for group in groups for word in group if word in vocabulary} - set(words))
+    return np.stack([vocabulary.vector(word) for word in known])
 
 
 def _image_side(place: Path):  # type: ignore[no-untyped-def]

@@ -20,9 +20,12 @@ import yaml
 from tell_mistakes import tell_mistakes
 
 from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
+from facelex.run_files import CONFIG
 from facelex.training.config import RunConfig, load_config
+from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
 
 BASE = "base"
@@ -38,6 +41,18 @@ def read_config(plan: dict[str, Any], name: str, epochs: int, seed: int) -> RunC
         for number, phase in enumerate(config.phases)
     ]
     return load_config(plan["config"], [*overrides, *lengths])
+
+
+def check_finished(folder: Path, config: RunConfig) -> None:
+    """Refuse a finished run of an earlier plan: its figures would stand under the name of another change."""
+    if not predictions_file(folder, "val").is_file():
+        return
+    changed = changed_settings(load_config(folder / CONFIG), config)
+    if changed:
+        raise FacelexError(
+            f"{folder} is finished, but with other settings of {', '.join(changed)}. Give the plan those "
+            "settings or another --output, or delete that folder to train it anew."
+        )
 
 
 def accuracy(folder: Path) -> float:
@@ -72,6 +87,8 @@ def main() -> None:
     folders = {
         (name, seed): arguments.output / f"{name}-e{arguments.epochs}-s{seed}" for name, seed in configs
     }
+    for key, folder in folders.items():
+        check_finished(folder, configs[key])
     for key, folder in folders.items():
         if dataset is not None and not predictions_file(folder, "val").is_file():
             train_run(configs[key], dataset, folder, resume=(folder / "checkpoint.pt").is_file())

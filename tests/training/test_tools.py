@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from facelex.data.sketch import sketch_dataset
+from facelex.errors import FacelexError
+from facelex.evaluation.predictions import Predictions
+from facelex.files import write_text
+from facelex.recognize.words import TextProjection
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -46,3 +53,63 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert message.startswith(f"{tool}: ")
     assert expected in message
     assert len(message.splitlines()) == 1
+
+
+def test_votes_are_measured_with_every_draw_of_a_control(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    measure_words = importlib.import_module("measure_words")
+    rng = np.random.default_rng(0)
+    features = measure_words.normalize(rng.standard_normal((60, 4), np.float32))
+    projection = TextProjection(
+        text_center=np.zeros(100, np.float32),
+        text_weight1=rng.standard_normal((8, 100), np.float32),
+        text_bias1=np.zeros(8, np.float32),
+        text_weight2=rng.standard_normal((4, 8), np.float32),
+        text_bias2=np.zeros(4, np.float32),
+        feature_mean=np.zeros(4, np.float32),
+        feature_cov=np.eye(4, dtype=np.float32),
+    )
+    draws = [
+        measure_words.FaceSpace((), features, projection, measure_words.random_vocabulary(seed))
+        for seed in range(3)
+    ]
+    votes = rng.multinomial(10, np.full(10, 0.1), size=60).astype(np.uint8)
+    measure_words._print_votes(draws, votes)
+    contempt = capsys.readouterr().out.splitlines()[-1].split(" | ")
+    shares = votes[:, :8] / votes[:, :8].sum(1, keepdims=True)
+    areas = []
+    for draw in draws:
+        vector = measure_words.mean_vector(draw.vocabulary, measure_words.CONTEMPT)
+        areas.append(measure_words.auc(draw.similarity(vector[None])[:, 0], shares[:, 7]))
+    assert contempt[0] == "| contempt"
+    assert contempt[2] == f"{np.mean(areas):.3f} ± {np.std(areas, ddof=1):.2f}"
+
+
+def test_figures_of_an_earlier_plan_do_not_stand_under_a_changed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(TOOLS))
+    try_hypotheses = importlib.import_module("try_hypotheses")
+    plan = {"config": "sketch", "set": [], "changes": {"slow": {"set": ["optimizer.lr=0.01"]}}}
+    for name in ("base", "slow"):
+        folder = Path(f"runs/hypotheses/{name}-e2-s0")
+        config = try_hypotheses.read_config(plan, name, 2, 0)
+        write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json")))
+        write_text(folder / "metrics.csv", "phase,seconds\nclassify,2.0\nclassify,3.0\n")
+        answers = np.eye(2, dtype=np.float32)
+        nothing = np.zeros(2, bool)
+        Predictions(answers, np.array([0, 1]), nothing, ("a", "b"), mirror_probs=answers).save(
+            folder / "predictions-val.npz"
+        )
+    arguments = ["try_hypotheses", "plan.yaml", "--epochs", "2", "--no-train"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    write_text(Path("plan.yaml"), yaml.safe_dump(plan))
+    try_hypotheses.main()
+    assert "| slow | 100.00 | +0.00 | 1.00 |" in capsys.readouterr().out
+    plan["changes"] = {"slow": {"set": ["optimizer.lr=0.02"]}}
+    write_text(Path("plan.yaml"), yaml.safe_dump(plan))
+    with pytest.raises(FacelexError, match="slow-e2-s0 is finished, but with other settings of optimizer"):
+        try_hypotheses.main()
