@@ -100,7 +100,7 @@ def test_gains_are_over_the_seeds_that_both_methods_have(tmp_path: Path) -> None
     assert words.accuracies == {0: 0.6, 1: 0.7}
     assert words.gain is not None
     assert words.gain.value == pytest.approx(0.1)
-    assert words.gain.low == pytest.approx(0.1)  # the same gain with each seed
+    assert np.isnan([words.gain.low, words.gain_p_value]).all()  # the same gain with each seed by chance
     assert sorted(words.pairs) == [0, 1]
     assert (words.pairs[0].only_a, words.pairs[0].only_b) == (0, 2)
 
@@ -128,6 +128,11 @@ def test_markdown_and_json_hold_every_seed(tmp_path: Path) -> None:
     assert "Holm" not in text  # a single comparison needs no adjusting
     assert words["gain_p_holm"] == words["gain_p_value"]
     assert baseline["gain_p_holm"] is None
+
+
+def test_no_p_value_is_written_as_zero() -> None:
+    texts = [compare._p_text(p) for p in (0.0, 4e-4, 0.001, 0.0512, 1.0, float("nan"))]
+    assert texts == ["< 0.001", "< 0.001", "0.001", "0.051", "1.000", ""]
 
 
 def test_p_values_of_several_comparisons_are_adjusted_over_the_whole_table(tmp_path: Path) -> None:

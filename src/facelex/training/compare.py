@@ -79,7 +79,7 @@ class Comparison:
         mean: Mean over seeds with its t interval.
         gain: Mean difference to the reference over the seeds both have, with its t interval; None for the
             reference itself.
-        gain_p_value: Paired t test over seeds; NaN with fewer than two seeds.
+        gain_p_value: Paired t test over seeds; NaN with fewer than two seeds, or equal gains.
         pairs: Example by example against the reference, one entry a common seed (McNemar, paired bootstrap).
         split: What was scored.
         view: ``flip`` or ``single``, see ``facelex.evaluation.views``.
@@ -471,4 +471,6 @@ def _gain_text(gain: Interval | None) -> tuple[str, str]:
 
 
 def _p_text(p_value: float) -> str:
-    return f"{p_value:.3f}" if np.isfinite(p_value) else ""
+    if not np.isfinite(p_value):
+        return ""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
