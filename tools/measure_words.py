@@ -4,8 +4,9 @@
     python tools/measure_words.py heldout runs/words  # does the seventh word find its faces?
     python tools/measure_words.py model runs/NAME     # votes (contempt too), pleasantness, new synonyms
 
-``--text`` says where the text side comes from: ``trained`` takes the network's own, the others are fitted to
-its image features (`facelex.models.text_fit`). Two of them are controls: ``random`` gives every word a random
+``--text`` says where the text side comes from: ``trained`` takes the network's own as training left it (of a
+network with ``text_fit: blend``, without what was added), the others are fitted to its image features
+(`facelex.models.text_fit`); ``blend`` adds the two. Two of them are controls: ``random`` gives every word a random
 vector, ``shuffled`` gives each trained class the words of another. A model may be a run folder or an ONNX
 file. Everything is measured on ``val`` unless ``--split test`` is given. ``model`` needs
 ``pip install vaderSentiment``.
@@ -37,7 +38,7 @@ from facelex.evaluation.open_vocabulary import (
     spearman,
 )
 from facelex.models.prediction import images_from_pixels
-from facelex.models.text_fit import TEXT_FITS, create_text_arrays, trained_text_arrays
+from facelex.models.text_fit import TEXT_FITS, create_text_arrays, trained_part, trained_text_arrays
 from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
 from facelex.recognize.words import TextProjection, normalize
@@ -309,10 +310,11 @@ def _image_side(place: Path):  # type: ignore[no-untyped-def]
     if place.suffix == ".onnx":
         onnx = load_onnx(place, threads=1)
         arrays = {key: value for key, value in (onnx.arrays or {}).items() if key.startswith("text_")}
+        settings = onnx.info.get("training", {}).get("settings", {})
         return (
             (lambda pixels: _encode(pixels, onnx.image_size, lambda x: onnx.run(x)[1])),
             onnx.classes,
-            arrays,
+            _as_trained(arrays, settings.get("model", {}).get("text_fit"), place) if arrays else {},
         )
     model, spec = load_model(place)
 
@@ -323,8 +325,15 @@ def _image_side(place: Path):  # type: ignore[no-untyped-def]
     return (
         (lambda pixels: _encode(pixels, spec.image_size, run)),
         tuple(spec.classes),
-        trained_text_arrays(model) if spec.has_words else {},
+        _as_trained(trained_text_arrays(model), spec.text_fit, place) if spec.has_words else {},
     )
+
+
+def _as_trained(arrays: dict[str, Floats], text_fit: str | None, place: Path) -> dict[str, Floats]:
+    """The text side as training left it, before a closed form was added."""
+    if text_fit in (None, "blend"):
+        return trained_part(arrays) if text_fit else arrays
+    raise FacelexError(f"The text side of {place} is fitted ({text_fit}), so the trained one is gone.")
 
 
 def _encode(pixels: NDArray[np.uint8], size: int, run) -> Floats:  # type: ignore[no-untyped-def]

@@ -14,6 +14,7 @@ from facelex.models.text_fit import (
     create_text_arrays,
     fit_text_arrays,
     replace_text_projection,
+    trained_part,
     trained_text_arrays,
 )
 from facelex.recognize.words import TextProjection
@@ -109,6 +110,17 @@ def test_a_blend_is_the_sum_of_both_sides_at_equal_mean_length(vocabulary, faces
     with torch.no_grad():
         found = model.encode_words(torch.from_numpy(word[None])).numpy()[0]
     np.testing.assert_allclose(found, total / np.linalg.norm(total), atol=1e-5)
+
+
+def test_the_trained_side_can_be_taken_out_of_a_blend(vocabulary, faces):
+    model = DualEncoder(
+        create_image_encoder("tiny_cnn"), 7, torch.randn(7, 1, 100), hidden_dim=20, embed_dim=16
+    ).eval()
+    trained = trained_text_arrays(model)
+    again = trained_part(create_text_arrays("blend", trained, *faces, vocabulary, EMOTION_WORDS))
+    vectors = np.stack([vocabulary.vector(word) for word in ("bored", "proud", "angry")])
+    found, expected = (projection_of(arrays, faces[0]).encode(vectors) for arrays in (again, trained))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_model_without_words_has_no_text_side():

@@ -45,6 +45,20 @@ def test_refitting_a_finished_run_gives_what_fitting_within_it_gives(plain, tmp_
     assert not (after / "checkpoint.pt").exists()
 
 
+def test_a_blended_run_is_not_blended_twice(plain, tmp_path):
+    once = refit_run(plain, tmp_path / "once", "blend", FACES)
+    twice = refit_run(once, tmp_path / "twice", "blend", FACES)
+    for name, tensor in weights(once).items():
+        torch.testing.assert_close(weights(twice)[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_a_run_without_its_trained_side_is_not_blended(plain, tmp_path):
+    linear = refit_run(plain, tmp_path / "linear", "linear", FACES)
+    with pytest.raises(FacelexError, match="was fitted as 'linear' in place of the trained one"):
+        refit_run(linear, tmp_path / "blend", "blend", FACES)
+    assert refit_run(linear, tmp_path / "affect", "affect", FACES).exists()
+
+
 def test_a_run_from_before_text_fit_still_loads(plain, tmp_path):
     old = shutil.copytree(plain, tmp_path / "old")
     spec = json.loads((old / "model.json").read_text())

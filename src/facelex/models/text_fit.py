@@ -141,6 +141,20 @@ def trained_text_arrays(model: DualEncoder) -> dict[str, NDArray[np.float32]]:
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}  # type: ignore[operator]
 
 
+def trained_part(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Return the trained side of a ``blend``, whose words point where they did before the fitted one was added.
+
+    The hidden units of the fitted side come last, two for each dimension, and it has no output bias.
+    """
+    count = len(arrays["text_bias1"]) - 2 * len(arrays["text_bias2"])
+    return {
+        **arrays,
+        "text_weight1": arrays["text_weight1"][:count],
+        "text_bias1": arrays["text_bias1"][:count],
+        "text_weight2": arrays["text_weight2"][:, :count],
+    }
+
+
 def blend_text_arrays(
     trained: Mapping[str, NDArray[np.float32]],
     fitted: Mapping[str, NDArray[np.float32]],

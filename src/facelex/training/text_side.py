@@ -19,7 +19,12 @@ from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import images_from_pixels
 from facelex.models.text import load_vocabulary
-from facelex.models.text_fit import create_text_arrays, replace_text_projection, trained_text_arrays
+from facelex.models.text_fit import (
+    create_text_arrays,
+    replace_text_projection,
+    trained_part,
+    trained_text_arrays,
+)
 from facelex.models.weights import load_model, save_weights
 from facelex.run_files import CHECKPOINT, CONFIG
 from facelex.training.config import load_config
@@ -88,6 +93,13 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
         raise FacelexError(
             f"{run_dir} was trained on another dataset (fingerprint {run.fingerprint[:12]}, this one has "
             f"{dataset.fingerprint[:12]}). Give the run's own with --data."
+        )
+    if spec.text_fit == "blend":  # or the fitted side would be added twice
+        replace_text_projection(model, trained_part(trained_text_arrays(model)))
+    elif spec.text_fit and kind == "blend":
+        raise FacelexError(
+            f"The text side of {run_dir} was fitted as {spec.text_fit!r} in place of the trained one, so there "
+            "is none to blend with. Choose another kind, or train anew with model.text_fit=blend."
         )
     index = training_index(load_config(run_dir / CONFIG), dataset)
     fit_text_side(
