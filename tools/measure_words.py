@@ -6,7 +6,7 @@
 
 ``--text`` says where the text side comes from: ``trained`` takes the network's own as training left it (of a
 network with ``text_fit: blend``, without what was added), the others are fitted to its image features
-(`facelex.models.text_fit`); ``blend`` adds the two. Two of them are controls: ``random`` gives every word a random
+(`facelex.models.text_fit`); ``blend`` adds the two. Two are controls: ``random`` gives every word a random
 vector, ``shuffled`` gives each trained class the words of another. A model may be a run folder or an ONNX
 file. Everything is measured on ``val`` unless ``--split test`` is given. ``model`` needs
 ``pip install vaderSentiment``.

@@ -142,7 +142,7 @@ def trained_text_arrays(model: DualEncoder) -> dict[str, NDArray[np.float32]]:
 
 
 def trained_part(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """Return the trained side of a ``blend``, whose words point where they did before the fitted one was added.
+    """Return the trained side of a ``blend``, up to a positive factor, which the unit length takes away.
 
     The hidden units of the fitted side come last, two for each dimension, and it has no output bias.
     """

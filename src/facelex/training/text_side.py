@@ -98,8 +98,8 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
         replace_text_projection(model, trained_part(trained_text_arrays(model)))
     elif spec.text_fit and kind == "blend":
         raise FacelexError(
-            f"The text side of {run_dir} was fitted as {spec.text_fit!r} in place of the trained one, so there "
-            "is none to blend with. Choose another kind, or train anew with model.text_fit=blend."
+            f"The text side of {run_dir} was fitted as {spec.text_fit!r} in place of the trained one, so "
+            "there is none to blend with. Choose another kind, or train anew with model.text_fit=blend."
         )
     index = training_index(load_config(run_dir / CONFIG), dataset)
     fit_text_side(
