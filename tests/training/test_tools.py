@@ -113,3 +113,25 @@ def test_figures_of_an_earlier_plan_do_not_stand_under_a_changed_one(
     write_text(Path("plan.yaml"), yaml.safe_dump(plan))
     with pytest.raises(FacelexError, match="slow-e2-s0 is finished, but with other settings of optimizer"):
         try_hypotheses.main()
+
+
+def test_words_are_measured_with_the_text_side_that_training_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    measure_words = importlib.import_module("measure_words")
+    shapes = {
+        "text_center": 3,
+        "text_weight1": (9, 3),
+        "text_bias1": 9,
+        "text_weight2": (2, 9),
+        "text_bias2": 2,
+    }
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    assert measure_words._as_trained(arrays, None, Path("run")) is arrays
+    left = measure_words._as_trained(arrays, "blend", Path("run"))  # of nine hidden units four were added
+    assert [left[name].shape for name in ("text_weight1", "text_bias1", "text_weight2")] == [
+        (5, 3),
+        (5,),
+        (2, 5),
+    ]
+    with pytest.raises(FacelexError, match=r"text side of run is fitted \(affect\)"):
+        measure_words._as_trained(arrays, "affect", Path("run"))
