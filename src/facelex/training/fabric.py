@@ -4,7 +4,6 @@
 torchmetrics, torchvision and SciPy, which is most of the time between a command and its first step.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,12 +68,10 @@ def launched(fabric: Fabric) -> Iterator[None]:
 
 
 def _check_number(fabric: Fabric) -> None:
-    strategy, started = fabric.strategy, fabric.world_size
+    strategy = fabric.strategy
     wanted = getattr(strategy, "num_processes", 1) * getattr(strategy, "num_nodes", 1)
-    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
-        started = int(os.environ["WORLD_SIZE"])  # which Fabric does not look at for a single device
-    if started != wanted:
+    if fabric.world_size != wanted:  # Slurm's, say, of which Fabric would train those that are there
         raise FacelexError(
             "Expected --devices times --num-nodes to be the number of processes that were started, "
-            f"{started}, but got {wanted}. Give facelex the numbers that torchrun or srun has."
+            f"{fabric.world_size}, but got {wanted}. Give facelex the numbers that torchrun or srun has."
         )

@@ -74,6 +74,8 @@ def _open_locked(path: Path) -> IO[str]:
 
 
 def _hint() -> str:
-    """What to do if the other process is a task of the same Slurm job step."""
-    tasks = os.environ.get("SLURM_NTASKS", "1")
-    return "" if tasks == "1" else f" The {tasks} tasks of srun share one run with --devices and --num-nodes."
+    """What to do if the other process was started together with this one, by torchrun or srun."""
+    started = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or "1"
+    if started == "1":
+        return ""
+    return f" The {started} processes started together share one run with --devices and --num-nodes."
