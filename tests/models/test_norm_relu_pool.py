@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -228,7 +229,34 @@ def test_without_a_compiler_training_goes_on_and_says_so(
         ours, theirs = both_ways(layers(16), images)
         both_ways(layers(16), images)
     assert [record.getMessage() for record in caplog.records] == [
-        "Training runs without its fused CPU loops, which need a C++ compiler and Python's headers "
-        "(Debian: g++ and python3-dev): No working C++ compiler found"
+        "Training runs without its fused CPU loops, which need a C++ compiler, Python's headers "
+        "(Debian: g++ and python3-dev) and a folder to write to (TORCHINDUCTOR_CACHE_DIR): "
+        "No working C++ compiler found"
     ]
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.usefixtures("real_kernels")
+@pytest.mark.parametrize("failing", ["_choose", "_spread"])
+def test_a_disk_that_is_full_when_a_new_shape_comes_does_not_end_the_run(
+    failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def compile_until_full(work: Callable[..., Any], **_: object) -> Callable[..., Any]:
+        def run(maps: Tensor, *others: Tensor) -> Any:
+            if work.__name__ == failing and maps.shape[-1] != 6:  # the trial's
+                raise OSError("No space left on device")
+            return work(maps, *others)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_until_full)
+    monkeypatch.setattr(norm_relu_pool, "_failures", [])
+    images = maps(4, 16, 8, 8)
+    with caplog.at_level(logging.WARNING, logger="facelex"):
+        assert count_fused(monkeypatch, layers(16), images) == 1
+        monkeypatch.setattr(norm_relu_pool, "_failures", [])
+        ours, theirs = both_ways(layers(16), images)
+    for mine, reference in zip(ours, theirs):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5, check_stride=False)
+    assert "No space left on device" in caplog.text
+    assert count_fused(monkeypatch, layers(16), images) == 0

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tiny_training import FACES, tiny_config
 
-from facelex.training.environment import describe_environment
+from facelex.errors import FacelexError
+from facelex.training.environment import describe_environment, memory_suffices, peak_resident_mb
+from facelex.training.phase import PhaseTrainer
+from facelex.training.run import train_run
 
 
 @pytest.mark.parametrize(
@@ -28,3 +34,38 @@ def test_the_command_is_the_one_that_was_given_without_the_home_it_was_given_in(
     command = describe_environment(torch.device("cpu"), 1)["command"]
     assert command == f"{noted} train --set 'methods.joint.0.image_sizes={{0: 32}}' data=~/faces.npz"
     assert str(home) not in command
+
+
+@pytest.mark.parametrize("home", [None, "/"])
+def test_a_container_without_a_home_notes_the_command_as_it_is(
+    home: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: int) -> Any:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.delenv("HOME", raising=False)
+    if home:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr(sys, "argv", ["/bin/facelex", "train", "--data", "/data/x.npz", "~/y", "https://z"])
+    command = describe_environment(torch.device("cpu"), 1)["command"]
+    assert command == "facelex train --data /data/x.npz '~/y' https://z"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no resource module")
+def test_memory_is_measured_where_a_sandbox_leaves_the_peak_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "Name:\tpython\nVmRSS:\t1000 kB\n")
+    assert peak_resident_mb() > 1
+
+
+def test_a_run_that_is_too_large_says_what_makes_it_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ... and more")
+
+    monkeypatch.setattr(PhaseTrainer, "train_epoch", too_large)
+    with pytest.raises(FacelexError, match=r"got: CUDA .*allocate 2\.00 GiB\. Set a smaller batch_size"):
+        train_run(tiny_config(), FACES, tmp_path / "run", accelerator="cpu")
+    with pytest.raises(FacelexError, match="Unable to allocate 9 GiB"), memory_suffices():
+        raise MemoryError("Unable to allocate 9 GiB")

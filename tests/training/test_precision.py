@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import FACES, tiny_config, two_phases
+from tiny_training import FACES, StopAfter, tiny_config, two_phases
 
 from facelex.training import precision
 from facelex.training.precision import choose_precision
@@ -59,3 +59,22 @@ def test_a_run_computes_in_what_was_chosen_and_notes_it(
     config = tiny_config(*two_phases(1, 1), f"precision={wanted}")
     train_run(config, FACES, tmp_path / "run", accelerator="cpu")
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["precision"] == taken
+
+
+def test_a_run_that_goes_on_in_another_arithmetic_says_and_notes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, folder = tiny_config(*two_phases(2, 1), "precision=auto"), tmp_path / "run"
+    a_machine(monkeypatch, bf16_cpu=False)
+    for _ in range(2):  # on the same machine there is nothing to say
+        with pytest.raises(KeyboardInterrupt):
+            train_run(config, FACES, folder, accelerator="cpu", resume=True, reporter=StopAfter(1))
+    assert not caplog.records
+    before = json.loads((folder / "environment.json").read_text())
+    assert "continued" not in before
+    a_machine(monkeypatch, bf16_cpu=True)
+    train_run(config, FACES, folder, accelerator="cpu", resume=True)
+    assert "goes on in bf16-mixed after 32-true" in caplog.text
+    noted = json.loads((folder / "environment.json").read_text())
+    assert [place["precision"] for place in noted.pop("continued")] == ["bf16-mixed"]
+    assert noted == before

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tiny_training import read_rows, weights
+from tiny_training import FACES, StopAfter, read_rows, tiny_config, two_phases, weights
+
+from facelex.training.run import train_run
 
 SCRIPT = '''
 import sys
@@ -108,3 +111,32 @@ def test_batch_that_does_not_divide_among_devices_is_refused(tmp_path: Path) -> 
     )  # fmt: skip
     assert finished.returncode != 0
     assert "multiple of 2" in finished.stderr
+
+
+RESUMING = """
+import os
+import sys
+
+from facelex.cli.main import main
+from facelex.training import run
+
+if os.environ.get("LOCAL_RANK") == "1":  # as if the file system still showed this node an older state
+    run.find_checkpoint = lambda *_, **__: None
+main()
+"""
+
+
+@pytest.mark.slow
+def test_run_of_one_process_goes_on_with_two_from_the_checkpoint_of_the_first(tmp_path: Path) -> None:
+    folder, script = tmp_path / "run", tmp_path / "resume.py"
+    with pytest.raises(KeyboardInterrupt):
+        train_run(tiny_config(*two_phases(2, 1)), FACES, folder, accelerator="cpu", reporter=StopAfter(1))
+    script.write_text(RESUMING)
+    subprocess.run(
+        [sys.executable, str(script), "train", "--resume", "-o", str(folder),
+         "--accelerator", "cpu", "--devices", "2", "--threads", "1"],
+        check=True, timeout=280, cwd=tmp_path,
+    )  # fmt: skip
+    assert [row["epoch"] for row in read_rows(folder, ["epoch"])] == ["1", "2", "1"]
+    noted = json.loads((folder / "environment.json").read_text())
+    assert (noted["devices"], noted["continued"][-1]["devices"]) == (1, 2)

@@ -68,8 +68,8 @@ def train(
         output = Path("runs") / f"{Path(config).stem}-{run_config.method}-{encoder}-s{run_config.seed}"
     set_torch_threads(threads)
     count: int | str = devices if devices == "auto" else _count(devices)
-    # with several devices this code runs once on each
-    console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
+    # with several devices this code runs once on each; a Slurm task that trains by itself has a rank too
+    console = Console(quiet=(count != 1 or num_nodes > 1) and getattr(rank_zero_only, "rank", 0) != 0)
     start = f" · from {run_config.start_from}" if run_config.start_from else ""
     network = run_config.model.image_encoder
     title = f"{run_config.method} · {network}{start} · seed {run_config.seed} → {output}"

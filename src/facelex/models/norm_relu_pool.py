@@ -11,8 +11,8 @@ convolutions of a small network it costs as much time as they do. But the three 
   be added up over them alone; the others get a line in their own value (`_spread`).
 
 Both passes are a few lines of arithmetic that ``torch.compile`` turns into one loop each. Where it cannot,
-for want of a C++ compiler, as a trial at the first use shows, or where it would not pay, the three layers run
-as they are.
+for want of a C++ compiler, as a trial at the first use shows, or of room on the disk when a new shape comes,
+or where it would not pay, the three layers run as they are.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def _is_possible(layers: list[nn.Module], maps: Tensor) -> bool:
         and maps.numel() >= SMALLEST
         and maps.shape[2] % 2 == maps.shape[3] % 2 == 0
         and maps.is_contiguous(memory_format=torch.channels_last)
+        and not _failures
         and _kernels() is not None
     )
 
@@ -111,7 +112,7 @@ class _NormReluPool(torch.autograd.Function):
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor,
         running_mean: Tensor, running_var: Tensor, momentum: float, eps: float,
     ) -> Tensor:  # fmt: skip
-        kernels = _kernels()
+        kernels = ctx.kernels = _kernels()
         assert kernels is not None
         mean, var = _moments(maps)
         count = maps.numel() / maps.shape[1]
@@ -126,8 +127,6 @@ class _NormReluPool(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        kernels = _kernels()
-        assert kernels is not None
         maps, answer, chosen, place, weight, mean, var = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad = torch.ops.aten.threshold_backward(grad, answer, 0)
@@ -136,7 +135,7 @@ class _NormReluPool(torch.autograd.Function):
         share = weight * inverse / (maps.numel() / maps.shape[1])
         slope = -share * inverse * grad_weight
         offset = -share * grad_bias - slope * mean
-        return kernels.spread(maps, direct, place, slope, offset), grad_weight, grad_bias, *[None] * 4
+        return ctx.kernels.spread(maps, direct, place, slope, offset), grad_weight, grad_bias, *[None] * 4
 
 
 def _widened(maps: Tensor) -> tuple[Tensor, int]:
@@ -240,6 +239,10 @@ class _Kernels(NamedTuple):
     spread: Any
 
 
+_failures: list[str] = []
+"""Why a shape could not be compiled although the trial could; none is tried after the first."""
+
+
 @lru_cache(maxsize=1)
 def _kernels() -> _Kernels | None:
     """Both passes, compiled for each shape as it comes; None where that is not possible, said once."""
@@ -250,15 +253,34 @@ def _kernels() -> _Kernels | None:
     ones = torch.ones(16)
     try:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
-        kernels = _Kernels(torch.compile(_choose, dynamic=False), torch.compile(_spread, dynamic=False))
+        choose, spread = torch.compile(_choose, dynamic=False), torch.compile(_spread, dynamic=False)
         with torch.no_grad():
-            _, chosen, place = kernels.choose(maps, ones, ones)
-            kernels.spread(maps, chosen, place, ones, ones)
+            _, chosen, place = choose(maps, ones, ones)
+            spread(maps, chosen, place, ones, ones)
     except Exception as error:  # the compiler's errors have no common type
-        logger.warning(
-            "Training runs without its fused CPU loops, which need a C++ compiler and Python's headers "
-            "(Debian: g++ and python3-dev): %s",
-            str(error).partition("\n")[0],
-        )
+        _say_why(error)
         return None
-    return kernels
+    return _Kernels(_with_fallback(choose, _choose), _with_fallback(spread, _spread))
+
+
+def _with_fallback(compiled: Any, plain: Any) -> Any:
+    """Finish the step by the uncompiled pass if a new shape cannot be compiled; the next takes the layers."""
+
+    def run(*tensors: Tensor) -> Any:
+        try:
+            return compiled(*tensors)
+        except Exception as error:
+            if not _failures:
+                _say_why(error)
+            _failures.append(str(error))
+            return plain(*tensors)
+
+    return run
+
+
+def _say_why(error: Exception) -> None:
+    logger.warning(
+        "Training runs without its fused CPU loops, which need a C++ compiler, Python's headers "
+        "(Debian: g++ and python3-dev) and a folder to write to (TORCHINDUCTOR_CACHE_DIR): %s",
+        str(error).partition("\n")[0],
+    )

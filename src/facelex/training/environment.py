@@ -8,13 +8,15 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from facelex import __version__
+from facelex.errors import FacelexError
 
 _PACKAGES = ("torch", "lightning-fabric", "lightning", "timm", "numpy", "pillow", "onnxruntime")
 
@@ -46,17 +48,23 @@ def _command(argv: Sequence[str]) -> str:
     """Return the command line, quoted for a shell, with the program's name in place of its path."""
     program = Path(argv[0])
     name = "facelex" if program.name == "__main__.py" and program.parent.name == "facelex" else program.name
-    return shlex.join([name, *argv[1:]]).replace(f"{Path.home()}{os.sep}", f"~{os.sep}")
+    command = shlex.join([name, *argv[1:]])
+    try:
+        home = f"{Path.home()}{os.sep}"
+    except RuntimeError:  # in a container there may be none
+        return command
+    return command if home == 2 * os.sep else command.replace(home, f"~{os.sep}")
 
 
 def peak_resident_mb() -> float:
     """Largest resident size of this process so far, MiB.
 
-    Linux's ``ru_maxrss`` begins with the size of the process that started this one; ``VmHWM`` does not.
+    Linux's ``ru_maxrss`` begins with the size of the process that started this one; ``VmHWM`` does not, but
+    some sandboxes leave it out.
     """
     status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    if status.exists() and "VmHWM:" in (text := status.read_text()):
+        return int(text.split("VmHWM:")[1].split()[0]) / 2**10
     import resource  # not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
@@ -68,6 +76,23 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return peak_resident_mb()
+
+
+@contextmanager
+def memory_suffices() -> Iterator[None]:
+    """Say what to do where a run turns out too large for the memory of its device or machine.
+
+    Raises:
+        FacelexError: In place of what PyTorch and NumPy raise then.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason = ". ".join(str(error).split(". ")[:2]).rstrip(".") or "out of memory"
+        raise FacelexError(
+            f"Expected dataset, network and a batch to fit into memory, but got: {reason}. Set a smaller "
+            "batch_size or image_size, or prepare the dataset with a smaller --size."
+        ) from error
 
 
 def _commit() -> str | None:

@@ -5,6 +5,12 @@ torchmetrics, torchvision and SciPy, which is most of the time between a command
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from facelex.errors import FacelexError
 
 try:
     from lightning_fabric import Fabric
@@ -30,6 +36,42 @@ __all__ = [
     "MisconfigurationException",
     "SingleDeviceStrategy",
     "TensorBoardLogger",
+    "launched",
     "rank_zero_experiment",
     "rank_zero_only",
 ]
+
+
+@contextmanager
+def launched(fabric: Fabric) -> Iterator[None]:
+    """Bring the processes of a run together, and leave none behind that would wait for this one.
+
+    Raises:
+        FacelexError: If others were started than are wanted, or they do not find one another.
+    """
+    _check_number(fabric)
+    threads = torch.get_num_threads()
+    try:
+        try:
+            fabric.launch()
+        except (ValueError, RuntimeError) as error:
+            raise FacelexError(f"The processes of the run could not be brought together: {error}") from error
+        if torch.get_num_threads() > threads:  # Fabric has shared out all cores
+            torch.set_num_threads(threads)
+        # not that of a Slurm task which trains by itself
+        rank_zero_only.rank = fabric.global_rank  # type: ignore[attr-defined]
+        yield
+    except BaseException:
+        for process in getattr(fabric.strategy.launcher, "procs", ()):
+            process.kill()
+        raise
+
+
+def _check_number(fabric: Fabric) -> None:
+    strategy = fabric.strategy
+    wanted = getattr(strategy, "num_processes", 1) * getattr(strategy, "num_nodes", 1)
+    if fabric.world_size != wanted:  # Slurm's, say, of which Fabric would train those that are there
+        raise FacelexError(
+            "Expected --devices times --num-nodes to be the number of processes that were started, "
+            f"{fabric.world_size}, but got {wanted}. Give facelex the numbers that torchrun or srun has."
+        )

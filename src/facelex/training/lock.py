@@ -36,7 +36,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except BlockingIOError as error:
         raise RunInUseError(
             f"The run in {folder} is being trained by another process. Wait until it ends, or name another "
-            "folder."
+            f"folder.{_hint()}"
         ) from error
     except OSError as error:
         raise FacelexError(
@@ -71,3 +71,11 @@ def _open_locked(path: Path) -> IO[str]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()  # its last holder has removed it meanwhile
+
+
+def _hint() -> str:
+    """What to do if the other process was started together with this one, by torchrun or srun."""
+    started = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or "1"
+    if started == "1":
+        return ""
+    return f" The {started} processes started together share one run with --devices and --num-nodes."

@@ -5,20 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from torch import nn
 
 from facelex.data.dataset import FaceDataset
+from facelex.evaluation.run_folder import load_run_folder
 from facelex.files import write_text
 from facelex.run_files import CONFIG, ENVIRONMENT, METRICS
 from facelex.training.config import RunConfig
 from facelex.training.environment import describe_environment
 from facelex.training.fabric import Fabric
 from facelex.training.resume import sources
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, float | int | str]
 
@@ -29,17 +34,42 @@ def write_beginnings(
     """Write ``config.yaml`` and ``environment.json``, and tell the trackers the settings."""
     settings = config.model_dump(mode="json")
     write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
-    environment = describe_environment(fabric.device, torch.get_num_threads())
-    environment |= {
+    environment = _surroundings(fabric) | {
         "dataset": {"source": dataset.source, "fingerprint": dataset.fingerprint},
-        "devices": fabric.world_size,
-        "precision": fabric.strategy.precision.precision,
         "parameters": sum(p.numel() for p in model.parameters()),
         **sources(config),
     }
     write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2))
     for tracker in fabric.loggers:
         tracker.log_hyperparams(settings)
+
+
+def note_continuation(folder: Path, fabric: Fabric) -> None:
+    """Add to ``environment.json`` where a run goes on, if that differs, and say so if its arithmetic does."""
+    environment = load_run_folder(folder).environment
+    if not environment:  # lost; what is left of the run says nothing about where it began
+        return
+    continued = list(environment.get("continued", []))
+    before = environment | (continued[-1] if continued else {})
+    now = _surroundings(fabric)
+    changed = {key for key in ("device", "devices", "precision", "versions") if before.get(key) != now[key]}
+    if changed:
+        environment["continued"] = [*continued, now]
+        write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2))
+    if "precision" in changed and "precision" in before:
+        logger.warning(
+            "The run in %s goes on in %s after %s: with precision=auto its arithmetic follows the machine. "
+            "Stop it and resume it on a machine like the one before if that matters.",
+            folder, now["precision"], before["precision"],
+        )  # fmt: skip
+
+
+def _surroundings(fabric: Fabric) -> dict[str, Any]:
+    """Versions, hardware and arithmetic of this process."""
+    return describe_environment(fabric.device, torch.get_num_threads()) | {
+        "devices": fabric.world_size,
+        "precision": fabric.strategy.precision.precision,
+    }
 
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:

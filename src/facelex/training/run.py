@@ -29,16 +29,16 @@ from facelex.training.batches import steps_per_epoch
 from facelex.training.checkpoint import remove_leftovers, save_checkpoint
 from facelex.training.config import RunConfig
 from facelex.training.cuda_graphs import StepGraphs, can_be_replayed
-from facelex.training.environment import peak_memory_mb
+from facelex.training.environment import memory_suffices, peak_memory_mb
 from facelex.training.examples import TEACHER_ANSWERS, Examples, check_dataset, device_split, training_index
-from facelex.training.fabric import Fabric, MisconfigurationException
+from facelex.training.fabric import Fabric, MisconfigurationException, launched
 from facelex.training.lock import lock_folder
 from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.optimizers import create_optimizer, create_schedule
 from facelex.training.phase import PhaseTrainer
 from facelex.training.precision import choose_precision
 from facelex.training.progress import Reporter, SilentReporter
-from facelex.training.record import Row, write_beginnings, write_rows
+from facelex.training.record import Row, note_continuation, write_beginnings, write_rows
 from facelex.training.resume import check_same_sources, find_checkpoint, is_finished
 from facelex.training.sam import SharpnessAware
 from facelex.training.starting_point import open_starting_point
@@ -112,11 +112,11 @@ def train_run(
             f"Expected a batch_size that divides among {fabric.world_size} devices, "
             f"but got {config.batch_size}. Set batch_size to a multiple of {fabric.world_size}."
         )
-    fabric.launch()
-    with _alone_in(folder, fabric):
+    with launched(fabric), _alone_in(folder, fabric), memory_suffices():
         if resume and is_finished(folder):  # by another process, meanwhile
             return _finished_result(folder)
-        state = find_checkpoint(config, dataset, folder, resume=resume)
+        state = find_checkpoint(config, dataset, folder, resume=resume) if fabric.is_global_zero else None
+        state = fabric.broadcast(state)  # another node may still see an older one
         if state:
             check_same_sources(folder, config)
         return Training(fabric, config, dataset, folder, reporter or SilentReporter()).run(state)
@@ -200,6 +200,7 @@ class Training:
         if self.fabric.is_global_zero:
             if state:
                 write_rows(self.folder, self.rows)  # the run may have died before or after it did
+                note_continuation(self.folder, self.fabric)
             else:
                 write_beginnings(self.folder, self.config, self.dataset, self.fabric, self.model)
             remove_leftovers(self.folder)
