@@ -23,11 +23,10 @@ from facelex.errors import FacelexError
 from facelex.losses.classification import mirror_consistency
 from facelex.losses.objective import Objective, Targets
 from facelex.models.weights import load_model, load_predictor
-from facelex.training import run
 from facelex.training import teachers as teachers_module
 from facelex.training.batches import Batch, DeviceSplit, EpochExamples
 from facelex.training.config import AugmentConfig, load_config
-from facelex.training.examples import Examples
+from facelex.training.examples import TEACHER_ANSWERS, Examples
 from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
 from facelex.training.phase import EpochResult, PhaseTrainer
@@ -244,10 +243,10 @@ def test_answers_about_views_outlive_an_interruption_and_go_when_the_run_is_fini
         with pytest.raises(KeyboardInterrupt):  # the epoch after those is trained, its checkpoint is missing
             train_run(config, FACES, folder, accelerator="cpu", reporter=StopAfter(epochs), resume=True)
     assert len(asked) == 2 * 3
-    assert len(list((folder / run.TEACHER_ANSWERS).iterdir())) == 3
+    assert len(list((folder / TEACHER_ANSWERS).iterdir())) == 3
     train_run(config, FACES, folder, accelerator="cpu", resume=True)
     assert len(asked) == 2 * 3
-    assert not (folder / run.TEACHER_ANSWERS).exists()
+    assert not (folder / TEACHER_ANSWERS).exists()
 
 
 def test_kept_answers_are_only_used_for_the_same_question(

@@ -32,8 +32,8 @@ def load_packed(path: Path) -> tuple[list[str], NDArray[np.int8], str]:
     """
     try:
         arrays = read_npz(path)
-        words = zlib.decompress(arrays["words"]).decode("utf-8").split("\n")
-        codes = np.frombuffer(zlib.decompress(arrays["codes"]), dtype=np.int8)
+        words = zlib.decompress(arrays["words"].data).decode("utf-8").split("\n")
+        codes = np.frombuffer(zlib.decompress(arrays["codes"].data), dtype=np.int8)
         return words, codes.reshape(len(words), int(arrays["dim"])), str(arrays["name"])
     except (OSError, KeyError, ValueError, zlib.error) as error:
         raise FacelexError(

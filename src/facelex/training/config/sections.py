@@ -331,6 +331,14 @@ class RunConfig(Section):
         return tuple(phase.model_copy(update={"epochs": min(phase.epochs, limit)}) for phase in phases)
 
     @property
+    def learns_the_same_throughout(self) -> bool:
+        """Whether all phases train the same parts on the same losses."""
+        reached = {
+            (phase.learning, tuple(name for name, weight in phase.losses if weight)) for phase in self.phases
+        }
+        return len(reached) == 1
+
+    @property
     def has_words(self) -> bool:
         """Whether any phase aligns faces with words."""
         return any(phase.losses.alignment for phase in self.phases)
