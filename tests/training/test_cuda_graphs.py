@@ -15,7 +15,7 @@ from tiny_training import FACES, tiny_config, weights
 from torch import Tensor
 
 from facelex.errors import FacelexError
-from facelex.training import run
+from facelex.training import build_phase
 from facelex.training.cuda_graphs import WARM_UP_STEPS, StepGraphs, Sums, can_be_replayed
 from facelex.training.fabric import SingleDeviceStrategy
 from facelex.training.mixing import Mix
@@ -53,8 +53,8 @@ def test_replayed_run_ends_with_the_weights_of_a_plain_one(
     config = tiny_config(*SETTINGS, *teachers)
     train_run(config, FACES, tmp_path / "plain", accelerator="cpu")
     recorder = Rerun()
-    monkeypatch.setattr(run, "can_be_replayed", lambda *_: True)
-    monkeypatch.setattr(run, "StepGraphs", partial(StepGraphs, recorder=recorder))
+    monkeypatch.setattr(build_phase, "can_be_replayed", lambda *_: True)
+    monkeypatch.setattr(build_phase, "StepGraphs", partial(StepGraphs, recorder=recorder))
     train_run(config, FACES, tmp_path / "replayed", accelerator="cpu")
     assert 4 <= recorder.recorded <= 6  # two sizes, three ways of mixing
     plain, replayed = weights(tmp_path / "plain"), weights(tmp_path / "replayed")

@@ -15,7 +15,7 @@ import pytest
 from tiny_training import FACES, differing, read_rows, tiny_config, two_phases
 
 from facelex.training import checkpoint
-from facelex.training.compare import Cell, cell_config, train_cells
+from facelex.training.cells import Cell, cell_config, train_cells
 from facelex.training.lock import RunInUseError
 from facelex.training.progress import SilentReporter
 from facelex.training.run import train_run

@@ -20,7 +20,7 @@ from facelex.evaluation.run_folder import predictions_file
 from facelex.models.registry import create_image_encoder
 from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
-from facelex.training.compare import check_cells, list_cells
+from facelex.training.cells import check_cells, list_cells
 from facelex.training.config import RunConfig, load_config
 from facelex.training.export import export_run
 from facelex.training.model_spec import class_vectors, describe_model

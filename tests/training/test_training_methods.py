@@ -23,11 +23,10 @@ from facelex.errors import FacelexError
 from facelex.losses.classification import mirror_consistency
 from facelex.losses.objective import Objective, Targets
 from facelex.models.weights import load_model, load_predictor
-from facelex.training import run
 from facelex.training import teachers as teachers_module
 from facelex.training.batches import Batch, DeviceSplit, EpochExamples
 from facelex.training.config import AugmentConfig, load_config
-from facelex.training.examples import Examples
+from facelex.training.examples import TEACHER_ANSWERS, Examples
 from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
 from facelex.training.phase import EpochResult, PhaseTrainer
@@ -244,10 +243,10 @@ def test_answers_about_views_outlive_an_interruption_and_go_when_the_run_is_fini
         with pytest.raises(KeyboardInterrupt):  # the epoch after those is trained, its checkpoint is missing
             train_run(config, FACES, folder, accelerator="cpu", reporter=StopAfter(epochs), resume=True)
     assert len(asked) == 2 * 3
-    assert len(list((folder / run.TEACHER_ANSWERS).iterdir())) == 3
+    assert len(list((folder / TEACHER_ANSWERS).iterdir())) == 3
     train_run(config, FACES, folder, accelerator="cpu", resume=True)
     assert len(asked) == 2 * 3
-    assert not (folder / run.TEACHER_ANSWERS).exists()
+    assert not (folder / TEACHER_ANSWERS).exists()
 
 
 def test_kept_answers_are_only_used_for_the_same_question(
@@ -273,7 +272,8 @@ def test_kept_answers_are_only_used_for_the_same_question(
     for other in (judged(names[:1]), judged(rotation=9), judged(seed=1), judged(faces=pixels.flip(0))):
         assert float(other.std()) > 0
     assert len(list(tmp_path.iterdir())) == 5
-    for damage in (b"", path.read_bytes()[:200], b"not an array"):
+    whole = path.read_bytes()
+    for damage in (b"", whole[:200], whole.replace(b")", b" ", 1), b"not an array"):
         path.write_bytes(damage)
         assert torch.equal(judged(), first)
     np.save(path, np.zeros((3, 7), np.float32))

@@ -61,14 +61,12 @@ def compare(
     from rich.console import Console
 
     from facelex.data.load import load_dataset
-    from facelex.training.compare import (
-        check_cells,
-        compare_cells,
+    from facelex.training.cells import check_cells, list_cells, train_cells
+    from facelex.training.compare import compare_cells
+    from facelex.training.comparison_tables import (
         comparison_markdown,
         comparison_table,
-        list_cells,
         note_replaced,
-        train_cells,
         write_comparison,
     )
     from facelex.training.config import load_config

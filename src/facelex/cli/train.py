@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from facelex.cli.options import set_torch_threads
 from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
+from facelex.run_files import CHECKPOINT, CONFIG
 
 app = App(name="train", help="Train one run: a baseline or a word-supervised network.")
 
@@ -52,7 +53,6 @@ def train(
     from rich.console import Console
 
     from facelex.data.load import load_dataset
-    from facelex.run_files import CHECKPOINT
     from facelex.training.config import load_config
     from facelex.training.fabric import rank_zero_only
     from facelex.training.progress import RichReporter, SilentReporter
@@ -97,9 +97,9 @@ def train(
 
 def _own_config(folder: Path) -> str:
     """The configuration that a run folder was begun with."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if not path.is_file():
-        what = "it holds no config.yaml" if folder.is_dir() else "there is no such folder"
+        what = f"it holds no {CONFIG}" if folder.is_dir() else "there is no such folder"
         raise FacelexError(
             f"Expected a run to continue in {folder}, but {what}. Check the name, or say with --config "
             "what to begin there."

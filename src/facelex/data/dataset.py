@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from facelex.data.duplicates import duplicate_groups
 from facelex.errors import FacelexError, unknown_name
 from facelex.files import replace_file
+from facelex.npz import read_npz
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 """Names of the split codes 0, 1, 2; FER2013's Training, PublicTest and PrivateTest."""
@@ -153,36 +154,32 @@ class FaceDataset:
             FacelexError: If the file is missing, is something else, is cut short or is of another format.
         """
         path = Path(path)
-        with _open_cache(path) as file:
-            try:
-                _check_format(path, file["facelex_dataset"])
-                return cls(
-                    pixels=file["pixels"],
-                    labels=file["labels"],
-                    splits=file["splits"],
-                    votes=file.get("votes"),
-                    groups=file["groups"],
-                    class_names=tuple(str(name) for name in file["class_names"]),
-                    source=str(file["source"]),
-                    fingerprint=str(file["fingerprint"]),
-                )
-            except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-                raise FacelexError(
-                    f"The dataset {path} is damaged ({error}); write it again with: "
-                    f"facelex data prepare SOURCE --output {path}"
-                ) from error
+        arrays = _read_cache(path)
+        _check_format(path, arrays["facelex_dataset"])
+        try:
+            return cls(
+                pixels=arrays["pixels"],
+                labels=arrays["labels"],
+                splits=arrays["splits"],
+                votes=arrays.get("votes"),
+                groups=arrays["groups"],
+                class_names=tuple(str(name) for name in arrays["class_names"]),
+                source=str(arrays["source"]),
+                fingerprint=str(arrays["fingerprint"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise _unreadable(path, error) from error
 
 
 def read_signature(path: Path) -> str:
     """Return the signature stored by :meth:`FaceDataset.save`, or ``""`` if there is none to read."""
     try:
-        with _open_cache(path) as file:
-            return str(file["signature"])
-    except (FacelexError, KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile):
+        return str(_read_cache(path, ("facelex_dataset", "signature"))["signature"])
+    except (FacelexError, KeyError):
         return ""
 
 
-def _open_cache(path: Path) -> np.lib.npyio.NpzFile:
+def _read_cache(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     if not path.exists():
         raise FacelexError(
             f"There is no dataset at {path}; make it with: "
@@ -193,20 +190,22 @@ def _open_cache(path: Path) -> np.lib.npyio.NpzFile:
             f"{path} is not a prepared dataset (.npz); make one with: facelex data prepare {path}"
         )
     try:
-        file = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FacelexError(
-            f"{path} is cut short or is not a dataset written by facelex; write it again with: "
-            f"facelex data prepare SOURCE --output {path}"
-        ) from error
-    if not isinstance(file, np.lib.npyio.NpzFile) or "facelex_dataset" not in file:
-        if hasattr(file, "close"):
-            file.close()
+        arrays = read_npz(path, names)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if "facelex_dataset" not in arrays:
         raise FacelexError(
             f"{path} is an .npz file, but not a dataset written by facelex (no 'facelex_dataset' inside); "
             "make one with: facelex data prepare SOURCE"
         )
-    return file
+    return arrays
+
+
+def _unreadable(path: Path, error: Exception) -> FacelexError:
+    return FacelexError(
+        f"{path} is cut short, damaged or not a dataset written by facelex ({error}); write it again with: "
+        f"facelex data prepare SOURCE --output {path}"
+    )
 
 
 def _check_format(path: Path, found: NDArray[np.int64]) -> None:

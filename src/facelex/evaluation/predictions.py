@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
 from facelex.evaluation.views import VIEWS, WINDOW
 from facelex.files import replace_file
+from facelex.npz import read_npz
 
 
 @dataclass(frozen=True)
@@ -216,11 +216,10 @@ class Predictions:
         """
         path = Path(path)
         try:
-            with path.open("rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_npz(path)
         except FileNotFoundError as error:
             raise FacelexError(f"Expected predictions at {path}, but there is no such file.") from error
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             raise FacelexError(
                 f"Expected {path} to be a predictions file (.npz), but it cannot be read: {error}"
             ) from error

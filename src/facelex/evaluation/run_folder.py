@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from facelex.errors import FacelexError, require
 from facelex.files import write_text
-from facelex.run_files import CONFIG, ENVIRONMENT, METRICS, SCORES, SPEC, WEIGHTS
+from facelex.run_files import CONFIG, ENVIRONMENT, METRICS, SCORES, SPEC, WEIGHTS, has_weights
 
 if TYPE_CHECKING:
     from facelex.data.dataset import FaceDataset
@@ -58,7 +58,7 @@ class RunFolder:
         environment: ``environment.json``, empty when absent.
         phases: The curves, in order.
         scores: ``scores.json`` by split, empty when absent.
-        finished: Whether final weights are there.
+        finished: Whether the final weights are there.
     """
 
     path: Path
@@ -145,7 +145,7 @@ def load_run_folder(path: str | Path) -> RunFolder:
         environment=read_json_object(path / ENVIRONMENT, RESTORE),
         phases=tuple(read_phases(path / METRICS)),
         scores=read_scores(path / SCORES),
-        finished=(path / WEIGHTS).exists(),
+        finished=has_weights(path),
     )
 
 

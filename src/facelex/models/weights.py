@@ -19,7 +19,7 @@ from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import predict_probs
 from facelex.models.registry import create_image_encoder
 from facelex.models.spec import ModelSpec
-from facelex.run_files import CHECKPOINT, SPEC, WEIGHTS
+from facelex.run_files import CHECKPOINT, SPEC, WEIGHTS, has_weights
 
 
 def create_model(spec: ModelSpec, word_vectors: Tensor | None = None) -> DualEncoder:
@@ -69,7 +69,7 @@ def load_model(folder: Path) -> tuple[DualEncoder, ModelSpec]:
     Raises:
         FacelexError: If the folder holds no finished run or its files are damaged.
     """
-    if not (folder / SPEC).is_file() or not (folder / WEIGHTS).is_file():
+    if not has_weights(folder):
         hint = (
             "The run has not finished; continue it with --resume."
             if (folder / CHECKPOINT).exists()

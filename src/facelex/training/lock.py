@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from facelex.errors import FacelexError
+from facelex.training.fabric import Fabric
 
 LOCK = ".lock"
 
@@ -50,6 +51,26 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 (folder / LOCK).unlink()
                 for place in missing:
                     place.rmdir()
+
+
+@contextmanager
+def lock_for_all(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Hold the lock of a run folder for all processes of one run; if the first cannot have it, none goes on.
+
+    Raises:
+        FacelexError: As `lock_folder`, in each of them.
+    """
+    with ExitStack() as stack:
+        refused: FacelexError | None = None
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(lock_folder(folder))
+            except FacelexError as error:
+                refused = error
+        refused = fabric.broadcast(refused)
+        if refused is not None:
+            raise refused
+        yield
 
 
 def _open_locked(path: Path) -> IO[str]:

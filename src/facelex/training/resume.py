@@ -10,7 +10,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.networks import network_digest
 from facelex.evaluation.run_folder import load_run_folder, predictions_file
-from facelex.run_files import CHECKPOINT, CONFIG, WEIGHTS
+from facelex.run_files import CHECKPOINT, CONFIG, WEIGHTS, has_weights
 from facelex.training.checkpoint import load_checkpoint
 from facelex.training.config import RunConfig, load_config, validate_config
 
@@ -32,7 +32,7 @@ def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
 
 def is_finished(folder: Path) -> bool:
     """Whether everything a run leaves behind lies in the folder; the predictions are written last."""
-    return (folder / WEIGHTS).is_file() and predictions_file(folder, "val").is_file()
+    return has_weights(folder) and predictions_file(folder, "val").is_file()
 
 
 def find_checkpoint(

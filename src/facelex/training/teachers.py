@@ -166,10 +166,10 @@ class JudgedViews:
 
 
 def _read_array(path: Path) -> NDArray[np.float32] | None:
-    """What `numpy.save` wrote; None if it is missing or was cut short."""
+    """What `numpy.save` wrote; None if it is missing, was cut short or is damaged."""
     try:
         return cast("NDArray[np.float32]", np.load(path))
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of a damaged head NumPy raises whatever its parser does
         return None
 
 

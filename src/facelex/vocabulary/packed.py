@@ -13,7 +13,6 @@ The step itself is not needed again, since only directions matter.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
+from facelex.npz import read_npz
 
 
 def load_packed(path: Path) -> tuple[list[str], NDArray[np.int8], str]:
@@ -31,11 +31,11 @@ def load_packed(path: Path) -> tuple[list[str], NDArray[np.int8], str]:
         FacelexError: If the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            words = zlib.decompress(archive["words"]).decode("utf-8").split("\n")
-            codes = np.frombuffer(zlib.decompress(archive["codes"]), dtype=np.int8)
-            return words, codes.reshape(len(words), int(archive["dim"])), str(archive["name"])
-    except (OSError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, EOFError) as error:
+        arrays = read_npz(path)
+        words = zlib.decompress(arrays["words"].data).decode("utf-8").split("\n")
+        codes = np.frombuffer(zlib.decompress(arrays["codes"].data), dtype=np.int8)
+        return words, codes.reshape(len(words), int(arrays["dim"])), str(arrays["name"])
+    except (OSError, KeyError, ValueError, zlib.error) as error:
         raise FacelexError(
             f"Cannot read the vocabulary {path.name}: {error}. Install facelex again."
         ) from error

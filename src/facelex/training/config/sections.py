@@ -1,21 +1,15 @@
-"""Run configurations: YAML found by name, checked in full, every fault reported at once."""
+"""What can be set for a run: the sections of a configuration, and what their values have to fulfil."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from facelex.errors import FacelexError, did_you_mean, unknown_name
+from facelex.errors import unknown_name
 from facelex.losses.objective import LOSSES
 from facelex.models.dual_encoder import MAX_LOGIT_SCALE, PARTS
 from facelex.models.spec import MEANINGFUL
-
-CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
 
 
 class Section(BaseModel):
@@ -337,6 +331,14 @@ class RunConfig(Section):
         return tuple(phase.model_copy(update={"epochs": min(phase.epochs, limit)}) for phase in phases)
 
     @property
+    def learns_the_same_throughout(self) -> bool:
+        """Whether all phases train the same parts on the same losses."""
+        reached = {
+            (phase.learning, tuple(name for name, weight in phase.losses if weight)) for phase in self.phases
+        }
+        return len(reached) == 1
+
+    @property
     def has_words(self) -> bool:
         """Whether any phase aligns faces with words."""
         return any(phase.losses.alignment for phase in self.phases)
@@ -355,180 +357,3 @@ class RunConfig(Section):
     def predicts_votes(self) -> bool:
         """Whether any phase trains a second head on annotators' votes."""
         return any(phase.losses.votes for phase in self.phases)
-
-
-def list_configs() -> list[str]:
-    """Names of the shipped configurations."""
-    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
-
-
-def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a configuration and apply overrides.
-
-    Args:
-        name_or_path: A shipped name (``paper``, ``quick``, ``sketch``) or a YAML file.
-        overrides: ``key.subkey=value`` strings; values are read as YAML, list items by their number.
-
-    Raises:
-        FacelexError: If there is no such configuration, or listing everything that is wrong with it.
-    """
-    path = Path(name_or_path)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = CONFIG_FOLDER / f"{name_or_path}.yaml"
-        if not path.is_file():
-            error = unknown_name("config", str(name_or_path), list_configs())
-            raise FacelexError(f"{error} Or give the path of a .yaml file.")
-    try:
-        raw = _read_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FacelexError(f"Cannot read the config {path}: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FacelexError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(raw, dict):
-        raise FacelexError(f"Expected {path} to hold keys and values, but got {type(raw).__name__}.")
-    raw = _unshared(raw)
-    faults: list[str] = []
-    for override in overrides:
-        try:
-            _apply(raw, override)
-        except FacelexError as error:
-            faults.append(str(error))
-    return validate_config(raw, path.name, faults)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a mapping that gives a key twice, of which PyYAML would take the last without a word."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
-        for key, _ in node.value:  # as written: what "<<" brings in is merged later, and may repeat keys
-            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
-            if name in lines and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.YAMLError(
-                    f"the key {key.value!r} of line {line} is given on line {lines[name]} already; keep one"
-                )
-            lines[name] = line
-        return node
-
-
-def _read_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_UniqueKeys)
-
-
-def _unshared(node: Any) -> Any:
-    """Copy what YAML's anchors share, so that an override changes one place and not its aliases."""
-    if isinstance(node, dict):
-        return {key: _unshared(value) for key, value in node.items()}
-    return [_unshared(value) for value in node] if isinstance(node, list) else node
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise FacelexError(f"Expected an override like optimizer.lr=0.01, but got {override!r}.")
-    try:
-        value = _read_yaml(text)
-    except yaml.YAMLError as error:
-        raise FacelexError(f"The value of {key!r} is not valid YAML: {text!r}.") from error
-    if isinstance(value, str):
-        with suppress(ValueError):  # YAML 1.1 reads 1e-4 as a string; people mean the number
-            value = float(value)
-    node: Any = raw
-    *parents, last = key.split(".")
-    if parents[:1] == ["methods"] and parents[1:]:
-        _check_method(raw.get("methods"), parents[1])
-    for part in parents:
-        node = _child(node, part, key)
-    if isinstance(node, list):
-        node[_position(node, last, key)] = value
-    elif isinstance(node, dict):
-        node[_mapping_key(node, last)] = value
-    else:
-        raise FacelexError(f"Cannot set {key!r}: {'.'.join(parents)!r} is a single value.")
-
-
-def _check_method(methods: Any, name: str) -> None:
-    """Only whole methods can be added: to make a mapping of an unknown one would hide the slip."""
-    if isinstance(methods, dict) and _mapping_key(methods, name) not in methods:
-        raise unknown_name("method", name, map(str, methods))
-
-
-def _child(node: Any, part: str, key: str) -> Any:
-    place: Any
-    if isinstance(node, list):
-        place = _position(node, part, key)
-    elif isinstance(node, dict):
-        place = _mapping_key(node, part)
-        node.setdefault(place)
-    else:
-        raise FacelexError(f"Cannot set {key!r}: what stands before {part!r} is a single value.")
-    if node[place] is None:
-        node[place] = {}
-    return node[place]
-
-
-def _position(node: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(node):
-        raise FacelexError(f"Expected a position 0 to {len(node) - 1} in {key!r}, but got {part!r}.")
-    return int(part)
-
-
-def _mapping_key(node: dict[Any, Any], part: str) -> Any:
-    for existing in node:  # image_sizes has numbers as keys
-        if str(existing) == part:
-            return existing
-    return part
-
-
-def validate_config(raw: dict[str, Any], where: str, faults: Sequence[str] = ()) -> RunConfig:
-    """Make a configuration of plain values.
-
-    Args:
-        raw: Keys and values as in YAML.
-        where: What to name in the message.
-        faults: Found already, to be reported together with what is found here.
-
-    Raises:
-        FacelexError: Listing everything that is wrong.
-    """
-    faults = list(faults)
-    try:
-        config = RunConfig.model_validate(raw)
-    except ValidationError as error:
-        faults += [_sentence(dict(fault)) for fault in error.errors()]
-    if faults:
-        head = f"{where} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:" if len(faults) > 1 else ""
-        raise FacelexError(
-            "\n".join([head, *(f"- {f}" for f in faults)]) if head else f"{where}: {faults[0]}"
-        )
-    return config
-
-
-def _sentence(fault: dict[str, Any]) -> str:
-    location = fault["loc"]
-    key = ".".join(str(part) for part in location)
-    if fault["type"] == "extra_forbidden":
-        section = _section_at(location[:-1])
-        known = list(section.model_fields) if section else []
-        return f"Unknown key {key!r}.{did_you_mean(str(location[-1]), known)} Known here: {', '.join(known)}."
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing":
-        return f"The key {key!r} is missing."
-    if fault["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    if fault["type"] == "tuple_type":
-        example = f" such as [{fault['input']}]" if isinstance(fault["input"], str) else ""
-        return f"{key}: expected a list{example}, but got {fault['input']!r}."
-    return f"{key}: {message[0].lower()}{message[1:]}, but got {fault['input']!r}."
-
-
-def _section_at(location: Sequence[Any]) -> type[Section] | None:
-    """Find the class of the section that a fault's location points into."""
-    if not location:
-        return RunConfig
-    if location[0] == "methods":
-        return LossConfig if "losses" in location else PhaseConfig
-    field = RunConfig.model_fields.get(str(location[0]))
-    annotation = field.annotation if field else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None

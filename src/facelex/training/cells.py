@@ -1,0 +1,198 @@
+"""The cells of a comparison: encoders x methods x seeds, each a run folder, trained one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError, unknown_name
+from facelex.evaluation.run_folder import load_run_folder
+from facelex.models.registry import check_image_encoder, create_image_encoder
+from facelex.models.spec import MEANINGFUL
+from facelex.run_files import CHECKPOINT, CONFIG, has_weights
+from facelex.training.config import ModelConfig, RunConfig, load_config, validate_config
+from facelex.training.lock import RunInUseError
+from facelex.training.progress import Reporter
+from facelex.training.resume import changed_settings
+from facelex.training.run import train_run
+from facelex.training.starting_point import open_starting_point
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the table; the method may be ``METHOD:TEXT_ENCODER``."""
+
+    encoder: str
+    method: str
+    seed: int
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's final weights are there."""
+        return has_weights(self.folder)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return (self.folder / CHECKPOINT).is_file()
+
+
+def list_cells(
+    encoders: Sequence[str], methods: Sequence[str], seeds: Sequence[int], folder: Path
+) -> list[Cell]:
+    """Name every run once, seeds outermost, so that an interrupted table has all cells of its first seeds."""
+    cells = (
+        Cell(encoder, method, seed, folder / f"{encoder}-{method}-s{seed}".replace(":", "-"))
+        for seed, encoder, method in product(seeds, encoders, methods)
+    )
+    return list(dict.fromkeys(cells))
+
+
+def cell_config(base: RunConfig, cell: Cell) -> RunConfig:
+    """The configuration of one cell, checked like any other."""
+    method, text_encoder = cell.method, ""
+    if method not in base.methods:
+        method, _, text_encoder = method.partition(":")
+    if method not in base.methods:
+        raise unknown_name("method", method, base.methods)
+    check_image_encoder(cell.encoder)
+    settings = base.model_dump()
+    settings["model"]["image_encoder"] = cell.encoder
+    if text_encoder:
+        _check_text_encoder(text_encoder, method, base)
+        settings["model"]["text_encoder"] = text_encoder
+    return validate_config(settings | {"seed": cell.seed, "method": method}, f"cell {cell.folder.name}")
+
+
+def _check_text_encoder(text_encoder: str, method: str, base: RunConfig) -> None:
+    """Refuse a text encoder that is unknown, changes nothing or cannot have what the other cells have."""
+    known = get_args(ModelConfig.model_fields["text_encoder"].annotation)
+    if text_encoder not in known:
+        raise unknown_name("text encoder", text_encoder, known)
+    if not base.model_copy(update={"method": method}).has_words:
+        raise FacelexError(
+            f"Expected a method that aligns faces with words before ':{text_encoder}', but {method!r} has "
+            "none. Name it without a text encoder."
+        )
+    able = {"mix_words": ("synonyms",), "text_fit": MEANINGFUL}
+    unfit = [name for name, encoders in able.items() if text_encoder not in encoders]
+    if any(getattr(base.model, name) for name in unfit):
+        raise FacelexError(
+            f"The words of '{method}:{text_encoder}' cannot be mixed or fitted as the configuration says. "
+            "Set that off for the whole table, so that its cells differ in the words alone: "
+            "--set model.mix_words=false --set model.text_fit=null."
+        )
+
+
+def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | None = None) -> None:
+    """Find before hours of training what would spoil the table.
+
+    Args:
+        cells: All cells of the table.
+        base: Configuration of every cell.
+        dataset: What every cell is to have learned from, None if it is not named and none will be trained.
+
+    Raises:
+        FacelexError: If an encoder, method or text encoder is unknown or does not fit, two cells have one
+            folder or are one network, or a cell was trained with other settings or on another dataset than
+            the table's, which would compare what is not alike.
+    """
+    owners: dict[Path, Cell] = {}
+    networks: dict[str, Cell] = {}
+    for cell in cells:
+        config = cell_config(base, cell)
+        owner = owners.setdefault(cell.folder, cell)
+        if owner != cell:
+            raise FacelexError(
+                f"Expected a folder for each cell, but {owner.encoder} with {owner.method} and "
+                f"{cell.encoder} with {cell.method} both have {cell.folder}. Rename one of the methods."
+            )
+        twin = networks.setdefault(config.model_dump_json(), cell)
+        if twin != cell:
+            raise FacelexError(
+                f"With model.text_encoder={config.model.text_encoder} the methods {twin.method} and "
+                f"{cell.method} are the same, and one network would be trained twice. Name one of them."
+            )
+        if cell.finished or cell.begun:
+            _check_trained(cell, config, dataset)
+    _check_encoders(cells, base)
+
+
+def _check_trained(cell: Cell, config: RunConfig, dataset: FaceDataset | None) -> None:
+    """Refuse what lies in a cell's folder if it was trained with other settings or on another dataset."""
+    state = "is finished" if cell.finished else "has begun"
+    changed = changed_settings(load_config(cell.folder / CONFIG), config)
+    if changed:
+        raise FacelexError(
+            f"{cell.folder} {state}, but with other settings of {', '.join(changed)}. Give the "
+            "table those settings or another --output, or delete that folder to train it anew."
+        )
+    run = load_run_folder(cell.folder)
+    if dataset is not None and not run.was_trained_on(dataset):
+        raise FacelexError(
+            f"{cell.folder} {state}, but on another dataset (fingerprint {run.fingerprint[:12]}, this "
+            f"one has {dataset.fingerprint[:12]}). Give the table that dataset or another --output, or "
+            "delete that folder to train it anew."
+        )
+
+
+def _check_encoders(cells: Sequence[Cell], base: RunConfig) -> None:
+    """Refuse options that make one network of two names, and networks that cannot start where they are to."""
+    options: dict[str, Any] = base.model.encoder_options
+    start = None
+    if base.start_from and not all(cell.finished for cell in cells):
+        start = open_starting_point(base.start_from)
+    if not options and not start:
+        return
+    names: dict[tuple[torch.Size, ...], str] = {}
+    for encoder in dict.fromkeys(cell.encoder for cell in cells):
+        with torch.device("meta"):
+            network = create_image_encoder(encoder, **options)
+        if start:
+            start.check_encoder(network)
+        first = names.setdefault(tuple(parameter.shape for parameter in network.parameters()), encoder)
+        if first != encoder:
+            raise FacelexError(
+                f"With model.encoder_options={options} the encoders {first} and {encoder} are the same "
+                "network, which would be trained twice. Name one of them, or set model.encoder_options={}."
+            )
+
+
+def train_cells(
+    cells: Sequence[Cell],
+    base: RunConfig,
+    dataset: FaceDataset,
+    *,
+    reporter: Reporter | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+    **where: Any,
+) -> None:
+    """Train the cells that are not finished; a cell that was interrupted continues from its checkpoint.
+
+    Several processes may work on one table: a cell that another one is training is left to it.
+
+    Args:
+        cells: What to train.
+        base: Configuration of every cell; encoder, method and seed are replaced.
+        dataset: What to learn from.
+        reporter: Hears about each run's progress.
+        announce: Told which cell begins.
+        where: ``accelerator``, ``devices`` and ``num_nodes`` of :func:`train_run`.
+    """
+    for number, cell in enumerate(cells, start=1):
+        if cell.finished:
+            continue
+        config = cell_config(base, cell)
+        place = f"[{number}/{len(cells)}] {cell.folder.name}"
+        announce(f"{place}{' (continued)' if cell.begun else ''}")
+        try:
+            train_run(config, dataset, cell.folder, resume=True, reporter=reporter, **where)
+        except RunInUseError:
+            announce(f"{place} is left to the process that is training it")

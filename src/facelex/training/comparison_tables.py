@@ -1,0 +1,140 @@
+"""The table of a comparison, for a terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from facelex.evaluation.bootstrap import Interval
+from facelex.evaluation.score_records import json_values
+from facelex.evaluation.views import VIEW_LABELS
+from facelex.files import write_text
+from facelex.training.compare import Comparison
+
+ACCURACY, FRESH, FRESH_GAIN = "accuracy", "de-duplicated, %", "de-duplicated gain"
+"""Columns of the written table that a terminal shows under another name, or not."""
+
+
+def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
+    """Lay the comparison out for a terminal."""
+    table = Table(
+        title=f"Accuracy on {split}, %",
+        caption=escape(_head(comparisons, split)),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    rows = _text_rows(comparisons)
+    short = {ACCURACY: "accuracy", FRESH: "de-dup.", FRESH_GAIN: ""}  # the last is too wide for a terminal
+    columns = [column for column in rows[0] if short.get(column, column)]
+    for column in columns:
+        side: Literal["left", "right"] = "left" if column in {"encoder", "method"} else "right"
+        table.add_column(short.get(column, column), justify=side, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in columns))
+    return table
+
+
+def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
+    """Lay the comparison out as a Markdown table, every seed listed, below a line on what was scored."""
+    rows = _text_rows(comparisons)
+    heads = [f"accuracy on {split}, %" if column == ACCURACY else column for column in rows[0]]
+    lines = [
+        _head(comparisons, split),
+        "",
+        f"| {' | '.join([*heads, 'each seed'])} |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
+    for row, comparison in zip(rows, comparisons):
+        each = ", ".join(f"{seed}: {100 * value:.2f}" for seed, value in comparison.accuracies.items())
+        lines.append(f"| {' | '.join([*row.values(), each])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _head(comparisons: Sequence[Comparison], split: str) -> str:
+    """Name split, view, dataset, configuration and seeds, as far as they are known."""
+    first = comparisons[0]
+    seeds = sorted({seed for comparison in comparisons for seed in comparison.accuracies})
+    dataset = f"dataset {first.dataset or 'unnamed'} (fingerprint {first.fingerprint[:12] or 'unknown'})"
+    known = [f"split {split}", VIEW_LABELS.get(first.view, first.view), dataset]
+    if first.configuration:
+        known.append(f"configuration {first.configuration}")
+    return "; ".join([*known, f"seeds {', '.join(map(str, seeds))}"])
+
+
+def note_replaced(comparisons: Sequence[Comparison], split: str, folder: Path) -> str:
+    """Say what is lost when a table takes the place of the written one; empty if the new one has it all."""
+    name = f"compare-{split}"
+    now = {(c.encoder, c.method, str(seed)) for c in comparisons for seed in c.accuracies}
+    view = comparisons[0].view
+    try:
+        records = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        before = {(r["encoder"], r["method"], seed) for r in records for seed in r["accuracies"]}
+        old_view = str(records[0].get("view", view))  # which older files do not say
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    if before <= now and old_view == view:
+        return ""
+    old, new = (
+        f"{len(cells)} cell{'s' * (len(cells) != 1)} ({VIEW_LABELS.get(shown, shown)})"
+        for cells, shown in ((before, old_view), (now, view))
+    )
+    return (
+        f"{name}.json and {name}.md in {folder} held a table of {old} and now hold one of {new}. "
+        "The former command with --no-train writes the former table again."
+    )
+
+
+def write_comparison(comparisons: Sequence[Comparison], split: str, folder: Path) -> None:
+    """Write ``compare-SPLIT.json`` and ``compare-SPLIT.md`` into the table's folder."""
+    records = json_values([asdict(comparison) for comparison in comparisons])
+    text = json.dumps(records, indent=2, allow_nan=False) + "\n"
+    write_text(folder / f"compare-{split}.json", text)
+    write_text(folder / f"compare-{split}.md", comparison_markdown(comparisons, split))
+
+
+def _text_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
+    """The cells of the table by column; the adjusted p where there is more than one to adjust."""
+    rows = []
+    several = sum(np.isfinite(c.gain_p_value) for c in comparisons) > 1
+    for c in comparisons:
+        values = np.array(list(c.accuracies.values()))
+        spread = f" ± {100 * values.std(ddof=1):.2f}" if len(values) > 1 else ""
+        gain, interval = _gain_text(c.gain)
+        row = {
+            "encoder": c.encoder,
+            "method": c.method,
+            "seeds": str(len(values)),
+            ACCURACY: f"{100 * values.mean():.2f}{spread}",
+            FRESH: f"{100 * float(np.mean(list(c.deduplicated.values()))):.2f}",
+            "gain": gain,
+            "95 % interval": interval,
+            "p": _p_text(c.gain_p_value),
+        }
+        if several:
+            row["p (Holm)"] = _p_text(c.gain_p_holm)
+        rows.append(row | {FRESH_GAIN: " ".join(_gain_text(c.deduplicated_gain)).strip()})
+    return rows
+
+
+def _gain_text(gain: Interval | None) -> tuple[str, str]:
+    """The gain in points and its interval, each empty where it is not known."""
+    if gain is None:
+        return "", ""
+    interval = f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]" if np.isfinite(gain.low) else ""
+    return f"{100 * gain.value:+.2f}", interval
+
+
+def _p_text(p_value: float) -> str:
+    if not np.isfinite(p_value):
+        return ""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
