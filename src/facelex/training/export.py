@@ -350,7 +350,12 @@ def _default_card(info: Mapping[str, Any]) -> str:
             f"Trained on: {training['dataset']['source'] or 'unknown data'}. Network: "
             f"{training['image_encoder']}; {training['parameters']:,} parameters; "
             f"{training['epochs']} epochs"
-            + (", beginning with the weights of another network." if "start_sha256" in training else "."),
+            + (
+                ", beginning with the weights of another network, whose own training pictures may be among "
+                "those that were scored."
+                if "start_sha256" in training
+                else "."
+            ),
             "",
             f"Accuracy on the {measured['val_images']:,} validation images, which chose its temperature and "
             f"may have chosen the run: {100 * measured['val_accuracy']:.2f} % ({measured['name']}).",
