@@ -21,7 +21,7 @@ from PIL import Image
 from tiny_recognition import EMBED, FixedDetector, TinyVocabulary, word_arrays, write_model
 
 from facelex import Vocabulary
-from facelex.emotions import EMOTIONS
+from facelex.emotions import EMOTION_WORDS, EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import model as model_module
 from facelex.recognize.faces import create_detector
@@ -581,3 +581,20 @@ def test_a_run_folder_in_place_of_a_model_is_told_how_to_become_one(tmp_path):
     (tmp_path / "a run").mkdir()
     with pytest.raises(FacelexError, match=r"is a folder.*facelex export '.*/a run' -o model\.onnx"):
         Recognizer(tmp_path / "a run")
+
+
+def test_word_vectors_that_lack_the_models_own_words_are_warned_of(tmp_path, photo, caplog):
+    class German(TinyVocabulary):
+        def phrase(self, text: str) -> np.ndarray:
+            if text in EMOTION_WORDS["sad"]:
+                raise FacelexError(f"No vector for {text!r}.")
+            return super().phrase(text)
+
+    model = write_model(tmp_path / "model.onnx")
+    for vocabulary, said in ((TinyVocabulary(), ""), (German(), "lack its words for 'sad'. Scores")):
+        caplog.clear()
+        detector = FixedDetector((0.1, 0.2, 0.3, 0.4))
+        recognizer = Recognizer(model, detector=detector, threads=1, vocabulary=vocabulary)
+        assert recognizer.predict(photo, words="stolz")[0].words
+        assert said in caplog.text
+        assert bool(said) == bool(caplog.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from numbers import Integral
 from typing import Any
@@ -298,7 +299,21 @@ class Recognizer:
         vocabulary = self._vocabulary
         if isinstance(vocabulary, (str, os.PathLike)):
             vocabulary = Vocabulary.from_glove(os.fspath(vocabulary))
+        if vocabulary is not None:
+            self._warn_of_strange(vocabulary)
         return create_scorer(arrays, self.info["vocabulary"], vocabulary)
+
+    def _warn_of_strange(self, vocabulary: Vocabulary) -> None:
+        """Say so where word vectors cannot be those of the training, since they lack a class's words."""
+        own: Mapping[str, Sequence[str]] = self.info.get("words") or {}
+        strange = [name for name, words in own.items() if words and not _knows_any(vocabulary, words)]
+        if strange:
+            logger.warning(
+                "The word vectors given are not those that %r was trained with: they lack its words for %s. "
+                "Scores of words mean something only if both sets of vectors share one space.",
+                self._model.name,
+                ", ".join(map(repr, strange)),
+            )
 
     def _require_features(self, what: str) -> None:
         if not self._model.has_features:
@@ -429,6 +444,14 @@ def _unit_features(features: Any, width: int) -> NDArray[np.float32]:
         f"Expected finite features of unit length, shape (N, {width}), but got {found}. Take them from "
         "embed(crops) or from a face's embedding[None]."
     )
+
+
+def _knows_any(vocabulary: Vocabulary, words: Sequence[str]) -> bool:
+    for word in words:
+        with suppress(FacelexError):
+            vocabulary.phrase(word)
+            return True
+    return False
 
 
 def _checked(found: Any) -> list[Detection]:
