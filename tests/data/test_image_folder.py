@@ -150,6 +150,18 @@ def test_folder_without_splits_is_shared_out_by_class_and_says_so(tmp_path: Path
     assert (read_folder(tmp_path, seed=4)[0].splits != dataset.splits).any()
 
 
+def test_a_split_that_got_no_image_is_said_with_what_to_do(tmp_path: Path) -> None:
+    for name in ("happy", "sad"):
+        for number in range(5):
+            put(tmp_path / name / f"{name}{number}.png")
+    note = "A split got none, since classes are so small; give it a larger share with --split."
+    assert note in read_folder(tmp_path)[1]
+    dataset, notes = read_folder(tmp_path, split=(0.6, 0.2, 0.2))
+    assert counts(dataset) == {"train": 6, "val": 2, "test": 2}
+    assert note not in notes
+    assert note not in read_folder(tmp_path, split=(0, 0, 1))[1]
+
+
 def test_everything_can_be_test_to_evaluate_on_own_pictures(tmp_path: Path) -> None:
     put(tmp_path / "happy" / "1.png")
     put(tmp_path / "sad" / "2.png")

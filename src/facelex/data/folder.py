@@ -366,7 +366,10 @@ def _splits(
             return np.array(usages, np.uint8), ["The splits are those of FER2013's file names.", *kept]
         splits = random_splits(labels, duplicate_groups(pixels), shares, seed)
         counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
-        return splits, [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]
+        notes = [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]
+        if any(share > 0 and not np.any(splits == code) for code, share in enumerate(shares)):
+            notes.append("A split got none, since classes are so small; give it a larger share with --split.")
+        return splits, notes
     splits = np.array(given, np.uint8)
     if 1 in given:
         return splits, kept

@@ -488,7 +488,8 @@ def _as_array(images: Any) -> Any:
     try:
         array = np.asarray(images)
     except Exception as error:  # the caller's __array__, for example a tensor on a GPU
-        raise FacelexError(f"Could not read {type(images).__name__} as a NumPy array: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise FacelexError(f"Could not read {type(images).__name__} as a NumPy array: {reason}.") from error
     return array.tolist() if array.ndim == 1 and array.dtype.kind in "OUT" else array
 
 
