@@ -82,17 +82,9 @@ def read_folder(
     """
     found, notes = _find_images(root)
     dataset, more = read_files(
-        root,
-        found,
-        size,
-        classes,
-        split,
-        seed,
-        skip_bad,
-        progress,
-        find_faces=find_faces,
+        root, found, size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
         what="class folder",
-    )
+    )  # fmt: skip
     return dataset, notes + more
 
 
