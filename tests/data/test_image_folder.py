@@ -150,6 +150,18 @@ def test_folder_without_splits_is_shared_out_by_class_and_says_so(tmp_path: Path
     assert (read_folder(tmp_path, seed=4)[0].splits != dataset.splits).any()
 
 
+def test_a_split_that_got_no_image_is_said_with_what_to_do(tmp_path: Path) -> None:
+    for name in ("happy", "sad"):
+        for number in range(5):
+            put(tmp_path / name / f"{name}{number}.png")
+    note = "A split got none, since classes are so small; give it a larger share with --split."
+    assert note in read_folder(tmp_path)[1]
+    dataset, notes = read_folder(tmp_path, split=(0.6, 0.2, 0.2))
+    assert counts(dataset) == {"train": 6, "val": 2, "test": 2}
+    assert note not in notes
+    assert note not in read_folder(tmp_path, split=(0, 0, 1))[1]
+
+
 def test_everything_can_be_test_to_evaluate_on_own_pictures(tmp_path: Path) -> None:
     put(tmp_path / "happy" / "1.png")
     put(tmp_path / "sad" / "2.png")
@@ -183,7 +195,7 @@ def test_missing_val_is_set_aside_from_train_and_said(tmp_path: Path) -> None:
     put(tmp_path / "test" / "happy" / "t.png")
     dataset, notes = read_folder(tmp_path)
     assert counts(dataset) == {"train": 16, "val": 2, "test": 1}
-    assert any("no val folder, so 2 of train" in note for note in notes)
+    assert any("no val, so 2 of train" in note for note in notes)
 
 
 def test_single_folder_in_between_is_stepped_into(tmp_path: Path) -> None:
@@ -387,3 +399,73 @@ def test_photos_without_any_face_and_csv_files_are_refused(tmp_path: Path) -> No
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
     with pytest.raises(FacelexError, match="--find-faces is for folders of photos"):
         prepare(tmp_path / "fer2013.csv", tmp_path / "d.npz", PrepareOptions(find_faces=True))
+
+
+def test_an_umlaut_of_macos_and_a_space_at_the_end_are_the_same_name(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "mu\u0308de " / "1.png")
+    put(tmp_path / "test" / "wach" / "2.png")
+    for classes in (("wach", "m\u00fcde"), ("wach", "mu\u0308de"), AUTO):
+        dataset, _ = read_folder(tmp_path, classes=classes, split=(1, 0, 0))
+        assert set(dataset.class_names) == {"wach", "m\u00fcde"}
+        assert [dataset.class_names[label] for label in dataset.labels] == ["wach", "m\u00fcde"]
+
+
+def test_splits_inside_class_folders_are_kept(tmp_path: Path) -> None:
+    for name in ("happy", "sad"):
+        for split, count in (("train", 3), ("Validation", 2), ("test", 1)):
+            for number in range(count):
+                put(tmp_path / name / split / f"{name}{number}{split}.png")
+    dataset, notes = read_folder(tmp_path)
+    assert counts(dataset) == {"train": 6, "val": 4, "test": 2}
+    assert notes == ["No image of: angry, disgust, fear, surprise, neutral."]
+
+
+def test_splits_inside_some_class_folders_only_are_not_taken_and_said(tmp_path: Path) -> None:
+    put(tmp_path / "happy" / "train" / "1.png")
+    put(tmp_path / "happy" / "2.png")
+    put(tmp_path / "sad" / "person" / "3.png")
+    _, notes = read_folder(tmp_path)
+    assert any(note.startswith("Only 1 of 3 images lie in folders such as train") for note in notes)
+    assert any("drawn with seed 0" in note for note in notes)
+
+
+def test_shares_that_are_not_used_are_said(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        put(tmp_path / split / "happy" / f"{split}.png")
+    unused = "The images have splits, so --split is not used."
+    assert unused in read_folder(tmp_path, split=(0, 0, 1))[1]
+    assert unused not in read_folder(tmp_path)[1]
+
+
+def test_classes_that_a_split_lacks_are_said(tmp_path: Path) -> None:
+    for place in ("train/a", "train/b", "train/c", "val/a", "test/a", "test/b"):
+        put(tmp_path / place / f"{place.replace('/', '-')}.png")
+    assert read_folder(tmp_path, classes=AUTO)[1] == ["No val image of: b, c.", "No test image of: c."]
+
+
+def test_copies_of_training_images_and_contradictions_are_said(tmp_path: Path) -> None:
+    images = faces(4)
+    for place, image in (
+        ("train/a", 0),
+        ("train/b", 1),
+        ("val/a", 2),
+        ("val/b", 3),
+        ("test/a", 0),
+        ("test/b", 0),
+    ):
+        put(tmp_path / place / "1.png", images[image])
+    assert read_folder(tmp_path, classes=AUTO)[1] == [
+        "2 of 2 test images have a pixel-identical copy in train; facelex evaluate scores with and without "
+        "them.",
+        "Pictures that occur in several classes: 1.",
+    ]
+
+
+def test_a_linked_folder_is_a_class_and_said_further_in(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere" / "1.png")
+    put(tmp_path / "data" / "sad" / "2.png")
+    (tmp_path / "data" / "happy").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "sad" / "circle").symlink_to(tmp_path / "data")
+    dataset, notes = read_folder(tmp_path / "data", split=(1, 0, 0))
+    assert len(dataset) == 2
+    assert "Left out: 1 linked folders." in notes

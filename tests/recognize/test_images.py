@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import struct
 import urllib.parse
 import urllib.request
@@ -20,7 +21,7 @@ from PIL import Image
 from facelex.errors import FacelexError
 from facelex.recognize import images, sources
 from facelex.recognize.images import load_image
-from facelex.recognize.sources import find_images, source_name
+from facelex.recognize.sources import find_images, find_media, source_name
 
 
 def encoded(picture: Image.Image, kind: str, **options) -> bytes:
@@ -428,6 +429,28 @@ def test_folders_and_globs_expand_in_order_each_file_once(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FacelexError, match=r"holds none.*--recursive"):
         names("empty")
+
+
+def test_pictures_and_the_videos_beside_them_are_found_in_one_walk(tmp_path, monkeypatch):
+    for name in ("a.jpg", "b.MP4", "sub/c.mov", "sub/d.png", ".hidden.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    walked = []
+    walk = os.walk
+    monkeypatch.setattr("os.walk", lambda folder: walked.append(folder) or walk(folder))
+
+    def names(*inputs: str, recursive: bool = False) -> list[list[str]]:
+        found = find_media([tmp_path / item for item in inputs], recursive=recursive)
+        return [[Path(path).name for path in paths] for paths in found]
+
+    assert names("") == [["a.jpg"], ["b.MP4"]]
+    assert names("", recursive=True) == [["a.jpg", "d.png"], ["b.MP4", "c.mov"]]
+    assert len(walked) == 2
+    assert names("*", "sub") == [["a.jpg", "d.png"], ["b.MP4", "c.mov"]]
+    assert names("a.jpg") == [["a.jpg"], []]
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(FacelexError, match=r"holds none.*--recursive.*Name a video by its own path"):
+        names("")
 
 
 def test_sources_are_named_by_path_or_place(tmp_path, quarters):

@@ -21,7 +21,7 @@ from PIL import Image
 from tiny_recognition import EMBED, FixedDetector, TinyVocabulary, word_arrays, write_model
 
 from facelex import Vocabulary
-from facelex.emotions import EMOTIONS
+from facelex.emotions import EMOTION_WORDS, EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import model as model_module
 from facelex.recognize.faces import create_detector
@@ -537,3 +537,64 @@ def test_no_more_threads_than_processors_are_started(tiny_model, monkeypatch):
     for asked, started in ((1, 1), (2, 2), (100_000, 2)):
         session = model_module.load_model(tiny_model, threads=asked).session
         assert session.get_session_options().intra_op_num_threads == started
+
+
+class Tensor:
+    """Pixels that only NumPy can read, as a tensor's are."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        self.ndim = array.ndim
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        if self._array.size == 0:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+        return self._array
+
+    def __iter__(self):
+        return (Tensor(row) for row in self._array)
+
+
+def test_a_batch_in_a_tensor_is_read_as_the_same_array(recognizer, crops):
+    expected = recognizer.classify(crops)
+    for batch in (crops, crops[:, None], np.stack([crops] * 3, -1), (crops / 255.0)[:, None]):
+        np.testing.assert_array_equal(recognizer.classify(Tensor(batch)), recognizer.classify(batch))
+        np.testing.assert_allclose(recognizer.classify(Tensor(batch)), expected, atol=1e-5)
+    with pytest.raises(FacelexError, match=r"channels come first: use crops\.transpose\(0, 2, 3, 1\)"):
+        recognizer.classify(Tensor(np.stack([crops] * 3, 1)))
+    with pytest.raises(FacelexError, match=r"Could not read Tensor as a NumPy array: .*cuda:0"):
+        recognizer.classify(Tensor(crops[:0]))
+
+
+def test_an_array_of_paths_is_several_pictures_and_a_tensor_of_pixels_is_one(recognizer, photo, save_picture):
+    path = str(save_picture(photo, "1.png"))
+    for paths in (np.array([path, path]), np.array([path, path], object)):
+        assert [len(result.faces) for result in recognizer.predict_many(paths)] == [2, 2]
+        assert recognizer.classify(paths).shape == (2, 7)
+    assert len(list(recognizer.predict_many(Tensor(np.stack([photo, photo]))))) == 2
+    for one in (photo, Tensor(photo), Tensor(photo[..., 0])):
+        with pytest.raises(FacelexError, match=r"several pictures, but got one .*\[image\]"):
+            recognizer.predict_many(one)
+
+
+def test_a_run_folder_in_place_of_a_model_is_told_how_to_become_one(tmp_path):
+    (tmp_path / "a run").mkdir()
+    with pytest.raises(FacelexError, match=r"is a folder.*facelex export '.*/a run' -o model\.onnx"):
+        Recognizer(tmp_path / "a run")
+
+
+def test_word_vectors_that_lack_the_models_own_words_are_warned_of(tmp_path, photo, caplog):
+    class German(TinyVocabulary):
+        def phrase(self, text: str) -> np.ndarray:
+            if text in EMOTION_WORDS["sad"]:
+                raise FacelexError(f"No vector for {text!r}.")
+            return super().phrase(text)
+
+    model = write_model(tmp_path / "model.onnx")
+    for vocabulary, said in ((TinyVocabulary(), ""), (German(), "lack its words for 'sad'. Scores")):
+        caplog.clear()
+        detector = FixedDetector((0.1, 0.2, 0.3, 0.4))
+        recognizer = Recognizer(model, detector=detector, threads=1, vocabulary=vocabulary)
+        assert recognizer.predict(photo, words="stolz")[0].words
+        assert said in caplog.text
+        assert bool(said) == bool(caplog.text)

@@ -254,3 +254,24 @@ def test_missing_packages_name_their_extra(monkeypatch, tmp_path):
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_called_as_a_column_has_one_of_its_own(tmp_path: Path):
+    pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    classes = ("unsure", "x", "bored", "error")
+    face = Face((1.0, 2.0, 3.0, 4.0), 0.9, "x", dict(zip(classes, (0.1, 0.6, 0.2, 0.1))), True)
+    result = ImageResult("one.jpg", 640, 480, (face,), columns=tuple(table_columns(classes)))
+    for suffix, read in (("csv", pandas.read_csv), ("parquet", pandas.read_parquet)):
+        with open_writer(suffix, tmp_path / f"t.{suffix}", classes=classes) as writer:
+            writer.write(result)
+        for table in (read(tmp_path / f"t.{suffix}"), to_frame([result])):
+            assert table.columns.is_unique
+            row = table.iloc[0]
+            assert (row["x"], row["unsure"], row["emotion"], row["bored"]) == (1.0, True, "x", 0.2)
+            assert (row["class:unsure"], row["class:x"], row["class:error"]) == (0.1, 0.6, 0.1)
+
+
+def test_one_result_is_no_table():
+    pytest.importorskip("pandas")
+    with pytest.raises(FacelexError, match=r"but got one ImageResult\. Put it into a list: \[result\]"):
+        to_frame(RESULTS[0])

@@ -67,6 +67,23 @@ def files(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     }
 
 
+def test_few_validation_faces_are_warned_of(
+    run: Path,
+    baseline: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for folder, what in ((run, "Temperature, the scale of word scores and"), (baseline, "Temperature and")):
+        caplog.clear()
+        export_run(folder, tmp_path / "model.onnx")
+        assert f"{what} the threshold of unsure rest on {len(VAL)} validation faces alone" in caplog.text
+    monkeypatch.setattr(export, "FEW_FACES", len(VAL))
+    caplog.clear()
+    export_run(run, tmp_path / "model.onnx")
+    assert not caplog.text
+
+
 def test_recognizer_answers_as_the_run_does(run: Path, files: dict[str, Path]) -> None:
     recognizer = Recognizer(files["fp32"], threads=1)
     temperature = recognizer.info["temperature"]

@@ -234,8 +234,10 @@ def test_training_goes_on_from_there_and_is_recorded(
     environment = json.loads((tmp_path / "on" / "environment.json").read_text())
     (digest,) = environment["start_from"]
     export_run(tmp_path / "on", tmp_path / "on.onnx")
-    record = load_onnx(tmp_path / "on.onnx").info["training"]
+    info = load_onnx(tmp_path / "on.onnx").info
+    record = info["training"]
     assert record["start_sha256"] == [digest]
+    assert "another network, whose own training pictures may be among those" in info["card"]
     assert str(finished.parent) not in json.dumps(record)
 
 

@@ -41,8 +41,9 @@ def prepare(
     Parameters
     ----------
     source
-        fer2013.csv or icml_face_data.csv (also inside .zip, .tar, .xz, .gz), or a folder of images:
-        split/class/image, class/image, or Kaggle's FER2013 folders.
+        fer2013.csv or icml_face_data.csv (also inside .zip, .tar, .xz, .gz); a folder of images:
+        split/class/image, class/split/image, class/image, or Kaggle's FER2013 folders; or a CSV that lists
+        images, with columns such as image, label and split.
     ferplus
         FER+ votes, fer2013new.csv; kept beside the labels of the official CSV.
     output
@@ -50,8 +51,8 @@ def prepare(
     size
         Height and width in pixels to store.
     classes
-        Class folders in label order, as "a,b,c", or "auto" to take the folders' names; the seven emotions
-        by default.
+        Class names in label order, as "a,b,c", or "auto" to take those of the folders or the CSV; the seven
+        emotions by default.
     split
         Shares of train, val and test, for pictures that come without splits.
     seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,8 +18,7 @@ from facelex.errors import FacelexError
 from facelex.recognize.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
-    count_videos,
-    find_images,
+    find_media,
     find_video,
     is_url,
     is_video,
@@ -147,9 +146,11 @@ def predict(
     if film:
         name = next(iter(film)).removeprefix("max_")
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
-    sources = _find(inputs, recursive=recursive)
-    if skipped := count_videos(inputs, recursive=recursive):
-        named = "1 video skipped: name it" if skipped == 1 else f"{skipped} videos skipped: name each"
+    sources, skipped = find_media(inputs, recursive=recursive)
+    _check_there(sources)
+    if skipped:
+        several = len(skipped) > 1
+        named = f"{len(skipped)} videos skipped: name each" if several else "1 video skipped: name it"
         tell(f"{named} by its own path, in a call of its own.")
     if output is not None:
         check_output(output, sources, [model, vocabulary, detector_model])
@@ -198,12 +199,10 @@ def _format_of(output: Path | None) -> str:
     return format_of(output)
 
 
-def _find(inputs: Iterable[str], *, recursive: bool) -> list[str]:
-    sources = find_images(inputs, recursive=recursive)
+def _check_there(sources: Sequence[str]) -> None:
     if not any(is_url(source) or os.path.lexists(source) for source in sources):
         named = ", ".join(map(repr, sources[:3])) + (", ..." if len(sources) > 3 else "")
         raise FacelexError(f"No such file: {named}. Check the path.")
-    return sources
 
 
 def _with_progress(results: Iterator[ImageResult], total: int, *, quiet: bool) -> Iterator[ImageResult]:

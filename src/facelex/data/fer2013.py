@@ -90,7 +90,9 @@ def _columns(header: Sequence[str]) -> tuple[int, int, int]:
             raise FacelexError("the file is empty; fetch or copy it again")
         got = ", ".join(header)[:80]
         hint = ""
-        if missing == ["Usage"]:
+        if missing == list(expected):
+            hint = "; a CSV that lists image files has a column image and a column label"
+        elif missing == ["Usage"]:
             hint = (
                 "; this looks like the challenge's train.csv, take icml_face_data.csv or fer2013.csv instead"
             )

@@ -1,11 +1,12 @@
-"""Folders of images: split/class/image, class/image, and Kaggle's FER2013 folders."""
+"""Folders of images: split/class/image, class/split/image, class/image, and Kaggle's FER2013 folders."""
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.data.dataset import SPLITS, FaceDataset
-from facelex.data.duplicates import duplicate_groups
+from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.pictures import NoFaceError, UnreadableImageError, read_face, read_grey
 from facelex.data.splits import DEFAULT_SHARES, Shares, random_splits
@@ -29,7 +30,7 @@ SPLIT_FOLDERS: dict[str, int] = {
 """Folder names that say a split, case ignored."""
 
 AUTO = ("auto",)
-"""As ``classes``: take the folders' own names, case ignored, in alphabetical order."""
+"""As ``classes``: take the names that the source gives, case ignored, in alphabetical order."""
 
 _NAMED_AT_MOST = 10
 
@@ -38,11 +39,11 @@ Read = Callable[[Path, int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class _Found:
-    """One image: where it is, the folder that names its class, and the split code its folder says, if any."""
+class LabelledFile:
+    """One image: where it is, the name of its class, and the code of its split, where that is said."""
 
     path: Path
-    folder: str
+    label: str
     split: int | None
 
 
@@ -60,7 +61,8 @@ def read_folder(
     """Read a folder of labelled images, grey and ``size`` x ``size``.
 
     Args:
-        root: Holds split/class/image or class/image; a single folder in between is stepped into.
+        root: Holds split/class/image, class/split/image or class/image; a single folder in between is
+            stepped into.
         size: Height and width to store; another shape is cropped to its middle square.
         classes: Class folders in label order, or ``AUTO``; by default the seven emotions in any spelling.
         split: Shares of train, val and test where the folder gives no splits. Where it gives train but no
@@ -79,41 +81,101 @@ def read_folder(
         FacelexError: If there is no image or no face, a class is unknown or an image cannot be read.
     """
     found, notes = _find_images(root)
-    class_names, labels = _classify(root, [image.folder for image in found], classes)
+    dataset, more = read_files(
+        root, found, size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
+        what="class folder",
+    )  # fmt: skip
+    return dataset, notes + more
+
+
+def read_files(
+    root: Path,
+    files: Sequence[LabelledFile],
+    size: int,
+    classes: Sequence[str] | None,
+    split: Shares,
+    seed: int,
+    skip_bad: bool,
+    progress: Progress | None,
+    *,
+    find_faces: bool,
+    what: str,
+) -> tuple[FaceDataset, list[str]]:
+    """Read the images found in ``root``, a folder or a table; the rest is as in :func:`read_folder`.
+
+    Args:
+        root: What is named in messages.
+        files: The images.
+        what: What gives a class its name, for messages: ``class folder``.
+    """
+    class_names, labels = _classify(root, [file.label for file in files], classes, what)
     read = _reader(find_faces)
     pixels, good, bad, faceless = _read_all(
-        root, [image.path for image in found], size, read, skip_bad, progress
+        root, [file.path for file in files], size, read, skip_bad, progress
     )
+    notes = []
     if bad:
         notes.append(f"{_some(bad)} left out, since unreadable.")
     if faceless:
         notes.append(f"{_some(faceless)} left out, since no face was found.")
-    found, labels = [found[row] for row in good], labels[good]
-    splits, split_notes = _splits(found, labels, pixels, split, seed)
-    notes += split_notes
-    empty = [name for code, name in enumerate(SPLITS) if not np.any(splits == code)]
+    files, labels = [files[row] for row in good], labels[good]
+    splits, split_notes = _splits(files, labels, pixels, split, seed)
+    place = "of" if root.is_dir() else "listed in"
+    dataset = FaceDataset.create(pixels, labels, splits, class_names, f"images {place} {root.name}")
+    return dataset, notes + split_notes + _gaps(dataset) + _copies(dataset)
+
+
+def _gaps(dataset: FaceDataset) -> list[str]:
+    """Say which splits and classes have no image, and which classes have none in a split."""
+    notes = []
+    empty = [split for split in SPLITS if not len(dataset.indices(split))]
     if empty:
         notes.append(f"No image for the split {' and '.join(empty)}.")
-    absent = [name for code, name in enumerate(class_names) if not np.any(labels == code)]
+    absent = set(range(len(dataset.class_names))) - set(dataset.labels.tolist())
     if absent:
-        notes.append(f"No image of: {', '.join(absent)}.")
-    return FaceDataset.create(pixels, labels, splits, class_names, f"images of {root.name}"), notes
+        notes.append(f"No image of: {_listed([dataset.class_names[code] for code in sorted(absent)])}.")
+    for split in SPLITS:
+        here = set(dataset.labels[dataset.indices(split)].tolist())
+        missing = [name for code, name in enumerate(dataset.class_names) if code not in absent | here]
+        if missing and split not in empty:
+            notes.append(f"No {split} image of: {_listed(missing)}.")
+    return notes
 
 
-def _find_images(root: Path) -> tuple[list[_Found], list[str]]:
+def _copies(dataset: FaceDataset) -> list[str]:
+    """Say how many images of val and test a network will have learned by heart, or nobody can get right."""
+    notes = []
+    for split in SPLITS[1:]:
+        copies = dataset.seen_in(split)
+        if copies.any():
+            notes.append(
+                f"{copies.sum():,} of {len(copies):,} {split} images have a pixel-identical copy in train; "
+                "facelex evaluate scores with and without them."
+            )
+    conflicting = len(conflicting_groups(dataset.groups, dataset.labels))
+    if conflicting:
+        notes.append(f"Pictures that occur in several classes: {conflicting:,}.")
+    return notes
+
+
+def _find_images(root: Path) -> tuple[list[LabelledFile], list[str]]:
     top = _step_into(root)
     folders = _folders(top)
     by_split = any(folder.name.lower() in SPLIT_FOLDERS for folder in folders)
-    found: list[_Found] = []
+    found: list[LabelledFile] = []
     passed: Counter[str] = Counter()
     for folder in folders:
         if not by_split:
-            found += [_Found(path, folder.name, None) for path in _images_below(folder, passed)]
+            found += [
+                LabelledFile(path, folder.name, _split_below(folder, path))
+                for path in _images_below(folder, passed)
+            ]
         elif folder.name.lower() in SPLIT_FOLDERS:
             code = SPLIT_FOLDERS[folder.name.lower()]
             for class_folder in _folders(folder):
                 found += [
-                    _Found(path, class_folder.name, code) for path in _images_below(class_folder, passed)
+                    LabelledFile(path, class_folder.name, code)
+                    for path in _images_below(class_folder, passed)
                 ]
             passed.update(f"images in {folder.name}/" for path in folder.iterdir() if _is_image(path))
         else:
@@ -125,7 +187,21 @@ def _find_images(root: Path) -> tuple[list[_Found], list[str]]:
             "train/happy/1.jpg, or class/image such as happy/1.jpg"
             + (f" (found: {_list_counts(passed)})." if passed else ".")
         )
-    return found, [f"Left out: {_list_counts(passed)}."] if passed else []
+    notes = [f"Left out: {_list_counts(passed)}."] if passed else []
+    said = sum(file.split is not None for file in found)
+    if not by_split and 0 < said < len(found):
+        found = [replace(file, split=None) for file in found]
+        notes.append(
+            f"Only {said:,} of {len(found):,} images lie in folders such as train inside their class folder, "
+            "so these are not taken for splits."
+        )
+    return found, notes
+
+
+def _split_below(class_folder: Path, path: Path) -> int | None:
+    """Return the split that the first folder inside a class folder says: happy/train/1.jpg."""
+    inside = path.relative_to(class_folder).parts
+    return SPLIT_FOLDERS.get(inside[0].lower()) if len(inside) > 1 else None
 
 
 def _step_into(root: Path) -> Path:
@@ -149,7 +225,9 @@ def _is_image(path: Path) -> bool:
 
 def _images_below(folder: Path, passed: Counter[str]) -> list[Path]:
     images = []
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
+        linked = sum(Path(place, name).is_symlink() for name in folders)  # could lead in a circle
+        passed.update({"linked folders": linked} if linked else {})
         for name in names:
             path = Path(place, name)
             if _is_image(path):
@@ -164,42 +242,47 @@ def _list_counts(passed: Counter[str]) -> str:
 
 
 def _classify(
-    root: Path, folders: Sequence[str], classes: Sequence[str] | None
+    root: Path, given: Sequence[str], classes: Sequence[str] | None, what: str
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the class names and the label of each image, given the name of the folder each lies in."""
+    """Return the class names and the label of each image, given the name of the class of each."""
     names: tuple[str, ...]
     if classes is None:
         names = EMOTIONS
     elif tuple(classes) == AUTO:
         spellings: dict[str, str] = {}  # names that differ only in case are one class
-        for folder in sorted(set(folders)):
-            spellings.setdefault(folder.strip().lower(), folder)
+        for name in sorted({_composed(name) for name in given}):
+            spellings.setdefault(name.lower(), name)
         names = tuple(spellings.values())
     else:
-        names = tuple(classes)
+        names = tuple(map(_composed, classes))
         if len(set(names)) != len(names) or not all(names):
             raise FacelexError(f"Expected different class names in --classes, but got {','.join(names)!r}.")
-    meant = {folder: classes_named(folder, names) for folder in dict.fromkeys(folders)}
-    unknown = sorted(folder for folder, ids in meant.items() if not ids)
+    meant = {name: classes_named(_composed(name), names) for name in dict.fromkeys(given)}
+    unknown = sorted(name for name, ids in meant.items() if not ids)
     if unknown:
         near = did_you_mean(unknown[0].lower(), map(str.lower, names)) if len(unknown) == 1 else ""
         raise FacelexError(
-            f"Unknown class folder {', '.join(map(repr, unknown))} in {root}.{near} "
-            f"Known: {', '.join(names)}. "
-            "For classes of your own give --classes a,b,c, or --classes auto to take the folders' names."
+            f"Unknown {what} {', '.join(map(repr, unknown))} in {root}.{near} "
+            f"Known: {', '.join(names)}. For classes of your own give --classes a,b,c, or --classes auto to "
+            "take the names as they are."
         )
-    for folder, ids in meant.items():
+    for name, ids in meant.items():
         if len(ids) > 1:
             raise FacelexError(
-                f"The class folder {folder!r} in {root} may mean {' or '.join(repr(names[i]) for i in ids)}. "
+                f"The {what} {name!r} in {root} may mean {' or '.join(repr(names[i]) for i in ids)}. "
                 "Rename it to the class that it holds."
             )
-    labels = np.array([meant[folder][0] for folder in folders], np.int64)
+    labels = np.array([meant[name][0] for name in given], np.int64)
     if classes is not None:
         empty = [name for code, name in enumerate(names) if not np.any(labels == code)]
         if empty:
             raise FacelexError(f"No image in {root} is of the class {', '.join(map(repr, empty))}.")
     return names, labels
+
+
+def _composed(name: str) -> str:
+    """Return a class name as people type it: macOS writes an umlaut in a folder's name as two letters."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _reader(find_faces: bool) -> Read:
@@ -223,9 +306,9 @@ def _read_all(
             pixels[len(good)] = read(path, size)
             good.append(row)
         except UnreadableImageError as error:
-            bad.append(f"{path.relative_to(root)} ({error})")
+            bad.append(f"{_inside(root, path)} ({error})")
         except NoFaceError:
-            faceless.append(str(path.relative_to(root)))
+            faceless.append(_inside(root, path))
         if progress and row % 100 == 0:
             progress(row, len(paths))
     if progress:
@@ -245,36 +328,52 @@ def _read_all(
     return pixels[: len(good)], good, bad, faceless
 
 
+def _inside(root: Path, path: Path) -> str:
+    """Name a file from the folder, or the folder of the table, that it was found by."""
+    return os.path.relpath(path, root if root.is_dir() else root.parent)
+
+
 def _some(bad: Sequence[str]) -> str:
-    more = f" and {len(bad) - _NAMED_AT_MOST:,} more" if len(bad) > _NAMED_AT_MOST else ""
-    return f"{len(bad):,} image{'s' * (len(bad) > 1)}: {', '.join(bad[:_NAMED_AT_MOST])}{more}"
+    return f"{len(bad):,} image{'s' * (len(bad) > 1)}: {_listed(bad)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_AT_MOST:,} more" if len(names) > _NAMED_AT_MOST else ""
+    return ", ".join(names[:_NAMED_AT_MOST]) + more
 
 
 def _splits(
-    found: Sequence[_Found], labels: NDArray[np.int64], pixels: NDArray[np.uint8], shares: Shares, seed: int
+    files: Sequence[LabelledFile],
+    labels: NDArray[np.int64],
+    pixels: NDArray[np.uint8],
+    shares: Shares,
+    seed: int,
 ) -> tuple[NDArray[np.uint8], list[str]]:
-    """Take the splits that folders or FER2013's file names say, and draw the others."""
-    usages = [USAGES.get(image.path.name.partition("_")[0]) for image in found]  # Kaggle: PublicTest_123.jpg
-    given = [image.split for image in found]
+    """Take the splits that folders, tables or FER2013's file names say, and draw the others."""
+    usages = [USAGES.get(file.path.name.partition("_")[0]) for file in files]  # Kaggle: PublicTest_123.jpg
+    given = [file.split for file in files]
+    kept = ["The images have splits, so --split is not used."] if shares != DEFAULT_SHARES else []
     if None in given:
         if None not in usages:
-            return np.array(usages, np.uint8), ["The splits are those of FER2013's file names."]
+            return np.array(usages, np.uint8), ["The splits are those of FER2013's file names.", *kept]
         splits = random_splits(labels, duplicate_groups(pixels), shares, seed)
         counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
-        return splits, [f"The folder has no splits, so they were drawn with seed {seed}: {counts}."]
+        notes = [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]
+        if any(share > 0 and not np.any(splits == code) for code, share in enumerate(shares)):
+            notes.append("A split got none, since classes are so small; give it a larger share with --split.")
+        return splits, notes
     splits = np.array(given, np.uint8)
-    notes = []
-    if 1 not in given:
-        mixed = [row for row, (code, usage) in enumerate(zip(given, usages)) if code == 2 and usage == 1]
-        if mixed:  # Kaggle's layout mixes PublicTest and PrivateTest in test/
-            splits[mixed] = 1
-        elif 0 in given and shares[1] > 0:
-            train = np.flatnonzero(splits == 0)
-            rest = 1.0 - shares[1] / (shares[0] + shares[1])
-            groups = duplicate_groups(pixels[train])
-            splits[train] = random_splits(labels[train], groups, (rest, 1.0 - rest, 0.0), seed)
-            count = int(np.sum(splits == 1))
-            notes.append(
-                f"There is no val folder, so {count:,} of train were set aside as val with seed {seed}."
-            )
-    return splits, notes
+    if 1 in given:
+        return splits, kept
+    mixed = [row for row, (code, usage) in enumerate(zip(given, usages)) if code == 2 and usage == 1]
+    if mixed:  # Kaggle's layout mixes PublicTest and PrivateTest in test/
+        splits[mixed] = 1
+        return splits, kept
+    if 0 not in given or shares[1] == 0:
+        return splits, kept
+    train = np.flatnonzero(splits == 0)
+    rest = 1.0 - shares[1] / (shares[0] + shares[1])
+    groups = duplicate_groups(pixels[train])
+    splits[train] = random_splits(labels[train], groups, (rest, 1.0 - rest, 0.0), seed)
+    count = int(np.sum(splits == 1))
+    return splits, [f"There is no val, so {count:,} of train were set aside as val with seed {seed}."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,11 +16,14 @@ from PIL import Image
 from facelex.data.dataset import SPLITS, FaceDataset, read_signature
 from facelex.data.fer2013 import CSV_NAMES, ROWS, SIDE, Progress, read_fer2013
 from facelex.data.ferplus import read_votes
+from facelex.data.folder import read_folder
+from facelex.data.listed import is_listing, listed_files, read_listing
 from facelex.data.splits import DEFAULT_SHARES, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
+from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 3
+READERS_VERSION = 4
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
@@ -56,7 +59,8 @@ def prepare(
     """Read ``source`` into a :class:`FaceDataset` and write it to ``output``, unless that is already there.
 
     Args:
-        source: The official CSV (plain or packed), a folder that holds it, or a folder of images.
+        source: The official CSV (plain or packed), a folder that holds it, a folder of images, or a CSV
+            that lists images.
         output: The ``.npz`` to write.
         options: How to read.
         force: Read again even if ``output`` was made from the same source with the same options.
@@ -71,9 +75,11 @@ def prepare(
         raise FacelexError(f"Expected a size from 16 to 512 pixels, but got {options.size}.")
     if not source.exists():
         raise FacelexError(
-            f"There is no file or folder {source}; give fer2013.csv, icml_face_data.csv or a folder of "
-            "images, or fetch FER2013 with: facelex data download"
+            f"There is no file or folder {source}; give fer2013.csv, icml_face_data.csv, a folder of images "
+            "or a CSV that lists them, or fetch FER2013 with: facelex data download"
         )
+    if source.suffix.lower() in IMAGE_SUFFIXES and source.is_file():
+        raise FacelexError(f"{source} is one picture; give the folder that holds the folders of the classes.")
     if source.suffix.lower() == ".npz" and source.is_file():
         raise FacelexError(
             f"{source} is an .npz file; look at a prepared dataset with: facelex data info {source}"
@@ -90,15 +96,14 @@ def prepare(
         return Prepared(held, reused=True)
     replaced = None if held is None or same else held.source
     del held  # its pixels are not needed beside those to come
-    if source.is_dir():
-        from facelex.data.folder import read_folder
-
+    if source.is_dir() or is_listing(source):
         if options.ferplus is not None:
             raise FacelexError(
-                f"FER+ votes are joined to the official CSV row by row, and the pictures of {source} have "
-                "no rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave --ferplus out."
+                "FER+ votes are joined to the official CSV row by row, and the pictures of "
+                f"{source} are not its rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave "
+                "--ferplus out."
             )
-        dataset, notes = read_folder(
+        dataset, notes = (read_folder if source.is_dir() else read_listing)(
             source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress,
             find_faces=options.find_faces,
         )  # fmt: skip
@@ -131,7 +136,8 @@ def check_output(output: Path) -> None:
 def source_signature(source: Path, options: PrepareOptions) -> str:
     """Describe a source and how it is read: equal strings mean that reading again would change nothing.
 
-    A file counts by path, size and time of change; a folder by those of everything in it.
+    A file counts by path, size and time of change; a folder by those of everything in it, a CSV that lists
+    images by its own and theirs.
     """
     described = {
         "version": READERS_VERSION,
@@ -143,15 +149,24 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
 
 
 def _file_signature(path: Path) -> list[str]:
-    if not path.is_dir():
-        return [str(path.resolve()), _size_and_time(path)]
-    digest = hashlib.sha256()
-    for place, folders, names in os.walk(path):
+    if path.is_dir():
+        return [str(path.resolve()), _digest(_files_below(path))]
+    if is_listing(path):
+        return [str(path.resolve()), _size_and_time(path), _digest(file.path for file in listed_files(path))]
+    return [str(path.resolve()), _size_and_time(path)]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(name for name in names if not name.endswith((".npz", ".part"))):
-            file = Path(place, name)
-            digest.update(f"{file}\0{_size_and_time(file)}\n".encode(errors="surrogateescape"))
-    return [str(path.resolve()), digest.hexdigest()]
+        yield from (Path(place, name) for name in sorted(names) if not name.endswith((".npz", ".part")))
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file}\0{_size_and_time(file)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _size_and_time(file: Path) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facelex.data.dataset import SPLITS, FaceDataset
+from facelex.data.dataset import FaceDataset
 from facelex.emotions import classes_named
 from facelex.errors import FacelexError, unknown_name
 
 IGNORE = "ignore"
 """As a class of the mapping: leave the examples out."""
 
-_IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath")
-_LABEL_COLUMNS = ("label", "emotion", "class", "expression")
-_SPLIT_COLUMNS = ("split", "usage")
+_ALL_TEST = (0.0, 0.0, 1.0)
 
 
 def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
@@ -26,10 +22,8 @@ def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
 
     Args:
         source: A file of ``facelex data prepare``; ``fer2013`` or ``sketch``; a folder of images by class,
-            with or without split folders; FER2013's official CSV; or a CSV with a column of image files
-            (``image``, ``path``, ``file``), relative to the CSV's folder, one of class names (``label``,
-            ``emotion``, ``class``) and perhaps one of splits (``split``, ``usage``). Images are face crops:
-            nothing is detected here.
+            with or without split folders; FER2013's official CSV; or a CSV that lists image files, see
+            :func:`facelex.data.listed.listed_files`. Images are face crops: nothing is detected here.
         size: Side in pixels at which images are read.
 
     Returns:
@@ -38,98 +32,24 @@ def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
     Raises:
         FacelexError: If the source cannot be read as labelled faces.
     """
+    from facelex.data.folder import AUTO, read_folder
+    from facelex.data.listed import holds_pixels, read_listing
     from facelex.data.load import load_dataset
 
     path = Path(source)
     if path.is_dir():
-        from facelex.data.folder import AUTO, read_folder
-
-        return read_folder(path, size=size, classes=AUTO, split=(0.0, 0.0, 1.0))[0]
+        return read_folder(path, size=size, classes=AUTO, split=_ALL_TEST)[0]
     if path.suffix.lower() == ".csv" and path.is_file():
-        return _read_csv(path, size)
+        return _official(path) if holds_pixels(path) else read_listing(path, size, AUTO, _ALL_TEST)[0]
     return load_dataset(source)
 
 
-def _read_csv(path: Path, size: int) -> FaceDataset:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = [name.strip().lower() for name in next(csv.reader(file), [])]
-            if "pixels" in header:
-                return _read_official(path)
-            image_column = _column(path, header, _IMAGE_COLUMNS, "image files")
-            label_column = _column(path, header, _LABEL_COLUMNS, "class names")
-            split_column = next((header.index(name) for name in _SPLIT_COLUMNS if name in header), None)
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
-    if not rows:
-        raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
-    ragged = [number for number, row in enumerate(rows, start=2) if len(row) != len(header)]
-    if ragged:
-        raise FacelexError(
-            f"Expected {len(header)} columns in every row of {path}, but row {ragged[0]} differs."
-        )
-    listed = [(row[image_column].strip(), row[label_column].strip()) for row in rows]
-    for number, (image, label) in enumerate(listed, start=2):
-        if not (image and label):
-            what = "a class name" if image else "an image file"
-            raise FacelexError(f"Expected {what} in every row of {path}, but row {number} has none.")
-    splits = np.full(len(rows), SPLITS.index("test"), np.uint8)
-    if split_column is not None:
-        splits[:] = [_split(path, row[split_column], number) for number, row in enumerate(rows, start=2)]
-    return _read_listed(path, listed, splits, size)
-
-
-def _split(path: Path, name: str, row: int) -> int:
-    from facelex.data.folder import SPLIT_FOLDERS
-
-    code = SPLIT_FOLDERS.get(name.strip().lower())
-    if code is None:
-        raise FacelexError(
-            f"Expected train, val or test as the split in every row of {path}, but row {row} has {name!r}."
-        )
-    return code
-
-
-def _read_official(path: Path) -> FaceDataset:
+def _official(path: Path) -> FaceDataset:
     from facelex.data.fer2013 import read_fer2013
     from facelex.emotions import EMOTIONS
 
     faces = read_fer2013(path)
     return FaceDataset.create(faces.pixels, faces.labels, faces.splits, EMOTIONS, f"FER2013 from {path.name}")
-
-
-def _read_listed(
-    path: Path, listed: Sequence[tuple[str, str]], splits: NDArray[np.uint8], size: int
-) -> FaceDataset:
-    from facelex.data.pictures import UnreadableImageError, read_grey
-
-    names = tuple(sorted({label for _, label in listed}))
-    pixels = np.empty((len(listed), size, size), np.uint8)
-    faults = []
-    for row, (image, _) in enumerate(listed):
-        try:
-            pixels[row] = read_grey(path.parent / image, size)
-        except UnreadableImageError as error:
-            faults.append(f"{image} ({error})")
-    if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise FacelexError(
-            f"{len(faults)} of {len(listed)} images listed in {path} cannot be read: "
-            f"{', '.join(faults[:5])}{more}. Mend or remove their rows."
-        )
-    labels = np.array([names.index(label) for _, label in listed], np.int64)
-    return FaceDataset.create(pixels, labels, splits, names, f"images listed in {path.name}")
-
-
-def _column(path: Path, header: Sequence[str], names: Sequence[str], what: str) -> int:
-    for name in names:
-        if name in header:
-            return header.index(name)
-    raise FacelexError(
-        f"Expected a column of {what} ({', '.join(names)}) in {path}, but its columns are: "
-        f"{', '.join(header) or 'none'}."
-    )
 
 
 def parse_mapping(text: str | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -153,6 +154,11 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if name.startswith("hf:"):
         return _from_hub(name[3:])
     path = Path(name)
+    if os.path.isdir(path):  # noqa: PTH112 - as below
+        raise FacelexError(
+            f"Expected a model file, but {shorten(name)!r} is a folder. If it is a run, write its model "
+            f"with: facelex export {shlex.quote(name)} -o model.onnx"
+        )
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
         folder = path.parent
         nearby = [entry.name for entry in folder.glob("*.onnx")] if os.path.isdir(folder) else []  # noqa: PTH112

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from numbers import Integral
 from typing import Any
@@ -298,7 +299,21 @@ class Recognizer:
         vocabulary = self._vocabulary
         if isinstance(vocabulary, (str, os.PathLike)):
             vocabulary = Vocabulary.from_glove(os.fspath(vocabulary))
+        if vocabulary is not None:
+            self._warn_of_strange(vocabulary)
         return create_scorer(arrays, self.info["vocabulary"], vocabulary)
+
+    def _warn_of_strange(self, vocabulary: Vocabulary) -> None:
+        """Say so where word vectors cannot be those of the training, since they lack a class's words."""
+        own: Mapping[str, Sequence[str]] = self.info.get("words") or {}
+        strange = [name for name, words in own.items() if words and not _knows_any(vocabulary, words)]
+        if strange:
+            logger.warning(
+                "The word vectors given are not those that %r was trained with: they lack its words for %s. "
+                "Scores of words mean something only if both sets of vectors share one space.",
+                self._model.name,
+                ", ".join(map(repr, strange)),
+            )
 
     def _require_features(self, what: str) -> None:
         if not self._model.has_features:
@@ -318,15 +333,20 @@ class Recognizer:
     def _crops(self, crops: Any, bgr: bool) -> NDArray[np.float32]:
         """Return crops in any form as the network takes them, ``(N, S, S)`` in [0, 1]."""
         size = self._model.crop_size
+        crops = _as_array(crops)
         if isinstance(crops, np.ndarray):
             if crops.ndim == 4 and crops.shape[1] == 1:
                 crops = crops[:, 0]
             if crops.shape[1:] in ((size, size), (self._model.image_size,) * 2):
                 return self._images(crops)
+            remedy = ""
             if crops.ndim not in (3, 4) or (crops.ndim == 3 and crops.shape[2] in (1, 3, 4)):
+                remedy = "For one crop use crop[None]."
+            elif crops.ndim == 4 and crops.shape[1] in (3, 4) and crops.shape[3] not in (1, 3, 4):
+                remedy = "Their channels come first: use crops.transpose(0, 2, 3, 1)."
+            if remedy:
                 raise FacelexError(
-                    f"Expected crops of shape (N, {size}, {size}), but got {crops.shape}. "
-                    "For one crop use crop[None]."
+                    f"Expected crops of shape (N, {size}, {size}), but got {crops.shape}. {remedy}"
                 )
         elif isinstance(crops, (str, os.PathLike)) or _is_one(crops):
             raise FacelexError(
@@ -426,6 +446,14 @@ def _unit_features(features: Any, width: int) -> NDArray[np.float32]:
     )
 
 
+def _knows_any(vocabulary: Vocabulary, words: Sequence[str]) -> bool:
+    for word in words:
+        with suppress(FacelexError):
+            vocabulary.phrase(word)
+            return True
+    return False
+
+
 def _checked(found: Any) -> list[Detection]:
     """Return what a detector found, or raise if it is no list of detections."""
     detections = list(found) if isinstance(found, Iterable) else None
@@ -444,12 +472,25 @@ def _several(inputs: Any, recursive: bool) -> Iterable[ImageInput]:
     """Return the inputs of `predict_many` as an iterable of pictures."""
     if isinstance(inputs, (str, os.PathLike)):
         return find_images([os.fspath(inputs)], recursive=recursive)
+    inputs = _as_array(inputs)
     if _is_one(inputs) or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):  # an array's rows are none
         raise FacelexError(
             f"Expected a folder, a glob or several pictures, but got one {type(inputs).__name__}. Put it "
             "into a list: [image]."
         )
     return inputs
+
+
+def _as_array(images: Any) -> Any:
+    """Return several pictures in one array or tensor as an array; one of objects (paths, say) as a list."""
+    if not hasattr(images, "__array__"):
+        return images
+    try:
+        array = np.asarray(images)
+    except Exception as error:  # the caller's __array__, for example a tensor on a GPU
+        reason = str(error).rstrip(".")
+        raise FacelexError(f"Could not read {type(images).__name__} as a NumPy array: {reason}.") from error
+    return array.tolist() if array.ndim == 1 and array.dtype.kind in "OUT" else array
 
 
 def _is_one(images: Any) -> bool:

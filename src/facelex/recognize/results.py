@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
 
+_PLACE = ("face", "x", "y", "width", "height", "score", "emotion", "unsure")
+_OTHERS = ("source", "time_s", "frame", *_PLACE, "error")
+
 
 class Result(Protocol):
     """What is written and tabulated: an `ImageResult`, or a frame of a video."""
@@ -94,7 +97,7 @@ class Face:
             "score": record["score"],
             "emotion": self.emotion,
             "unsure": self.unsure,
-            **record["probabilities"],
+            **{_class_column(name): p for name, p in record["probabilities"].items()},
             **{f"word:{word}": score for word, score in record["words"].items()},
         }
 
@@ -146,8 +149,12 @@ class ImageResult:
 
 def table_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
     """Return the columns of the tidy table, in order."""
-    place = ["source", "face", "x", "y", "width", "height", "score", "emotion", "unsure"]
-    return [*place, *classes, *(f"word:{word}" for word in words), "error"]
+    return ["source", *_PLACE, *map(_class_column, classes), *(f"word:{word}" for word in words), "error"]
+
+
+def _class_column(name: str) -> str:
+    """Return the column of a class: its name, but ``class:face`` where tables have a column ``face``."""
+    return f"class:{name}" if name in _OTHERS else name
 
 
 def video_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
@@ -177,6 +184,11 @@ def to_frame(results: Iterable[Result]) -> Any:
 def frame_of(results: Iterable[Result], columns: Sequence[str]) -> Any:
     """Return the data frame of `to_frame`; it has at least ``columns``."""
     pandas = require("pandas", "table", "A data frame")
+    if not isinstance(results, Iterable):
+        raise FacelexError(
+            f"Expected the results of predict_many or read_video, but got one {type(results).__name__}. Put "
+            "it into a list: [result]."
+        )
     rows: list[dict[str, Any]] = []
     seen: dict[str, None] = {}  # in order
     for result in results:

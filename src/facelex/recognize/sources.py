@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -74,10 +74,24 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = F
     Raises:
         FacelexError: If a folder holds no picture or a glob matches nothing.
     """
-    found: dict[str, None] = {}
+    return find_media(inputs, recursive=recursive)[0]
+
+
+def find_media(
+    inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False
+) -> tuple[list[str], list[str]]:
+    """Return the pictures of `find_images`, and the videos that folders and globs hold beside them.
+
+    Raises:
+        FacelexError: As `find_images`.
+    """
+    pictures: dict[str, None] = {}  # in order
+    videos: dict[str, None] = {}
     for item in inputs:
-        found.update(dict.fromkeys(_expand(os.fspath(item), recursive)))
-    return list(found)
+        found, left_out = _expand(os.fspath(item), recursive)
+        pictures |= dict.fromkeys(found)
+        videos |= dict.fromkeys(left_out)
+    return list(pictures), list(videos)
 
 
 def find_video(item: str) -> str:
@@ -102,16 +116,6 @@ def find_video(item: str) -> str:
     return videos[0] if videos else item
 
 
-def count_videos(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> int:
-    """Return how many videos lie in the folders and match the globs given; `find_images` leaves them out."""
-    items = [os.fspath(item) for item in inputs]
-    found = [match for item in items for match in (_matches(item) if _is_glob(item) else [item])]
-    folders = (place for place in found if _is_folder(place))
-    in_folders = sum(1 for folder in folders for _ in _folder_files(folder, recursive, VIDEO_SUFFIXES))
-    named = set(items)
-    return in_folders + sum(_is_film(match) for match in found if match not in named)
-
-
 def _is_film(match: str) -> bool:
     return is_video(match) and not _is_folder(match)
 
@@ -132,36 +136,44 @@ def _no_match(pattern: str) -> FacelexError:
     return FacelexError(f"No file matches {shorten(pattern)!r}. Correct the pattern or name the files.")
 
 
-def _expand(item: str, recursive: bool) -> list[str]:
+def _expand(item: str, recursive: bool) -> tuple[list[str], list[str]]:
+    """Return the pictures that an input stands for, and the videos found on the way."""
     if is_url(item) or is_data_url(item):
-        return [item]
+        return [item], []
     if _is_folder(item):
-        files = list(_folder_files(item, recursive))
-        if not files:
+        pictures, videos = _folder_files(item, recursive)
+        if not pictures:
             hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
-            if count_videos([item], recursive=recursive):
+            if videos:
                 hint += " Name a video by its own path, in a call of its own."
             raise FacelexError(f"Expected pictures in the folder {item!r}, but it holds none.{hint}")
-        return files
-    if _is_glob(item):
-        files = []
-        for match in _matches(item):
-            if _is_folder(match):
-                files += _folder_files(match, recursive)
-            elif not _is_film(match):
-                files.append(match)
-        if not files:
-            raise _no_match(item)
-        return files
-    return [item]
+        return pictures, videos
+    if not _is_glob(item):
+        return [item], []
+    pictures, videos = [], []
+    for match in _matches(item):
+        if _is_folder(match):
+            found, left_out = _folder_files(match, recursive)
+            pictures += found
+            videos += left_out
+        else:
+            (videos if _is_film(match) else pictures).append(match)
+    if not pictures:
+        raise _no_match(item)
+    return pictures, videos
 
 
-def _folder_files(folder: str, recursive: bool, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterator[str]:
+def _folder_files(folder: str, recursive: bool) -> tuple[list[str], list[str]]:
+    """Return the pictures and the videos in a folder, by their suffixes, sorted."""
+    pictures, videos = [], []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
-            if path.suffix.lower() in suffixes:
-                yield str(path)
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                pictures.append(str(path))
+            elif path.suffix.lower() in VIDEO_SUFFIXES:
+                videos.append(str(path))
+    return pictures, videos
 
 
 def decode_data_url(url: str) -> bytes:

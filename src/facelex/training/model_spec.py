@@ -11,21 +11,28 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import FERPLUS_COLUMNS
+from facelex.errors import FacelexError
 from facelex.models.spec import ModelSpec
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
 from facelex.training.config import RunConfig
 
 
 def class_vectors(config: RunConfig, class_names: Sequence[str]) -> Tensor | None:
-    """Vectors of each class's words, ``(K, W, D)``; None for a method without words."""
+    """Vectors of each class's words, ``(K, W, D)``; None for a method without words.
+
+    Raises:
+        FacelexError: If a class has no words that the vocabulary knows; all such classes are named.
+    """
     if not config.has_words:
         return None
-    return create_word_vectors(
-        config.model.text_encoder,
-        load_vocabulary(config.model.vocabulary),
-        class_words(class_names, config.model.words),
-        seed=config.seed,
-    )
+    vocabulary = load_vocabulary(config.model.vocabulary)
+    words = class_words(class_names, config.model.words)
+    try:
+        return create_word_vectors(config.model.text_encoder, vocabulary, words, seed=config.seed)
+    except FacelexError as error:
+        raise FacelexError(
+            f"{error}\nGive such a class words of its own: --set 'model.words.CLASS=[word, other word]'."
+        ) from error
 
 
 def describe_model(

@@ -1,0 +1,140 @@
+"""A CSV that lists image files with their class names, and perhaps their splits."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from facelex.data.dataset import FaceDataset
+from facelex.data.fer2013 import Progress
+from facelex.data.folder import SPLIT_FOLDERS, LabelledFile, read_files
+from facelex.data.splits import DEFAULT_SHARES, Shares
+from facelex.errors import FacelexError
+
+IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath")
+LABEL_COLUMNS = ("label", "emotion", "class", "expression")
+SPLIT_COLUMNS = ("split", "usage")
+
+
+def is_listing(path: Path) -> bool:
+    """Return whether a file is a CSV that has a column of image files and none of pixels."""
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        header = _read_header(path)
+    except FacelexError:
+        return False
+    return "pixels" not in header and any(name in header for name in IMAGE_COLUMNS)
+
+
+def holds_pixels(path: Path) -> bool:
+    """Return whether a CSV has a column of pixels, as FER2013's does.
+
+    Raises:
+        FacelexError: If it is no CSV.
+    """
+    return "pixels" in _read_header(path)
+
+
+def read_listing(
+    path: Path,
+    size: int = 48,
+    classes: Sequence[str] | None = None,
+    split: Shares = DEFAULT_SHARES,
+    seed: int = 0,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+    *,
+    find_faces: bool = False,
+) -> tuple[FaceDataset, list[str]]:
+    """Read the images that a CSV lists, as :func:`facelex.data.folder.read_folder` does those of a folder.
+
+    Args:
+        path: The table; see :func:`listed_files`.
+        size: As for a folder, and so are the other arguments, with class names of the table for folders.
+        classes: Class names in label order, or ``AUTO``; by default the seven emotions in any spelling.
+        split: Shares of train, val and test where the table gives no splits.
+        seed: Seed of those splits.
+        skip_bad: Leave out images that cannot be read.
+        progress: Called now and then with images read and images in all.
+        find_faces: Take the largest face of each image and leave images without one out.
+
+    Raises:
+        FacelexError: If the table or an image cannot be read, or a class is unknown.
+    """
+    return read_files(
+        path, listed_files(path), size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
+        what="class",
+    )  # fmt: skip
+
+
+def listed_files(path: Path) -> list[LabelledFile]:
+    """Return the images that a CSV lists, in order.
+
+    Columns are known by their names, case ignored: ``image``, ``path``, ``file``, ``filename`` or
+    ``filepath`` for image files, relative to the CSV's folder; ``label``, ``emotion``, ``class`` or
+    ``expression`` for class names; perhaps ``split`` or ``usage``. They are parted by commas, semicolons or
+    tabs.
+
+    Raises:
+        FacelexError: If the file is no such CSV, or a row of it has no image, class or split.
+    """
+    with _open_csv(path) as (header, lines):
+        rows = [row for row in lines if row]
+    image_column = _column(path, header, IMAGE_COLUMNS, "image files")
+    label_column = _column(path, header, LABEL_COLUMNS, "class names")
+    split_column = next((header.index(name) for name in SPLIT_COLUMNS if name in header), None)
+    if not rows:
+        raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
+    files = []
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise FacelexError(
+                f"Expected {len(header)} columns in every row of {path}, but row {number} differs."
+            )
+        image, label = row[image_column].strip(), row[label_column].strip()
+        if not (image and label):
+            what = "a class name" if image else "an image file"
+            raise FacelexError(f"Expected {what} in every row of {path}, but row {number} has none.")
+        split = None if split_column is None else _split(path, row[split_column], number)
+        files.append(LabelledFile(path.parent / image, label, split))
+    return files
+
+
+@contextmanager
+def _open_csv(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+    """Give the names of the columns in lower case, and the rows."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline(1 << 16)
+            file.seek(0)
+            rows = csv.reader(file, delimiter=max(",;\t", key=first.count))
+            yield [name.strip().lower() for name in next(rows, [])], rows
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
+
+
+def _read_header(path: Path) -> list[str]:
+    with _open_csv(path) as (header, _):
+        return header
+
+
+def _column(path: Path, header: Sequence[str], names: Sequence[str], what: str) -> int:
+    for name in names:
+        if name in header:
+            return header.index(name)
+    raise FacelexError(
+        f"Expected a column of {what} ({', '.join(names)}) in {path}, but its columns are: "
+        f"{', '.join(header) or 'none'}."
+    )
+
+
+def _split(path: Path, name: str, row: int) -> int:
+    code = SPLIT_FOLDERS.get(name.strip().lower())
+    if code is None:
+        raise FacelexError(
+            f"Expected train, val or test as the split in every row of {path}, but row {row} has {name!r}."
+        )
+    return code

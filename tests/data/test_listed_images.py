@@ -1,0 +1,108 @@
+"""Images that a CSV lists, made into a dataset as a folder's are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_fer2013 import faces
+from PIL import Image
+
+from facelex.cli.main import main
+from facelex.data.folder import AUTO, read_folder
+from facelex.data.listed import listed_files, read_listing
+from facelex.data.prepare import PrepareOptions, prepare
+from facelex.errors import FacelexError
+
+
+def listing(folder: Path, text: str, count: int = 6) -> Path:
+    (folder / "img").mkdir(parents=True, exist_ok=True)
+    for number, face in enumerate(faces(count)):
+        Image.fromarray(face).save(folder / "img" / f"{number}.png")
+    table = folder / "labels.csv"
+    table.write_text(text, encoding="utf-8")
+    return table
+
+
+def counts(dataset) -> list[int]:
+    return [len(dataset.indices(split)) for split in ("train", "val", "test")]
+
+
+def test_a_list_of_images_is_prepared_with_its_own_classes_and_splits(tmp_path: Path) -> None:
+    rows = ["bored,train", "awake,train", "bored,val", "awake,val", "Bored,test"]
+    table = listing(
+        tmp_path,
+        "note;Class;filename;Split\n" + "".join(
+            f"x;{name};img/{number}.png;{split}\n"
+            for number, (name, split) in enumerate(row.split(",") for row in rows)
+        ),
+    )  # fmt: skip
+    prepared = prepare(table, tmp_path / "d.npz", PrepareOptions(classes=AUTO))
+    dataset = prepared.dataset
+    assert dataset.class_names == ("Bored", "awake")
+    assert dataset.labels.tolist() == [0, 1, 0, 1, 0]
+    assert counts(dataset) == [2, 2, 1]
+    np.testing.assert_array_equal(dataset.pixels, faces(6)[:5])
+    assert list(prepared.notes) == ["No test image of: awake."]
+    assert dataset.source == "images listed in labels.csv"
+
+
+def test_a_list_without_splits_is_shared_out_as_a_folder_is(tmp_path: Path) -> None:
+    text = "image\tlabel\n" + "".join(f"img/{number}.png\thappy\n" for number in range(20))
+    dataset, notes = read_listing(listing(tmp_path / "a", text, 20), seed=3)
+    (tmp_path / "b" / "happy").mkdir(parents=True)
+    for number, face in enumerate(faces(20)):
+        Image.fromarray(face).save(tmp_path / "b" / "happy" / f"{number:02}.png")
+    assert dataset.fingerprint == read_folder(tmp_path / "b", seed=3)[0].fingerprint
+    assert any("drawn with seed 3: 16 train, 2 val, 2 test" in note for note in notes)
+
+
+def test_a_list_is_read_again_only_if_it_or_an_image_has_changed(tmp_path: Path) -> None:
+    table, output = listing(tmp_path, "image,label\nimg/0.png,happy\nimg/1.png,sad\n"), tmp_path / "d.npz"
+    assert not prepare(table, output).reused
+    assert prepare(table, output).reused
+    Image.fromarray(faces(1, seed=9)[0]).save(tmp_path / "img" / "1.png")
+    assert not prepare(table, output).reused
+
+
+def test_the_classes_of_a_list_are_those_of_the_options(tmp_path: Path) -> None:
+    table = listing(tmp_path, "image,label\nimg/0.png,Joy\nimg/1.png,bored\n")
+    with pytest.raises(FacelexError, match=r"Unknown class 'bored' in .*labels\.csv\..*--classes auto"):
+        prepare(table, tmp_path / "d.npz")
+    dataset, _ = read_listing(table, classes=("bored", "happy"), split=(1, 0, 0))
+    assert dataset.labels.tolist() == [1, 0]
+
+
+def test_an_image_of_a_list_that_cannot_be_read_is_named_or_left_out(tmp_path: Path) -> None:
+    table = listing(tmp_path / "sub", "image,label\nimg/0.png,happy\n../far/gone.png,sad\n")
+    with pytest.raises(
+        FacelexError, match=r"1 image: \.\./far/gone\.png \(there is no such file\) .*--skip-bad"
+    ):
+        read_listing(table)
+    dataset, notes = read_listing(table, skip_bad=True, split=(1, 0, 0))
+    assert len(dataset) == 1
+    assert any("gone.png" in note and "left out" in note for note in notes)
+
+
+def test_votes_cannot_be_joined_to_a_list_of_images(tmp_path: Path) -> None:
+    table = listing(tmp_path, "image,label\nimg/0.png,happy\n")
+    votes = tmp_path / "votes.csv"
+    votes.write_text("Usage\n")
+    with pytest.raises(FacelexError, match=r"pictures of .* are not its rows"):
+        prepare(table, tmp_path / "d.npz", PrepareOptions(ferplus=votes))
+
+
+def test_columns_that_say_nothing_are_told_with_those_that_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = listing(tmp_path, "photo,mood\nimg/0.png,happy\n")
+    assert main(["data", "prepare", str(table), "-o", str(tmp_path / "d.npz")]) == 2
+    assert "a CSV that lists image files has a column image and a column label" in capsys.readouterr().err
+    table.write_text("image,mood\nimg/0.png,happy\n")
+    with pytest.raises(FacelexError, match=r"column of class names \(label, emotion, class, expression\)"):
+        listed_files(table)
+
+
+def test_one_picture_is_no_source(tmp_path: Path) -> None:
+    listing(tmp_path, "")
+    with pytest.raises(FacelexError, match=r"0\.png is one picture; give the folder"):
+        prepare(tmp_path / "img" / "0.png", tmp_path / "d.npz")
