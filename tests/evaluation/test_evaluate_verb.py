@@ -15,6 +15,7 @@ from facelex.cli.main import main
 from facelex.data.dataset import FaceDataset
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
+from facelex.recognize import model
 
 Made = tuple[FaceDataset, Path]
 Maker = Callable[..., Path]
@@ -297,3 +298,23 @@ def test_output_never_replaces_the_record_of_the_run(make_run: Maker, capsys: Ca
     for name in ("scores.json", "model.json", "predictions-test.npz"):
         assert "the run's own record" in error_of(capsys, "evaluate", run, "-o", run / name)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_threads_are_those_of_pytorch_for_a_run_and_of_the_session_for_a_file(
+    make_run: Maker, onnx_file: Path, faces: Made, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    asked: list[tuple[str, int | None]] = []
+    options = model.session_options
+
+    def session_options(threads: int | None) -> object:
+        asked.append(("session", threads))
+        return options(threads)
+
+    monkeypatch.setattr(model, "session_options", session_options)
+    monkeypatch.setattr("facelex.cli.evaluate.set_torch_threads", lambda n: asked.append(("torch", n)))
+    assert main(["evaluate", str(make_run()), "--threads", "2"]) == 0
+    assert main(["evaluate", str(onnx_file), "--data", str(faces[1]), "--threads", "1"]) == 0
+    assert asked == [("torch", 2), ("session", 1)]
+    capsys.readouterr()
+    refused = error_of(capsys, "evaluate", onnx_file, "--data", faces[1], "--threads", "0")
+    assert "Expected threads to be 1 or more" in refused

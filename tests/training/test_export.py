@@ -302,6 +302,7 @@ def test_mistakes_exit_with_2_and_write_nothing(
         ([str(run), "-o", str(tmp_path / "m.bin")], "ends in .onnx"),
         ([str(run), "-o", output, "--data", "sketch:140"], "was trained on the dataset"),
         ([str(run), "-o", output, "--card", str(tmp_path / "no.md")], "Cannot read the model card"),
+        ([str(run), "-o", output, "--threads", "0"], "--threads of at least 1"),
     ):
         assert main(["export", *arguments]) == 2
         assert expected in " ".join(capsys.readouterr().err.split())

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from facelex.cli.options import set_torch_threads
+from facelex.errors import printable
+
 if TYPE_CHECKING:
     from facelex.evaluation.evaluate import Evaluation
 
@@ -27,6 +30,7 @@ def evaluate(
     other_data: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     seed: int = 0,
+    threads: int | None = None,
 ) -> None:
     """Score a run or a model on a split: accuracy, macro-F1, calibration, confusion, with 95 % intervals.
 
@@ -60,14 +64,19 @@ def evaluate(
         Also write the scores as JSON, or, when the name ends in .npz, the predictions.
     seed
         Seed of the bootstrap, 0 or more.
+    threads
+        CPU threads; all cores by default.
     """
     from facelex.cli.screen import outliving_the_reader
     from facelex.evaluation.evaluate import evaluate as run
     from facelex.evaluation.labelled import parse_mapping
+    from facelex.evaluation.networks import names_run
 
+    if any(names_run(model) for model in models):
+        set_torch_threads(threads)
     if output is not None:
         _check_output(output, models)
-    result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop)
+    result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop, threads)
     with outliving_the_reader():
         _show(result, format)
     _tell(*result.notes, *(f"Written: {path}" for path in result.written))
@@ -114,4 +123,6 @@ def _tell(*notes: str) -> None:
     from rich.console import Console
 
     for note in notes:
-        Console(stderr=True, highlight=False, emoji=False).print(note, markup=False, soft_wrap=True)
+        Console(stderr=True, highlight=False, emoji=False).print(
+            printable(note), markup=False, soft_wrap=True
+        )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from facelex.cli.options import set_torch_threads
 from facelex.errors import FacelexError, require
 
 app = App(name="export", help="Write a run as one ONNX file that needs no PyTorch.")
@@ -22,6 +23,7 @@ def export(
     data: str | None = None,
     name: str | None = None,
     card: Path | None = None,
+    threads: int | None = None,
 ) -> None:
     """Write a run as one ONNX file that needs no PyTorch.
 
@@ -36,8 +38,10 @@ def export(
         data: The run's dataset, if its file has moved.
         name: Name of the model; by default the run folder's.
         card: A Markdown file to travel in the model as its card.
+        threads: CPU threads; all cores by default.
     """
     require("torch", "train", "Exporting")
+    set_torch_threads(threads)
     from rich.console import Console
 
     from facelex.recognize.model import load_model

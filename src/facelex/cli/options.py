@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def create_recognizer(
 
 
 def set_torch_threads(threads: int | None) -> None:
-    """Let PyTorch use so many threads of the CPU; None leaves it all cores.
+    """Let PyTorch, where it is installed, use so many threads of the CPU; None leaves it all cores.
 
     Raises:
         FacelexError: If that is none.
@@ -61,6 +62,7 @@ def set_torch_threads(threads: int | None) -> None:
         return
     if threads < 1:
         raise FacelexError(f"Expected --threads of at least 1, but got {threads}.")
-    import torch
+    if find_spec("torch"):
+        import torch
 
-    torch.set_num_threads(threads)
+        torch.set_num_threads(threads)

@@ -58,6 +58,7 @@ def evaluate(
     other_data: bool = False,
     seed: int = 0,
     ten_crop: bool = False,
+    threads: int | None = None,
 ) -> Evaluation:
     """Score a network, or the mean of several, on a split.
 
@@ -77,6 +78,7 @@ def evaluate(
         other_data: Allow a run folder to be scored on another dataset than it was trained on.
         seed: Seed of the bootstrap, 0 or more.
         ten_crop: Look at ten windows as well and score their mean.
+        threads: Threads of an ONNX model; by default the physical cores.
 
     Raises:
         FacelexError: If a model or the data cannot be used, the data are not a run's and ``other_data`` is
@@ -84,7 +86,7 @@ def evaluate(
     """
     if seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {seed}.")
-    networks = _open_networks([models] if isinstance(models, str | Path) else models)
+    networks = _open_networks([models] if isinstance(models, str | Path) else models, threads)
     dataset = _load_dataset(networks, data)
     foreign = [n for n in networks if n.run is not None and not n.run.was_trained_on(dataset)]
     if foreign and not other_data:
@@ -168,7 +170,7 @@ def _keep(
     return tuple(written), tuple(f"Not kept in the run folder: {fault}" for fault in faults)
 
 
-def _open_networks(models: Sequence[str | Path]) -> list[Network]:
+def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Network]:
     """Open the networks and give each a name of its own."""
     if not models:
         raise FacelexError(
@@ -181,7 +183,7 @@ def _open_networks(models: Sequence[str | Path]) -> list[Network]:
             f"Expected different networks, but {twice[0]} was given more than once. Name it once: the mean "
             "gives every network the same weight."
         )
-    networks = [open_network(model) for model in models]
+    networks = [open_network(model, threads=threads) for model in models]
     names = Counter(network.name for network in networks)
     check_same_classes([(network.source, network.classes) for network in networks])
     return [replace(n, name=n.source if names[n.name] > 1 else n.name) for n in networks]
