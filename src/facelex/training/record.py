@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 
 from facelex.data.dataset import FaceDataset
-from facelex.evaluation.run_folder import load_run_folder
+from facelex.evaluation.run_folder import RESTORE, read_json_object
 from facelex.files import write_text
 from facelex.run_files import CONFIG, ENVIRONMENT, METRICS
 from facelex.training.config import RunConfig
@@ -46,7 +46,7 @@ def write_beginnings(
 
 def note_continuation(folder: Path, fabric: Fabric) -> None:
     """Add to ``environment.json`` where a run goes on, if that differs, and say so if its arithmetic does."""
-    environment = load_run_folder(folder).environment
+    environment = read_json_object(folder / ENVIRONMENT, RESTORE)
     if not environment:  # lost; what is left of the run says nothing about where it began
         return
     continued = list(environment.get("continued", []))
