@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facelex.models.norm_relu_pool import FusedSequential
+from facelex.models.fused import FusedSequential
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3, multiply, multiply_for_weight
 from training_cost.machine import seconds

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.norm_relu_pool import FusedSequential
+from facelex.models.fused import FusedSequential
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from facelex.models.norm_relu_pool import FusedSequential
+from facelex.models.fused import FusedSequential
 from facelex.models.small_maps import Conv3x3
 from facelex.training.precision import choose_precision, multiplies_bf16
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from facelex.errors import FacelexError
 from facelex.models import small
-from facelex.models.blocks import SqueezeExcitation, blurred_max_pool
+from facelex.models.blocks import BlurredMaxPool, SqueezeExcitation
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
 
@@ -75,12 +75,12 @@ def test_blurred_pooling_is_a_dense_maximum_and_a_binomial_filter_at_every_secon
     dense = F.max_pool2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), 2, stride=1)  # 9x9
     line = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = (line[:, None] * line).expand(3, 1, 3, 3)
-    torch.testing.assert_close(blurred_max_pool()(maps), F.conv2d(dense, kernel, stride=2, groups=3))
+    torch.testing.assert_close(BlurredMaxPool()(maps), F.conv2d(dense, kernel, stride=2, groups=3))
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 6, 24])
 def test_blurred_pooling_halves_and_rounds_up(size: int) -> None:
-    assert blurred_max_pool()(torch.zeros(1, 1, size, size)).shape[2:] == (-(-size // 2),) * 2
+    assert BlurredMaxPool()(torch.zeros(1, 1, size, size)).shape[2:] == (-(-size // 2),) * 2
 
 
 def test_a_shift_by_one_pixel_changes_less_after_blurred_pooling() -> None:
@@ -90,7 +90,7 @@ def test_a_shift_by_one_pixel_changes_less_after_blurred_pooling() -> None:
         here, shifted = pool(maps), pool(maps.roll(1, dims=3))
         return float((here - shifted)[..., 2:-2, 2:-2].norm() / here[..., 2:-2, 2:-2].norm())
 
-    assert change(blurred_max_pool()) < 0.75 * change(nn.MaxPool2d(2))
+    assert change(BlurredMaxPool()) < 0.75 * change(nn.MaxPool2d(2))
 
 
 def test_squeeze_excitation_scales_whole_channels_between_nothing_and_one() -> None:

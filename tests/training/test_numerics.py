@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from facelex.data.sketch import sketch_dataset
 from facelex.losses.objective import Objective, Targets
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.norm_relu_pool import FusedSequential
+from facelex.models.fused import FusedSequential
 from facelex.models.prediction import images_from_pixels
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.resnet import BasicBlock, Bottleneck

@@ -40,18 +40,20 @@ class SqueezeExcitation(nn.Module):
         return maps * torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
 
 
-def blurred_max_pool() -> nn.Sequential:
+class BlurredMaxPool(nn.Sequential):
     """Halve a map so that a shift of the picture changes little (Zhang 2019, https://arxiv.org/abs/1904.11486).
 
     The paper's MaxBlurPool: the maximum of each 2x2 window at every position, then every second pixel of the
-    map blurred with [1, 2, 1]/4 both ways, which is two averages of two. Odd sizes are rounded up.
+    map blurred with [1, 2, 1]/4 both ways, which is two averages of two. Odd sizes are rounded up. A window
+    at the border takes what it has, which is the maximum of a map whose border is repeated.
     """
-    return nn.Sequential(
-        nn.ReplicationPad2d(1),
-        nn.MaxPool2d(kernel_size=2, stride=1),
-        nn.AvgPool2d(kernel_size=2, stride=1),
-        nn.AvgPool2d(kernel_size=2, stride=2, ceil_mode=True),
-    )
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.MaxPool2d(kernel_size=2, stride=1, padding=1),
+            nn.AvgPool2d(kernel_size=2, stride=1),
+            nn.AvgPool2d(kernel_size=2, stride=2, ceil_mode=True),
+        )
 
 
 def init_weights(encoder: nn.Module) -> None:

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from facelex.errors import FacelexError
 from facelex.models.blocks import (
+    BlurredMaxPool,
     SqueezeExcitation,
-    blurred_max_pool,
     check_images,
     conv_bn_relu,
     init_weights,
 )
-from facelex.models.norm_relu_pool import FusedSequential
+from facelex.models.fused import FusedSequential
 from facelex.models.registry import register_image_encoder
 
 POOL = "M"
@@ -73,7 +73,7 @@ class VGG(nn.Module):
                 if squeeze_excitation and following == POOL:
                     stack.append(SqueezeExcitation(width))
             elif blur_pool:
-                stack.append(blurred_max_pool())
+                stack.append(BlurredMaxPool())
             else:
                 stack.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True))
         self.in_channels = in_channels

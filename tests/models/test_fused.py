@@ -1,6 +1,6 @@
 """Normalisation, ReLU and pooling at once give what the three layers give: answers, gradients, statistics.
 
-Most tests run the two passes uncompiled, which is the same arithmetic and needs no compiler.
+Most tests run the passes uncompiled, which is the same arithmetic and needs no compiler.
 """
 
 from __future__ import annotations
@@ -15,36 +15,57 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from facelex.models import norm_relu_pool
-from facelex.models.norm_relu_pool import FusedSequential
+from facelex.models.blocks import BlurredMaxPool
+from facelex.models.fused import FusedSequential, blurred_max_pool, loops, max_pool, sequential
 from facelex.models.registry import create_image_encoder
 
-REAL_KERNELS = norm_relu_pool._kernels
-UNCOMPILED = norm_relu_pool._Kernels(norm_relu_pool._choose, norm_relu_pool._spread)
+PASSES = [
+    (module, name)
+    for module, names in (
+        (max_pool, ("_choose", "_spread")),
+        (blurred_max_pool, ("_pool", "_to_windows", "_to_values")),
+    )
+    for name in names
+]
+
+POOLS: dict[str, Callable[[], nn.Module]] = {
+    "max": lambda: nn.MaxPool2d(2, 2, ceil_mode=True),
+    "blurred": BlurredMaxPool,
+}
+
+either_pool = pytest.mark.parametrize("pool", POOLS)
 
 
 @pytest.fixture(autouse=True)
-def any_size_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(norm_relu_pool, "SMALLEST", 0)
-    monkeypatch.setattr(norm_relu_pool, "_kernels", lambda: UNCOMPILED)
+def any_size_pays(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Uncompiled, unless the test asks for ``compiled`` loops; none remembers those of another test."""
+    monkeypatch.setattr(sequential, "SMALLEST", 0)
+    monkeypatch.setattr(loops, "_failures", [])
+    for module, name in PASSES:
+        plain = getattr(module, name).__wrapped__
+        fresh = loops.in_one_loop(plain) if "compiled" in request.fixturenames else plain
+        monkeypatch.setattr(module, name, fresh)
+    if "compiled" not in request.fixturenames:
+        monkeypatch.setattr(loops, "_compiler_works", lambda: True)
+        yield
+        return
+    loops._compiler_works.cache_clear()
+    yield
+    loops._compiler_works.cache_clear()
 
 
 @pytest.fixture
-def real_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What is compiled, or found not to compile, in this test is not remembered from or for others."""
-    monkeypatch.setattr(norm_relu_pool, "_kernels", REAL_KERNELS)
-    REAL_KERNELS.cache_clear()
-    yield
-    REAL_KERNELS.cache_clear()
+def compiled() -> None:
+    """Let :func:`any_size_pays` leave the loops to the compiler."""
 
 
-def layers(channels: int) -> FusedSequential:
+def layers(channels: int, pool: str = "max") -> FusedSequential:
     """With weights of either sign, as training may make them."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(channels)
     nn.init.normal_(norm.weight, 0.5, 1)
     nn.init.normal_(norm.bias)
-    return FusedSequential(norm, nn.ReLU(inplace=True), nn.MaxPool2d(2, 2, ceil_mode=True))
+    return FusedSequential(norm, nn.ReLU(inplace=True), POOLS[pool]())
 
 
 def maps(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -72,64 +93,73 @@ def both_ways(stack: FusedSequential, images: Tensor) -> tuple[list[Tensor], lis
 def count_fused(monkeypatch: pytest.MonkeyPatch, stack: nn.Module, images: Tensor) -> int:
     taken: list[int] = []
 
-    def counted(inputs: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-        taken.append(1)
-        return fused(inputs, norm)
+    def counted(fused: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *inputs: (taken.append(1), fused(*inputs))[1]
 
-    fused = norm_relu_pool.norm_relu_pool
-    monkeypatch.setattr(norm_relu_pool, "norm_relu_pool", counted)
-    stack(images)
-    monkeypatch.setattr(norm_relu_pool, "norm_relu_pool", fused)
+    with monkeypatch.context() as during:
+        for name in ("norm_relu_max_pool", "norm_relu_blurred_max_pool"):
+            during.setattr(sequential, name, counted(getattr(sequential, name)))
+        stack(images)
     return len(taken)
 
 
-@pytest.mark.parametrize("channels", [16, 13, 1])
-def test_float32_equals_the_three_layers(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = maps(6, channels, 8, 12)
-    assert count_fused(monkeypatch, layers(channels), images) == 1
-    for ours, theirs in zip(*both_ways(layers(channels), images)):
+@either_pool
+@pytest.mark.parametrize("shape", [(6, 16, 8, 12), (6, 13, 8, 12), (6, 1, 8, 12), (6, 16, 2, 2)])
+def test_float32_equals_the_three_layers(
+    shape: tuple[int, ...], pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = maps(*shape)
+    assert count_fused(monkeypatch, layers(shape[1], pool), images) == 1
+    for ours, theirs in zip(*both_ways(layers(shape[1], pool), images)):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, check_stride=False)
 
 
-def test_values_far_from_zero_keep_their_variance() -> None:
+@either_pool
+def test_values_far_from_zero_keep_their_variance(pool: str) -> None:
     """Moments are put together from those of groups of pixels, not from sums of squares."""
     images = maps(6, 16, 8, 12) + 1000
-    for ours, theirs in zip(*both_ways(layers(16), images)):
+    for ours, theirs in zip(*both_ways(layers(16, pool), images)):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, check_stride=False)
 
 
-def test_bfloat16_is_as_near_to_float32_as_the_three_layers_are() -> None:
+@either_pool
+def test_bfloat16_is_as_near_to_float32_as_the_three_layers_are(pool: str) -> None:
     images = maps(32, 16, 12, 12, dtype=torch.bfloat16)
-    exact = results(copy.deepcopy(layers(16)), images.float())
-    ours, theirs = both_ways(layers(16), images)
+    exact = results(copy.deepcopy(layers(16, pool)), images.float())
+    ours, theirs = both_ways(layers(16, pool), images)
     for mine, reference, truth in zip(ours, theirs, exact):
         error = float((mine.float() - truth).norm())
         assert error <= 1.2 * float((reference.float() - truth).norm()) + 1e-3 * float(truth.float().norm())
 
 
-@pytest.mark.usefixtures("real_kernels")
+@pytest.mark.usefixtures("compiled")
+@either_pool
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_compiled_passes_answer_as_the_uncompiled(
-    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if norm_relu_pool._kernels() is None:
+    if not loops.are_usable():
         pytest.skip("needs a C++ compiler")
     images = maps(6, 16, 8, 12, dtype=dtype)
-    compiled = results(layers(16), images)
-    monkeypatch.setattr(norm_relu_pool, "_kernels", lambda: UNCOMPILED)
-    for ours, theirs in zip(compiled, results(layers(16), images)):
+    in_loops = results(layers(16, pool), images)
+    assert loops.are_usable()
+    for module, name in PASSES:
+        monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
+    for ours, theirs in zip(in_loops, results(layers(16, pool), images)):
         torch.testing.assert_close(ours, theirs, check_stride=False)
 
 
-def test_of_equal_values_the_first_gets_the_gradient_as_in_pytorch() -> None:
-    images = maps(4, 16, 4, 4).round()
-    ours, theirs = both_ways(layers(16), images)
+@either_pool
+def test_of_equal_values_the_first_gets_the_gradient_as_in_pytorch(pool: str) -> None:
+    images = maps(4, 16, 6, 4).round()
+    ours, theirs = both_ways(layers(16, pool), images)
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-5, check_stride=False)
 
 
-def test_gradients_are_true_to_small_changes() -> None:
+@either_pool
+def test_gradients_are_true_to_small_changes(pool: str) -> None:
     """An answer of its own: the loss's change along a random direction, by differences."""
-    stack, images = layers(16), maps(8, 16, 4, 4)
+    stack, images = layers(16, pool), maps(8, 16, 4, 4)
     above = torch.randn(8, 16, 2, 2, generator=torch.Generator().manual_seed(3))
     direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(4))
     inputs = images.clone().requires_grad_()
@@ -146,8 +176,9 @@ def test_gradients_are_true_to_small_changes() -> None:
     assert float((inputs.grad * direction).sum()) == pytest.approx(slope, rel=0.02)
 
 
-def test_frozen_weights_and_images_get_no_gradient() -> None:
-    stack, images = layers(16), maps(4, 16, 4, 4)
+@either_pool
+def test_frozen_weights_and_images_get_no_gradient(pool: str) -> None:
+    stack, images = layers(16, pool), maps(4, 16, 4, 4)
     stack(images).sum().backward()
     assert images.grad is None
     assert stack[0].weight.grad is not None
@@ -157,11 +188,12 @@ def test_frozen_weights_and_images_get_no_gradient() -> None:
     assert stack[0].weight.grad is None
 
 
-def test_autocast_and_no_gradient_change_nothing() -> None:
+@either_pool
+def test_autocast_and_no_gradient_change_nothing(pool: str) -> None:
     images = maps(4, 16, 8, 8, dtype=torch.bfloat16)
-    plain = layers(16)(images)
+    plain = layers(16, pool)(images)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        assert torch.equal(layers(16)(images), plain)
+        assert torch.equal(layers(16, pool)(images), plain)
 
 
 def test_a_gradient_of_the_gradient_is_refused() -> None:
@@ -194,13 +226,17 @@ def test_anything_else_is_left_to_the_layers(change, why: str, monkeypatch: pyte
 
 def test_small_maps_are_left_to_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     images = maps(4, 16, 8, 8)
-    monkeypatch.setattr(norm_relu_pool, "SMALLEST", images.numel() + 1)
+    monkeypatch.setattr(sequential, "SMALLEST", images.numel() + 1)
     assert count_fused(monkeypatch, layers(16), images) == 0
 
 
-def test_a_network_is_fused_where_it_pools_even_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("blur_pool", [False, True])
+def test_a_network_is_fused_where_it_pools_even_maps(
+    blur_pool: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = maps(2, 1, 48, 48)
-    encoder = create_image_encoder("vgg11").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder = create_image_encoder("vgg11", blur_pool=blur_pool)
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert count_fused(monkeypatch, encoder, images) == 4  # 48, 24, 12, 6; the last map is 3x3
 
 
@@ -210,13 +246,13 @@ def test_counting_operations_leaves_the_layers_as_they_are(monkeypatch: pytest.M
         assert count_fused(monkeypatch, layers(16), maps(4, 16, 8, 8)) == 0
 
 
-@pytest.mark.usefixtures("real_kernels")
+@pytest.mark.usefixtures("compiled")
 def test_compiling_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch._dynamo.config.patch(disable=True):
         assert count_fused(monkeypatch, layers(16), maps(4, 16, 8, 8)) == 0
 
 
-@pytest.mark.usefixtures("real_kernels")
+@pytest.mark.usefixtures("compiled")
 def test_without_a_compiler_training_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,26 +272,34 @@ def test_without_a_compiler_training_goes_on_and_says_so(
     torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.usefixtures("real_kernels")
-@pytest.mark.parametrize("failing", ["_choose", "_spread"])
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(
+    ("failing", "pool"),
+    [
+        ("_choose", "max"),
+        ("_spread", "max"),
+        ("_pool", "blurred"),
+        ("_to_windows", "blurred"),
+        ("_to_values", "blurred"),
+    ],
+)
 def test_a_disk_that_is_full_when_a_new_shape_comes_does_not_end_the_run(
-    failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failing: str, pool: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def compile_until_full(work: Callable[..., Any], **_: object) -> Callable[..., Any]:
-        def run(maps: Tensor, *others: Tensor) -> Any:
-            if work.__name__ == failing and maps.shape[-1] != 6:  # the trial's
+        def run(*inputs: Tensor) -> Any:
+            if work.__name__ == failing:
                 raise OSError("No space left on device")
-            return work(maps, *others)
+            return work(*inputs)
 
         return run
 
     monkeypatch.setattr(torch, "compile", compile_until_full)
-    monkeypatch.setattr(norm_relu_pool, "_failures", [])
     images = maps(4, 16, 8, 8)
     with caplog.at_level(logging.WARNING, logger="facelex"):
-        assert count_fused(monkeypatch, layers(16), images) == 1
-        monkeypatch.setattr(norm_relu_pool, "_failures", [])
-        ours, theirs = both_ways(layers(16), images)
+        assert count_fused(monkeypatch, layers(16, pool), images) == 1
+        monkeypatch.setattr(loops, "_failures", [])
+        ours, theirs = both_ways(layers(16, pool), images)
     for mine, reference in zip(ours, theirs):
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5, check_stride=False)
     assert "No space left on device" in caplog.text

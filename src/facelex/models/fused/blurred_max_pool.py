@@ -1,0 +1,149 @@
+"""Batch normalisation, ReLU and the blurred max-pooling of Zhang 2019 in one pass there and two back.
+
+The maximum over windows can be taken from the map as it is, for the same reason as in `max_pool`, but a blur
+adds up what ReLU has let through, so every window is normalised. Forward, each answer is made from the 4x4
+values around it. Nothing is kept but the map: the way back finds the windows anew, which costs less than to
+write and read them. It goes over the windows first, for the sums that the batch's mean and variance need, and
+then over the values, each of which asks the four windows that it lies in whether it was chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from facelex.models.fused.loops import in_one_loop
+from facelex.models.fused.moments import batch_moments, line_through_the_moments
+
+
+def norm_relu_blurred_max_pool(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Normalise by the batch's statistics, then ReLU and :class:`~facelex.models.blocks.BlurredMaxPool`.
+
+    Args:
+        maps: ``(B, C, H, W)`` channels-last, H and W even.
+        norm: Its weights are used and its running statistics updated.
+
+    Returns:
+        ``(B, C, H / 2, W / 2)`` in the type of ``maps``.
+    """
+    mean, var = batch_moments(maps.detach(), norm)
+    pooled: Tensor = _NormReluBlurredMaxPool.apply(maps, norm.weight, norm.bias, mean, var, norm.eps)  # type: ignore[no-untyped-call]
+    return pooled
+
+
+class _NormReluBlurredMaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
+    ) -> Tensor:
+        inverse = (var + eps).rsqrt()
+        scale = weight * inverse
+        shift = bias - mean * scale
+        ctx.save_for_backward(maps, weight, mean, inverse, scale, shift)
+        return _pool(maps, scale, shift)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        maps, weight, mean, inverse, scale, shift = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        of_windows, sums, products = _to_windows(maps, grad, scale, shift, mean)
+        grad_bias = sums.sum((0, 1))
+        grad_weight = products.sum((0, 1)) * inverse
+        line = line_through_the_moments(maps, weight, mean, inverse, grad_weight, grad_bias)
+        return _to_values(maps, of_windows, scale, *line), grad_weight, grad_bias, None, None, None
+
+
+@in_one_loop
+def _pool(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Normalise by ``scale`` and ``shift``, ``(C,)``, then ReLU and pooling of ``maps``, as above."""
+    rows = maps.permute(0, 2, 3, 1)
+    sign = torch.where(scale < 0, -1.0, 1.0)
+    even = [torch.arange(0, side, 2) for side in rows.shape[1:3]]
+    value = [[_at(rows, even[0] + a, even[1] + b) * sign for b in range(-1, 3)] for a in range(-1, 3)]
+    high = [[torch.maximum(value[a][b], value[a + 1][b]) for b in range(4)] for a in range(3)]
+    largest = [[torch.maximum(row[b], row[b + 1]) * sign for b in range(3)] for row in high]
+    active = [[(window * scale + shift).clamp_min(0) for window in row] for row in largest]
+    blurred = [left + 2 * middle + right for left, middle, right in active]
+    answer = (blurred[0] + 2 * blurred[1] + blurred[2]) / 16
+    return answer.to(maps.dtype).permute(0, 3, 1, 2)
+
+
+@in_one_loop
+def _to_windows(
+    maps: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, mean: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take the gradient back through blur and ReLU to the windows, of which there is one more each way.
+
+    Args:
+        maps: ``(B, C, H, W)``.
+        grad: ``(B, C, H / 2, W / 2)``, both channels-last.
+        scale: ``(C,)``.
+        shift: ``(C,)``.
+        mean: ``(C,)``.
+
+    Returns:
+        The gradient, ``(B, H + 1, W + 1, C)`` in the type of ``maps``; its sums, and those of its products
+        with the window's distance from the mean, over each row, ``(B, H + 1, C)`` float32: so the loop over
+        a row adds up vectors of channels, and threads share out the rows.
+    """
+    rows, above = maps.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
+    height, width = rows.shape[1:3]
+    sign = torch.where(scale < 0, -1.0, 1.0)
+    i, j = torch.arange(height + 1), torch.arange(width + 1)
+    corners = [_at(rows, i + a, j + b) * sign for a in (-1, 0) for b in (-1, 0)]
+    largest = torch.maximum(torch.maximum(*corners[:2]), torch.maximum(*corners[2:])) * sign
+
+    def weights(index: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """A window counts 1/4 in the answers i // 2 and (i - 1) // 2, where there are such answers."""
+        return (index < side) / 4, (index > 0) / 4
+
+    below, over = (weight.view(-1, 1, 1) for weight in weights(i, height))
+    right, left = (weight.view(1, -1, 1) for weight in weights(j, width))
+    lower = _at(above, i // 2, j // 2) * right + _at(above, i // 2, (j - 1) // 2) * left
+    upper = _at(above, (i - 1) // 2, j // 2) * right + _at(above, (i - 1) // 2, (j - 1) // 2) * left
+    of_windows = torch.where(largest * scale + shift > 0, lower * below + upper * over, 0.0)
+    return of_windows.to(maps.dtype), of_windows.sum(2), (of_windows * (largest - mean)).sum(2)
+
+
+@in_one_loop
+def _to_values(maps: Tensor, of_windows: Tensor, scale: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
+    """Give each value the gradients of the windows that chose it, times ``scale``, and a line in the value.
+
+    A window chooses the first of its largest values, row by row: a value must be larger than those before it
+    and as large as those after it. Beyond the border a window has nothing, which is never larger; where a
+    place there comes after the value, the border's own value stands for it and changes nothing.
+    """
+    rows = maps.permute(0, 2, 3, 1)
+    height, width = rows.shape[1:3]
+    sign = torch.where(scale < 0, -1.0, 1.0)
+    i, j = torch.arange(height), torch.arange(width)
+    near = [[_at(rows, i + a, j + b) * sign for b in (-1, 0, 1)] for a in (-1, 0, 1)]
+    value = near[1][1]
+    top, left = (i == 0).view(-1, 1, 1), (j == 0).view(1, -1, 1)
+    north_west = (value > near[0][0]) | top | left
+    north = (value > near[0][1]) | top
+    north_east = (value > near[0][2]) | top
+    west = (value > near[1][0]) | left
+    east, south_west = value >= near[1][2], (value >= near[2][0])
+    south, south_east = value >= near[2][1], value >= near[2][2]
+    windows = {
+        (0, 0): north_west & north & west,
+        (0, 1): north & north_east & east,
+        (1, 0): west & south_west & south,
+        (1, 1): east & south & south_east,
+    }
+    grad = value * sign * slope + offset
+    for (a, b), chosen in windows.items():
+        window = of_windows[:, a : a + height, b : b + width].float()
+        grad = grad + torch.where(chosen, window, 0.0) * scale
+    return grad.to(maps.dtype).permute(0, 3, 1, 2)
+
+
+def _at(rows: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """``(B, len(i), len(j), C)`` float32 of ``rows`` ``(B, H, W, C)``; beyond the border, the border's."""
+    height, width = rows.shape[1:3]
+    return rows[:, i.clamp(0, height - 1)[:, None], j.clamp(0, width - 1)].float()

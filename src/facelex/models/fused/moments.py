@@ -1,0 +1,78 @@
+"""Mean and variance of a batch's maps, and what a gradient through them does to every value."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+WIDE = 128
+"""Channels up to which neighbouring pixels are taken together where sums run over pixels."""
+
+
+def batch_moments(maps: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and variance (by the number of values) of each channel, ``(C,)`` float32.
+
+    Args:
+        maps: ``(B, C, H, W)`` channels-last.
+        norm: Its running statistics are updated, as it does itself in training.
+    """
+    wide, fold = widened(maps)
+    unused = torch.zeros(wide.shape[1])  # running statistics; without them bfloat16 maps get such moments
+    stats = torch.batch_norm_update_stats(wide, unused, unused.clone(), 0.0)
+    means, variances = (moment.view(fold, -1) for moment in stats)
+    mean = means.mean(0)
+    var = variances.mean(0) + (means - mean).square().mean(0)
+    count = maps.numel() / maps.shape[1]
+    assert norm.num_batches_tracked is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(var * (count / max(count - 1, 1)), norm.momentum)
+    return mean, var
+
+
+def line_through_the_moments(
+    maps: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, grad_weight: Tensor, grad_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the gradient does to every value by way of the batch's mean and variance: a line in the value.
+
+    With statistics that depend on the map, normalisation's gradient is, for P values a channel, normalised
+    value n and incoming gradient g: ``weight / std * (g - sum(g) / P - n * sum(g * n) / P)`` (Ioffe and
+    Szegedy 2015, section 3). This is all but the first term.
+
+    Args:
+        maps: ``(B, C, H, W)``, for its size.
+        weight: ``(C,)`` of the normalisation.
+        mean: ``(C,)``.
+        inverse: ``1 / std``, ``(C,)``.
+        grad_weight: ``sum(g * n)``, ``(C,)``.
+        grad_bias: ``sum(g)``, ``(C,)``.
+
+    Returns:
+        Slope and offset, ``(C,)`` each.
+    """
+    share = weight * inverse / (maps.numel() / maps.shape[1])
+    slope = -share * inverse * grad_weight
+    return slope, -share * grad_bias - slope * mean
+
+
+def widened(maps: Tensor) -> tuple[Tensor, int]:
+    """Take neighbours in a row for further channels of one pixel, so that there are some ``WIDE`` channels.
+
+    PyTorch's kernels add up over pixels, one vector of channels after another. With few channels each
+    addition waits for the one before it, and the sums of several threads share a line of the cache.
+
+    Args:
+        maps: ``(B, C, H, W)`` channels-last.
+
+    Returns:
+        The same memory as ``(B, k * C, H, W / k)``, and k.
+    """
+    count, channels, height, width = maps.shape
+    fold = 1
+    while 2 * fold * channels <= WIDE and width % (2 * fold) == 0:
+        fold *= 2
+    rows = maps.permute(0, 2, 3, 1).view(count, height, width // fold, fold * channels)
+    return rows.permute(0, 3, 1, 2), fold
