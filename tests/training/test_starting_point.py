@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from facelex.evaluation.run_folder import predictions_file
 from facelex.models.registry import create_image_encoder
 from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
+from facelex.training import starting_point
 from facelex.training.cells import check_cells, list_cells
 from facelex.training.config import RunConfig, load_config
 from facelex.training.export import export_run
@@ -179,6 +181,29 @@ def test_a_graph_that_does_not_answer_as_its_file_is_refused(
     spoiled = dataclasses.replace(start, folded_biases={n: b + 9 for n, b in start.folded_biases.items()})
     dataset = dataclasses.replace(FACES, class_names=names)
     spec = describe_model(tiny_config("method=baseline"), dataset, TRAIN, None)
+    with pytest.raises(FacelexError, match="does not answer as that does"):
+        spoiled.build(spec, None, FACES.pixels[TRAIN])
+
+
+@pytest.mark.parametrize("then", [True, False])
+def test_weights_serve_a_network_that_pools_otherwise(
+    then: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told from weights that are wrong by a twin with the source's own pooling."""
+    monkeypatch.setattr(starting_point, "TOLERANCE", 1e-4)  # hardly trained, so both are near to chance
+    slim = ("method=baseline", "model.image_encoder=slim_s")
+    first, second = (f"model.encoder_options={{width: 0.1, blur_pool: {blur}}}" for blur in (not then, then))
+    train_run(tiny_config(*slim, first), FACES, tmp_path / "run", accelerator="cpu")
+    start = open_starting_point(str(tmp_path / "run"))
+    theirs, _ = load_model(tmp_path / "run")
+    spec = describe_model(tiny_config(*slim, second), FACES, TRAIN, None)
+    with caplog.at_level(logging.WARNING, logger="facelex"):
+        model, _ = start.build(spec, None, FACES.pixels[TRAIN])
+    assert "another blur_pool" in caplog.text
+    assert spec.encoder_options["blur_pool"] is then
+    ours = model.image_encoder.state_dict()
+    torch.testing.assert_close(ours, theirs.image_encoder.state_dict())
+    spoiled = dataclasses.replace(start, answer=lambda images: start.answer(images)[:, ::-1].copy())
     with pytest.raises(FacelexError, match="does not answer as that does"):
         spoiled.build(spec, None, FACES.pixels[TRAIN])
 
