@@ -18,6 +18,7 @@ docs/performance.md explains the columns.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -116,19 +117,18 @@ def by_layer(options: argparse.Namespace) -> list[dict[str, Any]]:
         print(f"| {', '.join(map(str, shape))} | {' | '.join(cells)} |", flush=True)
     print()
     _head(
+        "pooling",
         "channels, side of the map",
         "normalisation, ReLU, pooling: layer by layer, ms",
         "at once, ms",
         "ratio",
     )
-    for shape in _different(layers.poolings, options):
-        row = layers.time_pooling(shape, batch, dtype, options.rounds)
-        rows.append({"layer": "pooling", "shape": shape} | row)
+    for pool, shape in itertools.product(layers.POOLS, _different(layers.poolings, options)):
+        row = layers.time_pooling(shape, pool, batch, dtype, options.rounds)
+        rows.append({"layer": "pooling", "pool": pool, "shape": shape} | row)
         apart, at_once = row["layer by layer"], row["at once"]
-        print(
-            f"| {', '.join(map(str, shape))} | {apart:.2f} | {at_once:.2f} | {apart / at_once:.1f} |",
-            flush=True,
-        )
+        where = f"{pool} | {', '.join(map(str, shape))}"
+        print(f"| {where} | {apart:.2f} | {at_once:.2f} | {apart / at_once:.1f} |", flush=True)
     return rows
 
 

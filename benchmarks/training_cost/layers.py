@@ -11,12 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facelex.models.blocks import BlurredMaxPool
 from facelex.models.fused import FusedSequential
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3, multiply, multiply_for_weight
 from training_cost.machine import seconds
 
 Shape = tuple[int, ...]
+
+POOLS: Mapping[str, Callable[[], nn.Module]] = {
+    "max": lambda: nn.MaxPool2d(2, 2, ceil_mode=True),
+    "blurred": BlurredMaxPool,
+}
 
 
 def convolutions(encoder: str, image_size: int) -> list[Shape]:
@@ -59,12 +65,21 @@ def time_convolution(shape: Shape, batch: int, dtype: torch.dtype, rounds: int) 
     return times | {"operations": 2.0 * 9 * batch * in_channels * out_channels * side**2}
 
 
-def time_pooling(shape: Shape, batch: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
-    """Time normalisation, ReLU and pooling, forward and backward, layer by layer and at once, in turns."""
+def time_pooling(shape: Shape, pool: str, batch: int, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
+    """Time normalisation, ReLU and pooling, forward and backward, layer by layer and at once, in turns.
+
+    Args:
+        shape: Channels and side of the map.
+        pool: A name in ``POOLS``.
+        batch: Maps.
+        dtype: Of the maps.
+        rounds: Timings of each way.
+
+    Returns:
+        Milliseconds (median).
+    """
     channels, side = shape
-    at_once = FusedSequential(
-        nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.MaxPool2d(2, 2, ceil_mode=True)
-    )
+    at_once = FusedSequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True), POOLS[pool]())
     apart = copy.deepcopy(at_once)
     apart.fuse = False
     maps = _maps(batch, channels, side, dtype).requires_grad_()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from facelex.training.environment import describe_environment
-from facelex.training.precision import multiplies_bf16
+from facelex.training.precision import has_bf16
 
 DTYPES = {"bf16-mixed": torch.bfloat16, "32-true": torch.float32}
 """What a step multiplies in, by facelex's name of the precision."""
@@ -18,7 +18,7 @@ DTYPES = {"bf16-mixed": torch.bfloat16, "32-true": torch.float32}
 
 def fast_dtypes(device: str) -> dict[str, torch.dtype]:
     """Those of ``DTYPES`` that the device has instructions for: an emulated product would take minutes."""
-    return {name: dtype for name, dtype in DTYPES.items() if name == "32-true" or multiplies_bf16(device)}
+    return {name: dtype for name, dtype in DTYPES.items() if name == "32-true" or has_bf16(device)}
 
 
 def wait(device: str) -> None:

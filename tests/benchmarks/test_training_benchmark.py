@@ -13,7 +13,7 @@ import torch
 
 from facelex.models.fused import FusedSequential
 from facelex.models.small_maps import Conv3x3
-from facelex.training.precision import choose_precision, multiplies_bf16
+from facelex.training.precision import choose_precision, has_bf16
 
 CHILD = """
 import sys
@@ -89,7 +89,7 @@ def test_steps_writes_hardware_every_timing_and_consistent_ratios(
     assert found["hardware"]["threads"] == torch.get_num_threads()
     (row,) = found["rows"]
     timed = {f"{side}, {part}" for side in ("conventional", "facelex") for part in ("data", "model", "both")}
-    fast = {"32-true", "bf16-mixed"} if multiplies_bf16() else {"32-true"}
+    fast = {"32-true", "bf16-mixed"} if has_bf16() else {"32-true"}
     assert row["seconds"].keys() == timed | {f"matrix, {name}" for name in fast}
     assert row["precision"] == choose_precision("auto", "cpu")
     assert all(len(values) == 2 and min(values) > 0 for values in row["seconds"].values())
@@ -134,6 +134,7 @@ def test_every_different_layer_is_timed_once_both_ways(
     assert [1, 8, 24] in shapes["convolution"]  # the first of both networks
     assert [72, 72, 2] in shapes["convolution"]  # the last two of slim_s
     assert [8, 24] in shapes["pooling"]
+    assert {row["pool"] for row in rows if row["layer"] == "pooling"} == {"max", "blurred"}
     assert all(row["weight gradient, product"] > 0 for row in rows if row["layer"] == "convolution")
     assert rows[0]["operations"] == 2 * 9 * 2 * 1 * 8 * 24**2
     table = capsys.readouterr().out
@@ -156,7 +157,7 @@ def test_a_machine_without_bf16_instructions_is_measured_in_float32_alone(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured = []
-    monkeypatch.setattr(script.machine, "multiplies_bf16", lambda _: False)
+    monkeypatch.setattr(script.machine, "has_bf16", lambda _: False)
     monkeypatch.setattr(script.machine, "matrix_rate", lambda dtype, *_: measured.append(dtype) or 1e9)
     monkeypatch.setattr(script.machine, "memory_bandwidth", lambda *_: 1e10)
     script.main(["limits", "--encoders", "tiny_cnn", "--image-sizes", "24"])

@@ -272,7 +272,7 @@ class RunConfig(Section):
     """Leave blank training images (pixel deviation below 5) out."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Arithmetic of the forward and backward pass, in Lightning Fabric's words; ``auto``: ``bf16-mixed``
-    where the device has instructions for it, else ``32-true``."""
+    where the device multiplies it faster, else ``32-true``."""
     compile: bool = False
     """Compile the network with torch.compile (meant for GPUs; on the CPUs measured it is slower)."""
     cuda_graphs: bool = True
