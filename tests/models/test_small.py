@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from facelex.errors import FacelexError
 from facelex.models import small
-from facelex.models.blocks import BlurredMaxPool, SqueezeExcitation
+from facelex.models.blocks import BlurredMaxPool, ConvolvedMaxPool, SqueezeExcitation
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
 
@@ -81,6 +81,12 @@ def test_blurred_pooling_is_a_dense_maximum_and_a_binomial_filter_at_every_secon
 @pytest.mark.parametrize("size", [2, 3, 5, 6, 24])
 def test_blurred_pooling_halves_and_rounds_up(size: int) -> None:
     assert BlurredMaxPool()(torch.zeros(1, 1, size, size)).shape[2:] == (-(-size // 2),) * 2
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (5, 6), (6, 7), (24, 24)])
+def test_blurred_pooling_for_runtimes_is_the_same(shape: tuple[int, int]) -> None:
+    maps = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ConvolvedMaxPool()(maps), BlurredMaxPool()(maps))
 
 
 def test_a_shift_by_one_pixel_changes_less_after_blurred_pooling() -> None:

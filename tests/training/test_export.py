@@ -264,6 +264,22 @@ def test_run_without_words_has_logits_only(baseline: Path, tmp_path: Path) -> No
         recognizer.score_words(np.zeros((1, 8), np.float32), ["bored"])
 
 
+def test_blurs_are_written_as_8_bit_convolutions_and_learn_on_from_the_file(tmp_path: Path) -> None:
+    """A runtime averages windows in 32 bits only; the constant kernels are no weights of the network."""
+    blurred = ("method=baseline", "image_size=40", "model.image_encoder=slim_s", "max_epochs_per_phase=1",
+               "model.encoder_options={width: 0.1, blur_pool: true}")  # fmt: skip
+    train_run(tiny_config(*blurred), FACES, tmp_path / "run", accelerator="cpu")
+    export_run(tmp_path / "run", tmp_path / "blurred.onnx", precision="int8", data=None)
+    graph = onnx.load(str(tmp_path / "blurred.onnx")).graph
+    kinds = [node.op_type for node in graph.node]
+    assert "AveragePool" not in kinds
+    assert kinds.count("Conv") == 12  # eight of the network
+    kernels = [tensor for tensor in graph.initializer if len(tensor.dims) == 4]
+    assert {kernel.data_type for kernel in kernels} == {onnx.TensorProto.INT8}
+    again = tiny_config(*blurred, f"start_from={tmp_path / 'blurred.onnx'}")
+    train_run(again, FACES, tmp_path / "again", accelerator="cpu")
+
+
 def test_meaningless_control_answers_no_words(tmp_path: Path) -> None:
     config = tiny_config("model.text_encoder=random", "max_epochs_per_phase=1")
     train_run(config, FACES, tmp_path / "r", accelerator="cpu")

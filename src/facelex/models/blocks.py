@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facelex.errors import FacelexError
@@ -54,6 +55,26 @@ class BlurredMaxPool(nn.Sequential):
             nn.AvgPool2d(kernel_size=2, stride=1),
             nn.AvgPool2d(kernel_size=2, stride=2, ceil_mode=True),
         )
+
+
+class ConvolvedMaxPool(nn.Module):
+    """:class:`BlurredMaxPool` with one depthwise convolution for its blur, as inference runtimes like it.
+
+    They run two averages of overlapping windows slowly and, in 8 bits, not at all; the weights 1/16, 2/16 and
+    4/16 are exact there.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Halve ``(B, C, H, W)``, odd sizes rounded up."""
+        channels, height, width = maps.shape[1:]
+        largest = F.max_pool2d(maps, kernel_size=2, stride=1, padding=1)
+        if (
+            height % 2 or width % 2
+        ):  # the last average is of what there is, as if the map went back from there
+            largest = F.pad(largest, (0, width % 2, 0, height % 2), mode="reflect")
+        weights = torch.tensor([1.0, 2.0, 1.0]) / 4
+        kernel = torch.outer(weights, weights).expand(channels, 1, 3, 3)
+        return F.conv2d(largest, kernel, stride=2, groups=channels)
 
 
 def init_weights(encoder: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facelex.errors import FacelexError, require
+from facelex.models.blocks import BlurredMaxPool, ConvolvedMaxPool
 from facelex.models.dual_encoder import DualEncoder
 
 OPSET = 18
@@ -55,7 +57,8 @@ def create_graph(model: DualEncoder, image_size: int, *, with_features: bool) ->
     require("onnx", "train", "Exporting")
     require("onnxscript", "train", "Exporting")
     outputs = ["logits", "image_features"] if with_features else ["logits"]
-    side = _ImageSide(model, with_features).eval()
+    side = _ImageSide(copy.deepcopy(model), with_features).eval()
+    _convolve_blurs(side)
     try:
         program = torch.onnx.export(
             side,
@@ -74,6 +77,15 @@ def create_graph(model: DualEncoder, image_size: int, *, with_features: bool) ->
     graph = program.model_proto
     _forget_origin(graph)
     return graph
+
+
+def _convolve_blurs(module: nn.Module) -> None:
+    """Put in what a runtime is fast at, wherever maps are blurred."""
+    for name, child in module.named_children():
+        if isinstance(child, BlurredMaxPool):
+            setattr(module, name, ConvolvedMaxPool())
+        else:
+            _convolve_blurs(child)
 
 
 def halve_weights(graph: Any) -> Any:
