@@ -40,7 +40,7 @@ def test_a_dataset_that_is_replaced_is_named(capsys: pytest.CaptureFixture[str])
     assert main(["data", "prepare", "fer2013.csv"]) == 0
     assert "replaces" not in capsys.readouterr().err
     for source, said in (
-        (["own"], "FER2013 from fer2013.csv"),
+        (["own", "-o", "data/fer2013.npz"], "FER2013 from fer2013.csv"),
         (["own", "--seed", "1"], "images of own"),
         (["own", "--seed", "1"], None),
         (["own", "--seed", "1", "--force"], None),
@@ -50,6 +50,28 @@ def test_a_dataset_that_is_replaced_is_named(capsys: pytest.CaptureFixture[str])
         assert len(notes) == (said is not None)
         assert said is None or notes[0].startswith("Note: data/fer2013.npz replaces a dataset")
         assert said is None or notes[0].endswith(f": {said}.")
+
+
+def test_a_dataset_of_another_source_is_not_replaced_unasked(capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("fer2013.csv"), official_csv())
+    write(Path("renamed.csv"), official_csv())
+    Path("own/happy").mkdir(parents=True)
+    Image.fromarray(faces(1)[0]).save("own/happy/1.png")
+    assert main(["data", "prepare", "fer2013.csv"]) == 0
+    before = Path("data/fer2013.npz").read_bytes()
+    capsys.readouterr()
+    assert main(["data", "prepare", "own"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "facelex: data/fer2013.npz holds a dataset made from another source (FER2013 from fer2013.csv). "
+        "Name another file, such as -o data/own.npz, or add --force to replace it.\n"
+    )
+    assert Path("data/fer2013.npz").read_bytes() == before
+    assert main(["data", "prepare", "renamed.csv"]) == 0  # the same dataset under another name
+    assert main(["data", "prepare", "own", "-o", "data/own.npz"]) == 0
+    assert main(["data", "prepare", "own", "--force"]) == 0
+    assert load_dataset("fer2013").source.startswith("images")
+    assert main(["data", "prepare", "own", "--seed", "1"]) == 0
 
 
 def test_mistake_gives_one_line_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ def prepare(
     /,
     *,
     ferplus: Path | None = None,
-    output: Annotated[Path, Parameter(alias="-o")] = DEFAULT_PATH,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
     size: int = 48,
     classes: str | None = None,
     split: str = "0.8,0.1,0.1",
@@ -47,7 +47,7 @@ def prepare(
     ferplus
         FER+ votes, fer2013new.csv; kept beside the labels of the official CSV.
     output
-        The file to write.
+        The file to write; data/fer2013.npz by default, unless it holds a dataset made from another source.
     size
         Height and width in pixels to store.
     classes
@@ -63,7 +63,7 @@ def prepare(
         The images are photos: take the largest face of each, cut out as "facelex predict" does, and leave
         out those without one. Otherwise images are taken as face crops.
     force
-        Read again even if nothing changed.
+        Read again even if nothing changed, and replace what was made from another source.
     """
     from facelex.data.prepare import PrepareOptions
     from facelex.data.prepare import prepare as run
@@ -77,13 +77,14 @@ def prepare(
         skip_bad=skip_bad,
         find_faces=find_faces,
     )
+    path = output or DEFAULT_PATH
     with progress_bar(f"Reading {printable(source.name)}", percent=True) as progress:
-        prepared = run(source, output, options, force, progress)
+        prepared = run(source, path, options, force, progress, replace=force or output is not None)
     console = Console(stderr=True, highlight=False)
     for note in prepared.notes:
         console.print(f"Note: {printable(note)}", markup=False, soft_wrap=True)
     done = "is up to date" if prepared.reused else "written"
-    print(printable(f"{output} {done}: {prepared.dataset!r}"))
+    print(printable(f"{path} {done}: {prepared.dataset!r}"))
 
 
 @app.command

@@ -55,6 +55,8 @@ def prepare(
     options: PrepareOptions | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    *,
+    replace: bool = True,
 ) -> Prepared:
     """Read ``source`` into a :class:`FaceDataset` and write it to ``output``, unless that is already there.
 
@@ -65,6 +67,7 @@ def prepare(
         options: How to read.
         force: Read again even if ``output`` was made from the same source with the same options.
         progress: Called now and then with what has been read and what there is in all.
+        replace: Whether ``output`` may hold a dataset made from another source, which is lost then.
 
     Raises:
         FacelexError: If the source cannot be used as it is; nothing is written then.
@@ -95,6 +98,11 @@ def prepare(
     if held is not None and same and not force:
         return Prepared(held, reused=True)
     replaced = None if held is None or same else held.source
+    if replaced is not None and not replace and _is_another(source, replaced):
+        raise FacelexError(
+            f"{output} holds a dataset made from another source ({replaced}). Name another file, such as "
+            f"-o {output.with_name(source.resolve().stem)}.npz, or add --force to replace it."
+        )
     del held  # its pixels are not needed beside those to come
     if source.is_dir() or is_listing(source):
         if options.ferplus is not None:
@@ -117,6 +125,12 @@ def prepare(
         ]
     dataset.save(output, signature)
     return Prepared(dataset, reused=False, notes=notes)
+
+
+def _is_another(source: Path, held: str) -> bool:
+    """Whether ``held``, as a dataset names its source, is something else; FER2013's CSV has several names."""
+    is_csv = source.is_file() and not is_listing(source)
+    return source.name not in held and not (is_csv and held.startswith("FER2013"))
 
 
 def _held(output: Path) -> FaceDataset | None:
