@@ -10,9 +10,9 @@ face of 48x48 pixels; ``tests/models/test_small.py`` counts both columns.
 | slim_m | 0.5   |   577,520 |           21,565,440 |      128 |
 | slim_l | 1     | 2,307,040 |           85,598,208 |      256 |
 
-Two options, off in the shipped ``slim_m`` and ``slim_s``: ``squeeze_excitation`` weighs channels by what the
-whole map shows (the shipped ``vgg16`` has it), and ``blur_pool`` blurs before it halves
-(`facelex.models.blocks`).
+Two options, off unless asked for: ``squeeze_excitation`` weighs channels by what the whole map shows (the
+shipped ``vgg16`` has it), and ``blur_pool`` blurs before it halves (`facelex.models.blocks`; the shipped
+``slim_m`` has it).
 
 For comparison: ``vgg11`` has 9,222,080 weights and needs 341,065,728.
 """
