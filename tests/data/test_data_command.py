@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -52,26 +54,33 @@ def test_a_dataset_that_is_replaced_is_named(capsys: pytest.CaptureFixture[str])
         assert said is None or notes[0].endswith(f": {said}.")
 
 
-def test_a_dataset_of_another_source_is_not_replaced_unasked(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["own", "images", "own faces", "elsewhere/own"])
+def test_a_dataset_of_another_source_is_not_replaced_unasked(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(Path("fer2013.csv"), official_csv())
-    write(Path("renamed.csv"), official_csv())
-    Path("own/happy").mkdir(parents=True)
-    Image.fromarray(faces(1)[0]).save("own/happy/1.png")
+    for folder in (name, "first/own"):
+        Path(folder, "happy").mkdir(parents=True)
+        Image.fromarray(faces(1)[0]).save(f"{folder}/happy/1.png")
     assert main(["data", "prepare", "fer2013.csv"]) == 0
     before = Path("data/fer2013.npz").read_bytes()
     capsys.readouterr()
-    assert main(["data", "prepare", "own"]) == 2
-    said = capsys.readouterr().err
-    assert said == (
+    assert main(["data", "prepare", name]) == 2
+    advised = shlex.quote(f"data/{Path(name).name}.npz")
+    assert capsys.readouterr().err == (
         "facelex: data/fer2013.npz holds a dataset made from another source (FER2013 from fer2013.csv). "
-        "Name another file, such as -o data/own.npz, or add --force to replace it.\n"
+        f"Name another file, such as -o {advised}, or add --force to replace it.\n"
     )
     assert Path("data/fer2013.npz").read_bytes() == before
-    assert main(["data", "prepare", "renamed.csv"]) == 0  # the same dataset under another name
-    assert main(["data", "prepare", "own", "-o", "data/own.npz"]) == 0
-    assert main(["data", "prepare", "own", "--force"]) == 0
+    assert main(["data", "prepare", name, "-o", "data/own.npz"]) == 0
+    assert main(["data", "prepare", name, "--force"]) == 0
+    assert main(["data", "prepare", name, "--seed", "1"]) == 0  # of the same source otherwise: that is said
+    for other in ("first/own", "fer2013.csv", "fer2013.csv.gz"):
+        if other.endswith(".gz"):
+            Path(other).write_bytes(gzip.compress(official_csv().encode()))
+        assert main(["data", "prepare", other]) == 2
+        assert "-o data/fer2013.npz" not in capsys.readouterr().err
     assert load_dataset("fer2013").source.startswith("images")
-    assert main(["data", "prepare", "own", "--seed", "1"]) == 0
 
 
 def test_mistake_gives_one_line_and_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -276,8 +276,9 @@ def test_blurs_are_written_as_8_bit_convolutions_and_learn_on_from_the_file(tmp_
     assert kinds.count("Conv") == 12  # eight of the network
     kernels = [tensor for tensor in graph.initializer if len(tensor.dims) == 4]
     assert {kernel.data_type for kernel in kernels} == {onnx.TensorProto.INT8}
-    again = tiny_config(*blurred, f"start_from={tmp_path / 'blurred.onnx'}")
-    train_run(again, FACES, tmp_path / "again", accelerator="cpu")
+    start = f"start_from={tmp_path / 'blurred.onnx'}"
+    for name, change in (("again", ()), ("plain", ("model.encoder_options={width: 0.1}",))):
+        train_run(tiny_config(*blurred, *change, start), FACES, tmp_path / name, accelerator="cpu")
 
 
 def test_meaningless_control_answers_no_words(tmp_path: Path) -> None:

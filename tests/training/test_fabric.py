@@ -55,6 +55,25 @@ def test_threads_that_were_asked_for_are_not_raised(monkeypatch: pytest.MonkeyPa
         assert torch.get_num_threads() == 1
 
 
+@pytest.mark.parametrize("first", ["32-true", "bf16-mixed"])
+def test_processes_whose_devices_want_another_arithmetic_are_refused(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where ``precision: auto`` meets nodes of several kinds; each process hears of the others."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    fabric = a_fabric(lambda: None)
+    fabric.world_size, fabric.device = 2, torch.device("cpu")
+    fabric.strategy.num_processes = 2
+    fabric.strategy.precision = SimpleNamespace(precision="32-true")
+    fabric.broadcast = lambda found: first
+    fabric.all_reduce = lambda differs, reduce_op: differs
+    if first == "32-true":
+        with launched(fabric):
+            return
+    with pytest.raises(FacelexError, match="found bf16-mixed for the first"), launched(fabric):
+        pass
+
+
 def test_a_single_task_does_not_train_for_several_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     a_task(monkeypatch, 0, of=1)
     with (

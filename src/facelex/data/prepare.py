@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,10 +99,10 @@ def prepare(
     if held is not None and same and not force:
         return Prepared(held, reused=True)
     replaced = None if held is None or same else held.source
-    if replaced is not None and not replace and _is_another(source, replaced):
+    if replaced is not None and not replace and _is_of_another(signature, read_signature(output)):
         raise FacelexError(
             f"{output} holds a dataset made from another source ({replaced}). Name another file, such as "
-            f"-o {output.with_name(source.resolve().stem)}.npz, or add --force to replace it."
+            f"-o {shlex.quote(str(_another_name(source, output)))}, or add --force to replace it."
         )
     del held  # its pixels are not needed beside those to come
     if source.is_dir() or is_listing(source):
@@ -127,10 +128,17 @@ def prepare(
     return Prepared(dataset, reused=False, notes=notes)
 
 
-def _is_another(source: Path, held: str) -> bool:
-    """Whether ``held``, as a dataset names its source, is something else; FER2013's CSV has several names."""
-    is_csv = source.is_file() and not is_listing(source)
-    return source.name not in held and not (is_csv and held.startswith("FER2013"))
+def _is_of_another(signature: str, held: str) -> bool:
+    """Whether two signatures say that their sources lie in different places; older ones do not say it."""
+    place, _, rest = held.partition("-")
+    return bool(rest) and place != signature.partition("-")[0]
+
+
+def _another_name(source: Path, output: Path) -> Path:
+    """A name beside ``output`` after the source, and not ``output`` itself."""
+    name = source.resolve().name.partition(".")[0] or "mine"
+    other = output.with_name(f"{name}.npz")
+    return other if other != output else output.with_name(f"{name}-2.npz")
 
 
 def _held(output: Path) -> FaceDataset | None:
@@ -150,6 +158,8 @@ def check_output(output: Path) -> None:
 def source_signature(source: Path, options: PrepareOptions) -> str:
     """Describe a source and how it is read: equal strings mean that reading again would change nothing.
 
+    What stands before the hyphen is the source's place alone (`_is_of_another`).
+
     A file counts by path, size and time of change; a folder by those of everything in it, a CSV that lists
     images by its own and theirs.
     """
@@ -159,7 +169,8 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
         "source": _file_signature(source),
         "ferplus": options.ferplus and _file_signature(options.ferplus),
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    place = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
+    return f"{place}-{hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()}"
 
 
 def _file_signature(path: Path) -> list[str]:

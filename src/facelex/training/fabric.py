@@ -56,6 +56,8 @@ def launched(fabric: Fabric) -> Iterator[None]:
             fabric.launch()
         except (ValueError, RuntimeError) as error:
             raise FacelexError(f"The processes of the run could not be brought together: {error}") from error
+        if fabric.world_size > 1:
+            _check_arithmetic(fabric)
         if torch.get_num_threads() > threads:  # Fabric has shared out all cores
             torch.set_num_threads(threads)
         # not that of a Slurm task which trains by itself
@@ -65,6 +67,20 @@ def launched(fabric: Fabric) -> Iterator[None]:
         for process in getattr(fabric.strategy.launcher, "procs", ()):
             process.kill()
         raise
+
+
+def _check_arithmetic(fabric: Fabric) -> None:
+    """With ``precision: auto`` each process has asked its own device; all must have got one answer."""
+    found = fabric.strategy.precision.precision
+    first = fabric.broadcast(found)
+    differs = torch.tensor(float(found != first), device=fabric.device)
+    others = fabric.all_reduce(differs, reduce_op="sum")
+    assert isinstance(others, torch.Tensor)
+    if others > 0:
+        raise FacelexError(
+            f"Expected one arithmetic in all processes of the run, but precision=auto found {first} for the "
+            "first and another for others, since their devices differ. Name one with --set precision=32-true."
+        )
 
 
 def _check_number(fabric: Fabric) -> None:

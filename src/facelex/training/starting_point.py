@@ -72,7 +72,12 @@ class StartingPoint:
     vocabulary: str | None = None
 
     def build(
-        self, spec: ModelSpec, word_vectors: Tensor | None, pixels: NDArray[np.uint8]
+        self,
+        spec: ModelSpec,
+        word_vectors: Tensor | None,
+        pixels: NDArray[np.uint8],
+        *,
+        other_pooling: bool = True,
     ) -> tuple[DualEncoder, ModelSpec]:
         """Make a new network with what fits of this one.
 
@@ -84,6 +89,7 @@ class StartingPoint:
             spec: What the new network is to be.
             word_vectors: ``(K, W, D)`` of its classes, or None.
             pixels: Its training faces, ``(N, H, W)``.
+            other_pooling: Whether it may pool otherwise, and so answer otherwise until it has learned to.
 
         Returns:
             The network on the CPU, and its description.
@@ -103,7 +109,8 @@ class StartingPoint:
         if self.folded_biases:
             restored = unfold(model, self.folded_biases, images_from_pixels(faces, spec.image_size))
         self._check_norms(model, restored)
-        self._check_answers(model, spec, images_from_pixels(faces[:256], self.image_size))
+        images = images_from_pixels(faces[:256], self.image_size)
+        self._check_answers(model, spec if other_pooling else None, images)
         if self._copy_classifier(model, spec.classes):
             taken.append("classifier")
         if self._speaks_of(spec) and _matrices(model.image_projection) == self._matrices("image_projection."):
@@ -137,7 +144,7 @@ class StartingPoint:
             classes=list(self.classes), image_size=self.image_size, mean=0, std=1, hidden_dim=1, embed_dim=1,
             dropout=0, temperature=1, center_words=False, mix_words=False, has_words=False,
         )  # fmt: skip
-        return self.build(spec, None, pixels)[0].eval()
+        return self.build(spec, None, pixels, other_pooling=False)[0].eval()
 
     def check_encoder(self, encoder: nn.Module) -> None:
         """Raise FacelexError if this network's face network has other weights than ``encoder``."""
@@ -201,16 +208,17 @@ class StartingPoint:
                     "Start from the run folder that the file was exported from."
                 )
 
-    def _check_answers(self, model: DualEncoder, spec: ModelSpec, images: Tensor) -> None:
+    def _check_answers(self, model: DualEncoder, spec: ModelSpec | None, images: Tensor) -> None:
         """Compare the face network, under the old classifier, with what the source says.
 
-        A network may pool otherwise than the source if that is all in which they differ: blurring has no
-        weights, and networks trained without it learn to use it (Zhang 2019 begins with such weights too).
+        A network of a known ``spec`` may pool otherwise than the source if that is all in which they differ:
+        blurring has no weights, and networks trained without it learn to use it (Zhang 2019 begins with such
+        weights too).
         """
         moved = self._moved(model, model.image_encoder, images)
         if moved <= TOLERANCE:
             return
-        twin = _pooling_otherwise(spec, model.image_encoder)
+        twin = None if spec is None else _pooling_otherwise(spec, model.image_encoder)
         if twin is None or self._moved(model, twin, images) > TOLERANCE:
             raise FacelexError(
                 f"The run's face network has the weights of {self.name}, but does not answer as that does "
@@ -219,7 +227,8 @@ class StartingPoint:
             )
         logger.warning(
             "The face network has the weights of %s and another blur_pool: %.0f%% of the probability lies "
-            "elsewhere until it has learned to use that.",
+            "elsewhere until it has learned to use that. To keep the answers, set the start's own "
+            "model.encoder_options.blur_pool.",
             self.name,
             100 * moved,
         )
@@ -242,9 +251,9 @@ def _pooling_otherwise(spec: ModelSpec, encoder: nn.Module) -> nn.Module | None:
     with torch.random.fork_rng(devices=[]):  # the run's own randomness stays as it is
         try:
             twin = create_image_encoder(spec.image_encoder, **options)
-        except FacelexError:
+            twin.load_state_dict(encoder.state_dict())
+        except (FacelexError, TypeError, RuntimeError):  # ours, timm's, another meaning of the option
             return None
-    twin.load_state_dict(encoder.state_dict())
     return twin
 
 

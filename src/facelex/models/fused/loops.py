@@ -26,10 +26,11 @@ Further shapes run uncompiled, which PyTorch says in a warning."""
 NARROW = 256
 """Bits of the vectors for float32 where AVX-512 has 512: as fast for all widths, since memory is what bounds
 these loops, while channels that leave half a vector over (8, 24, 40) were taken one by one, up to twenty
-times as slowly. bfloat16 keeps the long ones, which fill from 16 channels on."""
+times as slowly. bfloat16 keeps the long ones: such channels are slow with either there, others slower with
+short ones."""
 
 _failures: list[str] = []
-"""Why a shape could not be compiled although the trial could; none is tried after the first."""
+"""Why a shape could not be compiled although the trial could; nothing is compiled after the first."""
 
 
 def are_usable() -> bool:
@@ -43,18 +44,21 @@ def in_one_loop(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if _failures:
+            return function(*args, **kwargs)
         first = args[0]
         assert isinstance(first, torch.Tensor)
-        narrow = first.dtype == torch.float32 and "AVX512" in torch.backends.cpu.get_cpu_capability()
+        narrow = _is_narrow(first.dtype)
         try:
             if narrow not in compiled:  # only now, since importing the compiler takes seconds
-                options: dict[str, Any] = {"cpp.simdlen": NARROW} if narrow else {}
-                compiled[narrow] = torch.compile(function, dynamic=False, options=options)
+                compiled[narrow] = _compile(function, narrow)
             return compiled[narrow](*args, **kwargs)
         except Exception as error:  # the compiler's errors have no common type
-            if not _failures:
-                _say_why(error)
             _failures.append(str(error))
+            logger.warning(
+                "Training goes on without its fused CPU loops, since one could not be made or run: %s",
+                _first_line(error),
+            )
             return function(*args, **kwargs)
 
     return run
@@ -68,20 +72,31 @@ def _compiler_works() -> bool:
     try:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
         with torch.no_grad():
-            torch.compile(_trial, dynamic=False)(torch.zeros(2, 16, dtype=torch.bfloat16))
+            for dtype in (torch.bfloat16, torch.float32):
+                _compile(_trial, _is_narrow(dtype))(torch.zeros(2, 16, dtype=dtype))
     except Exception as error:
-        _say_why(error)
+        logger.warning(
+            "Training runs without its fused CPU loops, which need a C++ compiler, Python's headers "
+            "(Debian: g++ and python3-dev) and a folder to write to (TORCHINDUCTOR_CACHE_DIR): %s",
+            _first_line(error),
+        )
         return False
     return True
+
+
+def _is_narrow(dtype: torch.dtype) -> bool:
+    return dtype == torch.float32 and "AVX512" in torch.backends.cpu.get_cpu_capability()
+
+
+def _compile(function: Callable[P, T], narrow: bool) -> Callable[P, T]:
+    options: dict[str, Any] = {"cpp.simdlen": NARROW} if narrow else {}
+    compiled: Callable[P, T] = torch.compile(function, dynamic=False, options=options)
+    return compiled
 
 
 def _trial(values: torch.Tensor) -> torch.Tensor:
     return (values.float() * 2).to(values.dtype)
 
 
-def _say_why(error: Exception) -> None:
-    logger.warning(
-        "Training runs without its fused CPU loops, which need a C++ compiler, Python's headers "
-        "(Debian: g++ and python3-dev) and a folder to write to (TORCHINDUCTOR_CACHE_DIR): %s",
-        str(error).partition("\n")[0],
-    )
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
