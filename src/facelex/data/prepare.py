@@ -95,11 +95,12 @@ def prepare(
     source = _csv_inside(source) or source
     signature = source_signature(source, options)
     held = _held(output)
-    same = held is not None and read_signature(output) == signature
+    held_signature = "" if held is None else read_signature(output)
+    same = held_signature == signature
     if held is not None and same and not force:
         return Prepared(held, reused=True)
     replaced = None if held is None or same else held.source
-    if replaced is not None and not replace and _is_of_another(signature, read_signature(output)):
+    if replaced is not None and not replace and _is_of_another(signature, held_signature):
         raise FacelexError(
             f"{output} holds a dataset made from another source ({replaced}). Name another file, such as "
             f"-o {shlex.quote(str(_another_name(source, output)))}, or add --force to replace it."

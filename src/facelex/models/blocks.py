@@ -68,9 +68,8 @@ class ConvolvedMaxPool(nn.Module):
         """Halve ``(B, C, H, W)``, odd sizes rounded up."""
         channels, height, width = maps.shape[1:]
         largest = F.max_pool2d(maps, kernel_size=2, stride=1, padding=1)
-        if (
-            height % 2 or width % 2
-        ):  # the last average is of what there is, as if the map went back from there
+        if height % 2 or width % 2:
+            # the last average is of what there is, as if the map went back from there
             largest = F.pad(largest, (0, width % 2, 0, height % 2), mode="reflect")
         weights = torch.tensor([1.0, 2.0, 1.0]) / 4
         kernel = torch.outer(weights, weights).expand(channels, 1, 3, 3)
