@@ -12,33 +12,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from facelex.models.fused.loops import in_one_loop
-from facelex.models.fused.moments import batch_moments, line_through_the_moments, widened
+from facelex.models.fused.moments import line_through_the_moments, widened
 
 
-def norm_relu_max_pool(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Normalise by the batch's statistics, as ``norm`` does in training, then ReLU and 2x2 max-pooling.
+class NormReluMaxPool(torch.autograd.Function):
+    """Of :func:`~facelex.models.fused.sequential.norm_relu_pool`, with 2x2 max-pooling."""
 
-    Args:
-        maps: ``(B, C, H, W)`` channels-last, H and W even.
-        norm: Its weights are used and its running statistics updated.
-
-    Returns:
-        ``(B, C, H / 2, W / 2)`` in the type of ``maps``.
-    """
-    mean, var = batch_moments(maps.detach(), norm)
-    pooled: Tensor = _NormReluMaxPool.apply(maps, norm.weight, norm.bias, mean, var, norm.eps)  # type: ignore[no-untyped-call]
-    return pooled
-
-
-class _NormReluMaxPool(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
     ) -> Tensor:
+        """Halve ``maps`` by the moments of their batch, ``(C,)``."""
         scale = weight * (var + eps).rsqrt()
         answer, chosen, place = _choose(maps, scale, bias - mean * scale)
         ctx.save_for_backward(maps, answer, chosen, place, weight, mean, var)
@@ -48,6 +36,7 @@ class _NormReluMaxPool(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of maps, weight and bias; the moments' is within that of the maps."""
         maps, answer, chosen, place, weight, mean, var = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad = torch.ops.aten.threshold_backward(grad, answer, 0)

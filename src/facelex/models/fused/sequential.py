@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from facelex.models.blocks import BlurredMaxPool
 from facelex.models.fused import loops
-from facelex.models.fused.blurred_max_pool import norm_relu_blurred_max_pool
-from facelex.models.fused.max_pool import norm_relu_max_pool
+from facelex.models.fused.blurred_max_pool import NormReluBlurredMaxPool
+from facelex.models.fused.max_pool import NormReluMaxPool
+from facelex.models.fused.moments import batch_moments
 
 SMALLEST = 2**18
 """Values in a map (all images and channels) from which on it pays; below, calls cost more than the work."""
 
-AtOnce = Callable[[Tensor, nn.BatchNorm2d], Tensor]
+AtOnce = type[NormReluMaxPool] | type[NormReluBlurredMaxPool]
 
 
 class FusedSequential(nn.Sequential):
@@ -40,21 +39,37 @@ class FusedSequential(nn.Sequential):
             norm = layers[0]
             at_once = _at_once(layers[2]) if len(layers) >= 3 and isinstance(layers[1], nn.ReLU) else None
             if at_once and isinstance(norm, nn.BatchNorm2d) and self.fuse and _pays(norm, maps):
-                maps = at_once(maps, norm)
+                maps = norm_relu_pool(maps, norm, at_once)
                 del layers[:3]
             else:
                 maps = layers.pop(0)(maps)
         return maps
 
 
+def norm_relu_pool(maps: Tensor, norm: nn.BatchNorm2d, at_once: AtOnce) -> Tensor:
+    """Normalise by the batch's statistics, as ``norm`` does in training, then ReLU and pooling.
+
+    Args:
+        maps: ``(B, C, H, W)`` channels-last, H and W even.
+        norm: Its weights are used and its running statistics updated.
+        at_once: The kind of pooling.
+
+    Returns:
+        ``(B, C, H / 2, W / 2)`` in the type of ``maps``.
+    """
+    mean, var = batch_moments(maps.detach(), norm)
+    pooled: Tensor = at_once.apply(maps, norm.weight, norm.bias, mean, var, norm.eps)  # type: ignore[no-untyped-call]
+    return pooled
+
+
 def _at_once(pool: nn.Module) -> AtOnce | None:
     """What takes this pooling together with the normalisation and the ReLU before it."""
     if isinstance(pool, BlurredMaxPool):
-        return norm_relu_blurred_max_pool
+        return NormReluBlurredMaxPool
     if not isinstance(pool, nn.MaxPool2d) or pool.return_indices:
         return None
     usual = (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)
-    return norm_relu_max_pool if usual else None
+    return NormReluMaxPool if usual else None
 
 
 def _pays(norm: nn.BatchNorm2d, maps: Tensor) -> bool:
