@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -25,6 +26,7 @@ from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.models.weights import load_model
+from facelex.training import environment as surroundings
 from facelex.training.batches import batch_indices, steps_per_epoch
 from facelex.training.checkpoint import load_checkpoint
 from facelex.training.fabric import Fabric
@@ -63,6 +65,19 @@ def test_run_folder_holds_what_is_promised(finished: Path) -> None:
     environment = json.loads((finished / "environment.json").read_text())
     assert environment["dataset"]["fingerprint"] == FACES.fingerprint
     assert "torch" in environment["versions"]
+
+
+def test_a_run_that_goes_on_with_other_code_notes_after_which_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = tiny_config(*two_phases(2, 1)), tmp_path / "run"
+    for commit in ("aaa", "aaa", "bbb"):
+        monkeypatch.setattr(surroundings, "_commit", lambda commit=commit: commit)
+        with contextlib.suppress(KeyboardInterrupt):
+            train_run(config, FACES, folder, accelerator="cpu", resume=True, reporter=StopAfter(1))
+    noted = json.loads((folder / "environment.json").read_text())
+    assert noted["commit"] == "aaa"
+    assert [(place["commit"], place["epochs_done"]) for place in noted["continued"]] == [("bbb", 2)]
 
 
 def test_predictions_hold_both_views_and_the_weights_give_them_again(finished: Path) -> None:

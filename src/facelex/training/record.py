@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, float | int | str]
 
+_NOTED_IF_CHANGED = ("commit", "versions", "cpu", "device", "devices", "precision")
+"""What a run's numbers may depend on from the point where it was taken up again."""
+
 
 def write_beginnings(
     folder: Path, config: RunConfig, dataset: FaceDataset, fabric: Fabric, model: nn.Module
@@ -44,17 +47,23 @@ def write_beginnings(
         tracker.log_hyperparams(settings)
 
 
-def note_continuation(folder: Path, fabric: Fabric) -> None:
-    """Add to ``environment.json`` where a run goes on, if that differs, and say so if its arithmetic does."""
+def note_continuation(folder: Path, fabric: Fabric, epochs_done: int) -> None:
+    """Add to ``environment.json`` where a run goes on, if code or machine differ; warn of other arithmetic.
+
+    Args:
+        folder: The run folder.
+        fabric: The devices that the run goes on with.
+        epochs_done: Finished epochs of all phases.
+    """
     environment = read_json_object(folder / ENVIRONMENT, RESTORE)
     if not environment:  # lost; what is left of the run says nothing about where it began
         return
     continued = list(environment.get("continued", []))
     before = environment | (continued[-1] if continued else {})
     now = _surroundings(fabric)
-    changed = {key for key in ("device", "devices", "precision", "versions") if before.get(key) != now[key]}
+    changed = {key for key in _NOTED_IF_CHANGED if before.get(key) != now[key]}
     if changed:
-        environment["continued"] = [*continued, now]
+        environment["continued"] = [*continued, {"epochs_done": epochs_done} | now]
         write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2))
     if "precision" in changed and "precision" in before:
         logger.warning(

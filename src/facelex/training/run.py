@@ -139,7 +139,7 @@ class Training:
         if self.fabric.is_global_zero:
             if state:
                 write_rows(self.folder, self.rows)  # the run may have died before or after it did
-                note_continuation(self.folder, self.fabric)
+                note_continuation(self.folder, self.fabric, epochs_done=len(self.rows))
             else:
                 write_beginnings(self.folder, self.config, self.dataset, self.fabric, self.model)
             remove_leftovers(self.folder)
