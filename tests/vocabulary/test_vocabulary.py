@@ -106,7 +106,8 @@ def test_a_last_letter_that_would_be_doubled_is_no_base() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "not happy", "isn’t happy", "never happy", "hardly happy", "not-happy", "not-so-happy", "Never-happy",
+        "not happy", "isn’t happy", "never happy", "hardly happy", "less happy", "least happy", "not-happy",
+        "not-so-happy", "Never-happy",
         "isn't-happy", "without-happy", "non-happy", "non happy", "happy-less", "happy-free",
     ],
 )  # fmt: skip

@@ -19,14 +19,14 @@ def _words(text: str) -> frozenset[str]:
 
 
 NEGATIONS = _words(
-    "not no non never without neither nor none nobody nothing nowhere cannot n't hardly scarcely"
+    "not no non never without neither nor none nobody nothing nowhere cannot n't hardly scarcely less least"
 )
-"""Words that turn a meaning round. "hardly" and "scarcely" are here: hardly happy is not happy."""
+"""Words that turn a meaning round. "hardly" and "less" are here: the least happy face is not a happy one."""
 
 DEGREES = _words("""
     very really quite rather somewhat slightly barely almost nearly fairly extremely totally completely
-    utterly highly deeply terribly incredibly absolutely mildly too so just only even more most less least
-    much bit little lot half
+    utterly highly deeply terribly incredibly absolutely mildly too so just only even more most much bit little
+    lot half
 """)
 """Words of degree, left out: they change how much, and the mean of vectors has no "how much".
 
