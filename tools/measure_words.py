@@ -33,8 +33,8 @@ from facelex.evaluation.open_vocabulary import (
     auc,
     contrast_between,
     held_out_scores,
+    monte_carlo_p,
     pearson,
-    share_reached,
     spearman,
 )
 from facelex.models.prediction import images_from_pixels
@@ -211,7 +211,7 @@ def _print_votes(spaces: Sequence[FaceSpace], votes: NDArray[np.uint8]) -> None:
     of_classes = space.similarity(vectors)
     randoms = space.similarity(random_vectors(500, vocabulary.dim, 1))
     print(
-        "| vote | faces with it | AUC of its words | single words | Spearman | random vectors | reached by | "
+        "| vote | faces with it | AUC of its words | single words | Spearman | random vectors | p | "
         "other feeling words | best of the seven |\n|---|---|---|---|---|---|---|---|---|"
     )
     for column, name in enumerate(emotions):
@@ -227,7 +227,7 @@ def _print_votes(spaces: Sequence[FaceSpace], votes: NDArray[np.uint8]) -> None:
         print(
             f"| {name} | {(share > 0).sum():,} | {_spread(areas)} | {singles.mean():.3f} ("
             f"{singles.min():.2f}-{singles.max():.2f}) | {spearman(own[0], share):.2f} | {spread} | "
-            f"{100 * share_reached(areas[0], controls):.1f} % | {100 * (others >= areas[0]).mean():.1f} % | "
+            f"{monte_carlo_p(areas[0], controls):.3f} | {100 * (others >= areas[0]).mean():.1f} % | "
             f"{EMOTIONS[best]} {seven[best]:.3f} |"
         )
 

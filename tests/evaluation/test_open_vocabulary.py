@@ -14,8 +14,8 @@ from facelex.evaluation.open_vocabulary import (
     harmonic_mean,
     held_out_scores,
     midranks,
+    monte_carlo_p,
     pearson,
-    share_reached,
     spearman,
 )
 
@@ -114,6 +114,6 @@ def test_harmonic_mean_is_low_when_one_side_fails():
     assert harmonic_mean(0.5, 0.5) == pytest.approx(0.5)
 
 
-def test_share_reached_counts_the_observation_itself():
-    assert share_reached(2.0, [0, 1, 2, 3]) == pytest.approx(3 / 5)
-    assert share_reached(9.0, np.zeros(99)) == pytest.approx(0.01)
+def test_monte_carlo_p_counts_the_observation_itself():
+    assert monte_carlo_p(2.0, [0, 1, 2, 3]) == pytest.approx(3 / 5)
+    assert monte_carlo_p(9.0, np.zeros(99)) == pytest.approx(0.01)

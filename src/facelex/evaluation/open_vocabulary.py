@@ -8,7 +8,7 @@ Three questions, each with an answer that needs no training on the word asked fo
 * Do pleasant words fit happy faces better than unhappy ones (`contrast_between`, `pearson`)?
 
 A number alone says little, since *any* direction in a space of faces separates something from something. So
-each stands beside the same number for words without meaning (`share_reached`).
+each stands beside the same number for words without meaning (`monte_carlo_p`).
 
 Scores are ``(N, W)``, one row a face and one column a word; higher means a better fit.
 """
@@ -135,8 +135,8 @@ def contrast_between(
     return scores[first].mean(axis=0, dtype=np.float64) - scores[second].mean(axis=0, dtype=np.float64)
 
 
-def share_reached(value: float, controls: ArrayLike) -> float:
-    """Share of controls that do as well or better, ``(1 + reached) / (1 + all)``: a Monte Carlo p-value.
+def monte_carlo_p(value: float, controls: ArrayLike) -> float:
+    """Monte Carlo p-value of a value among its controls: ``(1 + as good or better) / (1 + all)``.
 
     The one is the observation itself (Phipson and Smyth 2010, https://arxiv.org/abs/1603.05766).
     """
