@@ -25,8 +25,8 @@ NEGATIONS = _words(
 
 DEGREES = _words("""
     very really quite rather somewhat slightly barely almost nearly fairly extremely totally completely
-    utterly highly deeply terribly incredibly absolutely mildly too so just only even more most much bit little
-    lot half
+    utterly highly deeply terribly incredibly absolutely mildly too so just only even more most much bit
+    little lot half
 """)
 """Words of degree, left out: they change how much, and the mean of vectors has no "how much".
 
