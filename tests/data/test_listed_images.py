@@ -106,3 +106,31 @@ def test_one_picture_is_no_source(tmp_path: Path) -> None:
     listing(tmp_path, "")
     with pytest.raises(FacelexError, match=r"0\.png is one picture; give the folder"):
         prepare(tmp_path / "img" / "0.png", tmp_path / "d.npz")
+
+
+def test_a_list_written_on_windows_names_its_images_with_backslashes(tmp_path: Path) -> None:
+    table = listing(tmp_path, "image,label\nimg\\0.png,happy\n.\\img\\1.png,sad\n")
+    assert [file.path for file in listed_files(table)] == [
+        tmp_path / f"img/{number}.png" for number in (0, 1)
+    ]
+    (tmp_path / "img\\0.png").write_bytes(b"a name that may have one elsewhere")
+    assert listed_files(table)[0].path.name == "img\\0.png"
+
+
+@pytest.mark.parametrize("verb", [("data", "prepare"), ("evaluate", "tiny", "--data")])
+def test_a_list_in_another_encoding_is_told_so(
+    verb: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "ansi.csv"
+    table.write_bytes("image,label\nmüller.png,happy\n".encode("cp1252"))
+    assert main([*verb, str(table)]) == 2
+    assert "to be a CSV file in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a" * 400, "im\0.png"])
+def test_a_name_that_no_file_can_have_is_an_image_that_is_missing(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = listing(tmp_path, f"image,label\n{name},happy\n")
+    assert main(["data", "prepare", str(table), "-o", str(tmp_path / "d.npz")]) == 2
+    assert "there is no such file" in capsys.readouterr().err

@@ -99,15 +99,22 @@ def listed_files(path: Path) -> list[LabelledFile]:
             what = "a class name" if image else "an image file"
             raise FacelexError(f"Expected {what} in every row of {path}, but row {number} has none.")
         split = None if split_column is None else _split(path, row[split_column], number)
-        files.append(LabelledFile(path.parent / image, label, split))
+        files.append(LabelledFile(_place(path.parent, image), label, split))
     return files
 
 
+def _place(folder: Path, name: str) -> Path:
+    """Where an image lies; backslashes of a list that Windows wrote are taken for what they mean there."""
+    if "\\" not in name or (folder / name).exists():
+        return folder / name
+    return folder / name.replace("\\", "/")
+
+
 @contextmanager
-def _open_csv(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
-    """Give the names of the columns in lower case, and the rows."""
+def _open_csv(path: Path, errors: str = "strict") -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+    """Give the names of the columns in lower case, and the rows; ``errors`` as `open` has it."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors=errors) as file:
             first = file.readline(1 << 16)
             file.seek(0)
             rows = csv.reader(file, delimiter=max(",;\t", key=first.count))
@@ -117,7 +124,8 @@ def _open_csv(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
 
 
 def _read_header(path: Path) -> list[str]:
-    with _open_csv(path) as (header, _):
+    """Names of the columns, of a file in another encoding as well, which reading the rows will refuse."""
+    with _open_csv(path, errors="replace") as (header, _):
         return header
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def read_face(path: Path, size: int, detector: Detector) -> NDArray[np.uint8]:
 
 
 def _load(path: Path) -> NDArray[np.uint8]:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
         raise UnreadableImageError("there is no such file")
     try:
         return load_image(path)

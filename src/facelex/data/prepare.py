@@ -19,7 +19,7 @@ from facelex.data.fer2013 import CSV_NAMES, ROWS, SIDE, Progress, read_fer2013
 from facelex.data.ferplus import read_votes
 from facelex.data.folder import read_folder
 from facelex.data.listed import is_listing, listed_files, read_listing
-from facelex.data.splits import DEFAULT_SHARES, Shares
+from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
