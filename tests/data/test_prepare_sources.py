@@ -103,6 +103,16 @@ def test_cache_inside_its_source_does_not_count_as_a_change(tmp_path: Path) -> N
     assert prepare(root, root / "faces.npz").reused
 
 
+def test_shares_are_not_drawn_where_the_csv_has_splits_and_a_note_says_so(
+    tmp_path: Path, source: Path
+) -> None:
+    drawn = prepare(source, tmp_path / "d.npz", PrepareOptions(split=(0, 0, 1)))
+    usual = prepare(source, tmp_path / "e.npz", PrepareOptions())
+    note = "The images have splits, so --split is not used."
+    assert (note in drawn.notes, note in usual.notes) == (True, False)
+    assert (drawn.dataset.splits == usual.dataset.splits).all()
+
+
 @pytest.mark.parametrize("place", ["fer2013.csv", "icml_face_data.csv", "fer2013/fer2013.csv"])
 def test_csv_is_found_in_a_downloaded_folder(tmp_path: Path, place: str) -> None:
     write(tmp_path / "download" / place, official_csv())

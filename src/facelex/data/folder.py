@@ -17,7 +17,7 @@ from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.pictures import NoFaceError, UnreadableImageError, read_face, read_grey
-from facelex.data.splits import DEFAULT_SHARES, Shares, random_splits
+from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares, random_splits
 from facelex.emotions import EMOTIONS, classes_named
 from facelex.errors import FacelexError, did_you_mean
 from facelex.recognize.sources import IMAGE_SUFFIXES
@@ -352,7 +352,7 @@ def _splits(
     """Take the splits that folders, tables or FER2013's file names say, and draw the others."""
     usages = [USAGES.get(file.path.name.partition("_")[0]) for file in files]  # Kaggle: PublicTest_123.jpg
     given = [file.split for file in files]
-    kept = ["The images have splits, so --split is not used."] if shares != DEFAULT_SHARES else []
+    kept = [SPLIT_UNUSED] if shares != DEFAULT_SHARES else []
     if None in given:
         if None not in usages:
             return np.array(usages, np.uint8), ["The splits are those of FER2013's file names.", *kept]

@@ -198,7 +198,7 @@ def _digest(files: Iterable[Path]) -> str:
 def _size_and_time(file: Path) -> str:
     try:
         status = file.stat()
-    except OSError:  # a link to nowhere: reading it will say so
+    except (OSError, ValueError):  # a link to nowhere, or a name that no file can have: reading will say so
         return "missing"
     return f"{status.st_size} {status.st_mtime_ns}"
 
@@ -224,7 +224,7 @@ def _from_csv(
     faces = read_fer2013(source, progress)
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
     counts = {split: int(np.sum(faces.splits == code)) for code, split in enumerate(SPLITS)}
-    notes = []
+    notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []
     if counts != ROWS:
         notes.append(
             f"This is not the complete FER2013 ({sum(ROWS.values()):,} faces): it has "

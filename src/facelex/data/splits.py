@@ -10,6 +10,8 @@ Shares = tuple[float, float, float]
 
 DEFAULT_SHARES: Shares = (0.8, 0.1, 0.1)
 
+SPLIT_UNUSED = "The images have splits, so --split is not used."
+
 
 def random_splits(
     labels: NDArray[np.int64], groups: NDArray[np.int64], shares: Shares, seed: int
