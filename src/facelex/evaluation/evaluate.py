@@ -177,7 +177,8 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
             f"Expected a run folder, an .onnx file, hf:owner/name or the word {' or '.join(PACKAGED)}, but "
             "got none. Name at least one."
         )
-    twice = [name for name, count in Counter(str(Path(model)) for model in models).items() if count > 1]
+    places = [Path(model).resolve() for model in models]
+    twice = [model for model, place in zip(models, places) if places.count(place) > 1]
     if twice:
         raise FacelexError(
             f"Expected different networks, but {twice[0]} was given more than once. Name it once: the mean "
