@@ -15,7 +15,7 @@ from facelex.cli.main import main
 from facelex.errors import FacelexError
 from facelex.evaluation.comparison import compare_predictions
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.report import compare_runs, unique_names
+from facelex.evaluation.report import compare_runs, unique_names, write_report
 from facelex.evaluation.run_folder import RunFolder, load_run_folder, merge_scores, weights_digest
 from facelex.evaluation.score_records import read_split_scores
 from facelex.evaluation.score_tables import percent_interval
@@ -230,6 +230,16 @@ def test_a_run_whose_weights_are_gone_is_not_compared(make_run: Callable[..., Pa
 def test_runs_of_one_name_are_told_apart() -> None:
     runs = [RunFolder(Path(path)) for path in ("/a/run", "/b/run", "/b/other", "/a/run")]
     assert unique_names(runs) == ["a-run-1", "b-run", "other", "a-run-4"]
+
+
+def test_links_of_runs_whose_names_differ_in_a_mark_lead_to_each(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_report([make_run("a.1"), make_run("a-1")], tmp_path)
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', page_of(tmp_path))
+    sections = re.findall(r'<section id="([^"]+)">\s*<h2>([^<]+)', page_of(tmp_path))
+    assert dict(links) == {place: name.strip() for place, name in sections}
+    assert sorted(name for _, name in links) == ["a-1", "a.1"]
 
 
 def test_names_are_escaped(make_run: Callable[..., Path], tmp_path: Path) -> None:

@@ -64,7 +64,6 @@ class RunSection:
     """One run, ready to print."""
 
     name: str
-    anchor: str
     finished: bool
     progress: str
     facts: list[tuple[str, str]]
@@ -328,7 +327,6 @@ def _run_section(run: RunFolder, name: str, scores: _Scores, draw: _Drawer, seve
         notes.append(f"No split has been evaluated yet. Run: facelex evaluate {run.path}")
     return RunSection(
         name=name,
-        anchor="run-" + "".join(c if c.isalnum() else "-" for c in name),
         finished=run.finished,
         progress=progress,
         facts=_facts(run),
