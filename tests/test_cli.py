@@ -141,6 +141,12 @@ def test_a_full_disk_is_no_bug(capsys: pytest.CaptureFixture[str], verb: Callabl
     assert capsys.readouterr().err == "facelex: No space left on device: runs/a/checkpoint.pt.\n"
 
 
+def test_a_name_too_long_for_the_disk_is_no_bug(capsys: pytest.CaptureFixture[str], verb: Callable) -> None:
+    verb(raising(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 400)))
+    assert main(["fake"]) == 2
+    assert capsys.readouterr().err == f"facelex: File name too long: {'a' * 120}...{'a' * 40}.\n"
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("by nought"), OSError(errno.EIO, "input/output error")])
 def test_a_bug_shows_its_traceback_and_code_1(
     capsys: pytest.CaptureFixture[str], verb: Callable, error: Exception

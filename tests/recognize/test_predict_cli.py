@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -78,6 +80,33 @@ def test_a_missing_file_among_good_ones_is_a_failed_input_alone_a_mistake(run, p
     code, out, err = run(photos / "gone.png", "--format", "json")
     assert (code, out) == (2, "")
     assert "No such file" in err
+
+
+def test_a_picture_in_an_address_needs_no_file_beside_it(run, photos):
+    address = "data:image/png;base64," + base64.b64encode((photos / "a.png").read_bytes()).decode()
+    code, out, err = run(address, "--format", "json")
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)[0]["faces"]) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_under_the_screen_is_said_once_and_the_screen_is_given_back(run, photos, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "facelex",
+        "search",
+        "sad",
+        photos,
+        "--no-detect",
+        "--sheet",
+        tmp_path / "s.png",
+    ]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):

@@ -16,7 +16,7 @@ from rich.console import Console
 from facelex import __version__
 from facelex.cli.options import DONE, FAILED, STOPPED, USERS_MISTAKE
 from facelex.cli.screen import nowhere
-from facelex.errors import FacelexError, printable
+from facelex.errors import FacelexError, printable, shorten
 
 VERBS: dict[str, str] = {
     "data": "Prepare, inspect and download datasets.",
@@ -31,8 +31,11 @@ VERBS: dict[str, str] = {
     "serve": "Serve predictions over HTTP with a web page.",
 }
 
-# Not bugs of ours, wherever they come from: the disk is full, over quota, read-only or someone else's.
-PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+PLACE_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
+)  # fmt: skip
+"""Not bugs of ours, wherever they come from: the disk is full, over quota, read-only or someone else's, or a
+name longer than it takes."""
 
 
 def create_app() -> App:
@@ -92,7 +95,8 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno not in PLACE_ERRORS:
             return _bug()
-        return _complain(f"{error.strerror}: {error.filename or 'the output'}.", USERS_MISTAKE)
+        place = shorten(os.fsdecode(error.filename or "the output"))
+        return _complain(f"{error.strerror}: {place}.", USERS_MISTAKE)
     except Exception:
         return _bug()
     return result if isinstance(result, int) else DONE

@@ -14,12 +14,13 @@ from cyclopts import App, Parameter
 from facelex.cli.options import create_recognizer, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, shorten
 from facelex.recognize.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     find_media,
     find_video,
+    is_data_url,
     is_url,
     is_video,
 )
@@ -200,8 +201,8 @@ def _format_of(output: Path | None) -> str:
 
 
 def _check_there(sources: Sequence[str]) -> None:
-    if not any(is_url(source) or os.path.lexists(source) for source in sources):
-        named = ", ".join(map(repr, sources[:3])) + (", ..." if len(sources) > 3 else "")
+    if not any(is_url(name) or is_data_url(name) or os.path.lexists(name) for name in sources):
+        named = ", ".join(repr(shorten(name)) for name in sources[:3]) + (", ..." if len(sources) > 3 else "")
         raise FacelexError(f"No such file: {named}. Check the path.")
 
 

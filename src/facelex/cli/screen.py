@@ -48,9 +48,11 @@ def outliving_the_reader(needed: bool = True) -> Iterator[TextIO]:
     try:
         yield sys.stdout
     finally:
-        sys.stdout.flush()
-        sys.stdout.detach()
-        sys.stdout = screen
+        ours, sys.stdout = sys.stdout, screen
+        try:
+            ours.flush()
+        finally:
+            ours.detach()
 
 
 class _Pipe(io.FileIO):
