@@ -16,6 +16,7 @@ from tiny_recognition import FixedDetector, TinyVocabulary, write_model
 
 from facelex.cli.main import main
 from facelex.errors import FacelexError
+from facelex.recognize import contact_sheet
 from facelex.recognize import faces as faces_module
 from facelex.recognize import recognizer as recognizer_module
 from facelex.recognize.album import Album
@@ -438,6 +439,21 @@ def test_a_redacted_tile_covers_the_neighbours_of_its_face_too(tiny_model, tmp_p
     rows, columns = (slice(round(a * scale), round(b * scale)) for a, b in ((92 - 48, 208 - 48), (189, 203)))
     assert plain[rows, columns].std() > 20
     assert abs(np.corrcoef(plain[rows, columns].ravel(), hidden[rows, columns].ravel())[0, 1]) < 0.3
+
+
+def test_a_sheet_of_many_faces_grows_no_longer_than_its_format_and_stops_at_a_thousand(
+    photos, fer, tmp_path, monkeypatch
+):
+    drawn: list[tuple[int, int]] = []
+    monkeypatch.setattr(contact_sheet, "_draw_card", lambda sheet, corner, *_: drawn.append(corner))
+    matches = Album(photos, fer).search("proud", top=1) * 301
+    save_contact_sheet(tmp_path / "sheet.webp", matches, "proud")
+    width, height = Image.open(tmp_path / "sheet.webp").size
+    assert len(set(drawn)) == 301
+    assert all(left + TILE < width and top + TILE < height for left, top in drawn)
+    drawn.clear()
+    draw_contact_sheet(matches * 4, "proud")
+    assert len(drawn) == 1000
 
 
 def test_a_photo_that_has_gone_leaves_its_place_on_the_sheet(photos, fer):

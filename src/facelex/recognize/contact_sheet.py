@@ -24,7 +24,12 @@ GAP = 20
 CAPTION = 66
 """Height of the lines below it."""
 HEADER = 96
-MOST_COLUMNS = 5
+USUAL_COLUMNS = 5
+LONGEST = 16_383
+"""Side of the largest picture that a .webp file may hold; the other formats take more."""
+MOST_ROWS = (LONGEST - HEADER - GAP) // (TILE + CAPTION + GAP)
+MOST_FACES = 1000
+"""On one sheet, which then takes a quarter of a gigabyte to draw."""
 BACKGROUND, CARD, TRACK = "#14181d", "#1d232b", "#39424e"
 BRIGHT, DIM = "#eef1f5", "#98a3b0"
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -38,7 +43,7 @@ def draw_contact_sheet(
     """Draw each match as a card: the face, its score as a bar, the photo's name, the emotion.
 
     Args:
-        matches: Best first.
+        matches: Best first; what comes after the first ``MOST_FACES`` has no place on a sheet.
         title: The words searched for.
         redact: ``"blur"`` (or True) or ``"pixelate"`` makes the faces unrecognisable, also those beside the
             one found.
@@ -50,13 +55,16 @@ def draw_contact_sheet(
         FacelexError: If the style of redaction is not known.
     """
     style = redaction_style(redact)
-    columns = min(MOST_COLUMNS, max(3, math.ceil(math.sqrt(len(matches)))))
+    found, matches = len(matches), matches[:MOST_FACES]
+    columns = min(USUAL_COLUMNS, max(3, math.ceil(math.sqrt(len(matches)))))
+    columns = max(columns, math.ceil(len(matches) / MOST_ROWS))
     rows = max(1, math.ceil(len(matches) / columns))
     width = GAP + columns * (TILE + GAP)
     sheet = Image.new("RGB", (width, HEADER + rows * (TILE + CAPTION + GAP) + GAP // 2), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 24), _fit(f"“{title}”", 30, width - 2 * GAP), fill=BRIGHT, font=text_font(30))
     count = f"the best {len(matches)} faces" if len(matches) != 1 else "the best face"
+    count += f" of {found}" if found > len(matches) else ""
     draw.text((GAP, 58), count if matches else "no face found", fill=DIM, font=text_font(15))
     for place, match in enumerate(matches):
         left = GAP + place % columns * (TILE + GAP)
