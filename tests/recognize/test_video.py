@@ -221,6 +221,19 @@ def test_the_annotated_video_has_every_frame_its_size_and_the_sound(film, finder
     assert np.abs(marked[0].astype(int) - plain[0]).max() > 100  # something is drawn
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "kept"), [("flac", "a.MOV", False), ("flac", "a.mkv", True), ("alac", "a.mov", True)]
+)
+def test_sound_that_a_mov_cannot_hold_is_left_out_of_it(
+    film, finder, tmp_path, monkeypatch, kind, name, kept
+):
+    monkeypatch.setattr(annotated_video, "_sound_kind", lambda stream: kind)
+    predict_video(film, finder, every=1.0, annotate=tmp_path / name)
+    with av.open(str(tmp_path / name)) as container:
+        assert bool(container.streams.audio) == kept
+        assert len(list(container.decode(video=0))) == 30
+
+
 def test_boxes_follow_the_face_between_analysed_frames(tmp_path, finder):
     path = write_video(tmp_path / "a.mp4", lambda time: [(int(30 * time), 60)], seconds=2.1)
     predict_video(path, finder, every=1.0, annotate=tmp_path / "b.mp4")

@@ -30,6 +30,8 @@ TIME_BASE = Fraction(1, 60_000)
 """Common frame rates, 29.97 among them, are whole numbers of it."""
 SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
 """Kinds of sound copied as they are; others are left out."""
+NOT_IN_MOV = frozenset({"opus", "flac"})
+"""Those that FFmpeg does not write to a .mov."""
 COVER_SECONDS = 0.5
 """A redacted face stays covered so long before it is found and after it is lost."""
 HELD_BYTES = 256 * 2**20
@@ -77,7 +79,7 @@ class AnnotatedVideo:
             raise FacelexError(f"{str(path)!r} is the video that is read. Choose another name.")
         self.path = path
         self.redact = redact
-        self.sound: list[Any] | None = [] if redact is None and _copies_sound(reader) else None
+        self.sound: list[Any] | None = [] if redact is None and _copies_sound(reader, path) else None
         """Packets of sound to copy, filled by the reader; None if there is no sound to copy."""
         self._av = require("av", "video", "Video")
         self._place = ExitStack()  # closed, it moves the file there
@@ -255,8 +257,9 @@ class AnnotatedVideo:
                 continue  # a damaged packet of sound is no reason to lose the picture
 
 
-def _copies_sound(reader: FrameReader) -> bool:
-    return not reader.live and reader.audio is not None and _sound_kind(reader.audio) in SOUND
+def _copies_sound(reader: FrameReader, path: Path) -> bool:
+    kinds = SOUND - NOT_IN_MOV if path.suffix.lower() == ".mov" else SOUND
+    return not reader.live and reader.audio is not None and _sound_kind(reader.audio) in kinds
 
 
 def _sound_kind(stream: Any) -> str:
