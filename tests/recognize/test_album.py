@@ -120,6 +120,24 @@ def test_an_index_spares_reading_and_gives_the_same_ranking(photos, fer, detecto
     assert b"JFIF" not in index.read_bytes()  # no picture
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_an_index_can_be_read_by_its_owner_alone_also_while_it_is_written(photos, fer, tmp_path, monkeypatch):
+    modes = []
+    savez = np.savez
+
+    def watched(stream, **arrays):
+        savez(stream, **arrays)
+        modes.append(os.fstat(stream.fileno()).st_mode & 0o777)
+
+    monkeypatch.setattr(np, "savez", watched)
+    index = tmp_path / "album.index"
+    Album(photos, fer, index).update()
+    index.chmod(0o644)
+    Album(photos, fer, index, rebuild=True).update()
+    assert modes == [0o600, 0o600]
+    assert index.stat().st_mode & 0o777 == 0o600
+
+
 def test_added_changed_and_removed_photos_are_noticed(photos, fer, detector, tmp_path):
     index = tmp_path / "album.index"
     Album(photos, fer, index).update()
@@ -337,6 +355,13 @@ def test_a_folder_or_a_file_one_may_not_read_is_never_to_be_deleted(photos, fer,
     with pytest.raises(FacelexError, match=r"Could not read the index '.*': Permission denied") as locked:
         Album(photos, fer, index)
     assert "elete" not in f"{folder.value} {locked.value}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_is_no_index(photos, fer, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FacelexError, match=r"for the index, but .* is not a regular file\. Name a file"):
+        Album(photos, fer, tmp_path / "pipe")
 
 
 def test_what_may_be_someone_elses_file_is_not_simply_to_be_deleted(photos, fer, tmp_path):

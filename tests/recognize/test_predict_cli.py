@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,23 @@ def test_an_output_that_would_harm_or_cannot_be_is_refused(run, photos, tmp_path
     assert code == 2
     assert err.startswith("facelex: ")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links, pipes and permissions of POSIX")
+def test_an_output_may_be_a_link_or_a_pipe_and_keeps_its_permissions(run, photos, tmp_path):
+    target, link, pipe = tmp_path / "target.csv", tmp_path / "link.csv", tmp_path / "pipe.csv"
+    target.touch(0o600)
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(pipe.read_text)
+        assert run(photos / "a.png", "-o", pipe)[0] == 0
+        rows = reader.result(timeout=30)
+    assert pipe.is_fifo()
+    assert run(photos / "a.png", "-o", link)[0] == 0
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.read_text() == rows != ""
 
 
 def test_mistakes_exit_with_2_and_one_sentence(run, photos, tmp_path):

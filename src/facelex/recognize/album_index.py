@@ -114,22 +114,20 @@ class AlbumIndex:
             "paths": [_relative(name, path) for name in self.photos],
             "errors": [photo.error for photo in photos],
         }  # fmt: skip
-        with replacing(path) as part:
-            with part.open("wb") as stream:
-                columns: dict[str, Any] = {
-                    name: _joined([getattr(photo, name) for photo in photos], width)
-                    for name, width in self._widths().items()
-                }
-                np.savez(
-                    stream,
-                    head=np.frombuffer(json.dumps(head).encode(), np.uint8),
-                    probe=self.probe,
-                    sizes=np.array([photo.size for photo in photos], np.int64),
-                    changed=np.array([photo.changed for photo in photos], np.int64),
-                    counts=np.array([len(photo.boxes) for photo in photos], np.int64),
-                    **columns,
-                )
-            part.chmod(0o600)  # for no one else's eyes
+        with replacing(path, mode=0o600) as part, part.open("wb") as stream:  # for no one else's eyes
+            columns: dict[str, Any] = {
+                name: _joined([getattr(photo, name) for photo in photos], width)
+                for name, width in self._widths().items()
+            }
+            np.savez(
+                stream,
+                head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+                probe=self.probe,
+                sizes=np.array([photo.size for photo in photos], np.int64),
+                changed=np.array([photo.changed for photo in photos], np.int64),
+                counts=np.array([len(photo.boxes) for photo in photos], np.int64),
+                **columns,
+            )
 
     @classmethod
     def load(cls, path: Path) -> AlbumIndex:
@@ -177,8 +175,9 @@ class AlbumIndex:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    if path.is_dir():
-        raise FacelexError(f"Expected a file for the index, but {str(path)!r} is a folder. Name a file.")
+    if not path.is_file():  # a pipe would block
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise FacelexError(f"Expected a file for the index, but {str(path)!r} is {kind}. Name a file.")
     try:
         return path.open("rb")
     except OSError as error:
