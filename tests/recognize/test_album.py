@@ -299,6 +299,19 @@ def test_broken_photos_are_told_each_time_but_read_once(photos, fer, detector, t
     assert Album(photos, fer, index).update().failed == {}
 
 
+def test_a_folder_that_may_not_be_read_is_told_each_time(photos, fer, lock, tmp_path):
+    lock(photos / "sub")
+    for paths in (photos, [photos, photos / "sub"]):
+        album = Album(paths, fer, tmp_path / "album.index", recursive=True)
+        for _ in range(2):
+            failed = album.update().failed
+            assert list(failed) == [str(photos / "sub")]
+            assert "Permission denied" in failed[str(photos / "sub")]
+        assert len(album.search("proud", top=None)) == 10
+    with pytest.raises(FacelexError, match=r"Could not open .*: Permission denied"):
+        Album(photos / "sub", fer)
+
+
 def test_ctrl_c_keeps_what_was_read(photos, fer, detector, tmp_path):
     def progress(done, total):
         assert total == 5

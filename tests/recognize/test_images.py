@@ -437,7 +437,7 @@ def test_pictures_and_the_videos_beside_them_are_found_in_one_walk(tmp_path, mon
         (tmp_path / name).touch()
     walked = []
     walk = os.walk
-    monkeypatch.setattr("os.walk", lambda folder: walked.append(folder) or walk(folder))
+    monkeypatch.setattr("os.walk", lambda folder, **rest: walked.append(folder) or walk(folder, **rest))
 
     def names(*inputs: str, recursive: bool = False) -> list[list[str]]:
         found = find_media([tmp_path / item for item in inputs], recursive=recursive)

@@ -81,6 +81,21 @@ def test_a_missing_file_among_good_ones_is_a_failed_input_alone_a_mistake(run, p
     assert "No such file" in err
 
 
+def test_a_folder_that_may_not_be_read_is_a_failed_input_alone_a_mistake(run, photos, lock):
+    (photos / "broken.png").unlink()
+    lock(photos / "sub")
+    said = f"Could not open {str(photos / 'sub')!r}: Permission denied"
+    for inputs in ((photos, "-r"), (photos / "sub", photos), (photos / "sub", photos / "a.png")):
+        code, out, err = run(*inputs, "--format", "json")
+        assert code == 1
+        assert {Path(item["source"]).name for item in json.loads(out)} >= {"a.png", "sub"}
+        assert said in err
+    for folder in (photos / "sub", photos / "su?"):
+        code, out, err = run(folder, "--format", "json")
+        assert (code, out) == (2, "")
+        assert "Permission denied" in err
+
+
 def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
     asked = []
     create = faces.create_detector

@@ -17,7 +17,7 @@ from facelex.errors import FacelexError
 from facelex.recognize.album_index import AlbumIndex, file_status
 from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.results import Face
-from facelex.recognize.sources import find_images, is_url
+from facelex.recognize.sources import check_there, find_images, is_url
 from facelex.recognize.words import parse_words
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ class Album:
             )
         self._recursive = recursive
         self._take(find_images(self._paths, recursive=recursive))
-        missing = [source for source in self.sources if not os.path.lexists(source)]
-        if len(missing) == len(self.sources):
-            raise FacelexError(f"No such file: {', '.join(map(repr, missing[:3]))}. Check the path.")
+        check_there(self.sources)
         self.recognizer = recognizer
         self._detect = detect
         self._path = None if index is None else Path(index)

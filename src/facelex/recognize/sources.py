@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -65,11 +65,12 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = F
     """Expand folders and globs into picture files, each named once, in the order given.
 
     Folders give their files with a picture's suffix, sorted by name; hidden files are left out. URLs and
-    files named on their own pass through unchanged, also when they do not exist: reading them says so.
+    files named on their own pass through unchanged, also when they do not exist, and so do folders that may
+    not be read: reading them says so.
 
     Args:
         inputs: Paths, folders, globs (``photos/*.jpg``) and URLs.
-        recursive: Look into the folders' folders too.
+        recursive: Look into the folders' folders too, but for those that are symbolic links.
 
     Raises:
         FacelexError: If a folder holds no picture or a glob matches nothing.
@@ -92,6 +93,25 @@ def find_media(
         pictures |= dict.fromkeys(found)
         videos |= dict.fromkeys(left_out)
     return list(pictures), list(videos)
+
+
+def check_there(sources: Sequence[str]) -> None:
+    """Refuse what `find_images` gives if no picture can be among it.
+
+    Raises:
+        FacelexError: If all are missing, or folders that may not be read.
+    """
+    if any(is_url(item) or (os.path.lexists(item) and not _is_folder(item)) for item in sources):
+        return
+    for folder in filter(_is_folder, sources):
+        try:
+            os.scandir(folder).close()
+        except OSError as error:
+            raise FacelexError(
+                f"Could not open {shorten(folder)!r}: {error.strerror}. Check its permissions."
+            ) from error
+    named = ", ".join(map(repr, sources[:3])) + (", ..." if len(sources) > 3 else "")
+    raise FacelexError(f"No such file: {named}. Check the path.")
 
 
 def find_video(item: str) -> str:
@@ -164,9 +184,13 @@ def _expand(item: str, recursive: bool) -> tuple[list[str], list[str]]:
 
 
 def _folder_files(folder: str, recursive: bool) -> tuple[list[str], list[str]]:
-    """Return the pictures and the videos in a folder, by their suffixes, sorted."""
-    pictures, videos = [], []
-    for parent, folders, files in os.walk(folder):
+    """Return the pictures and the videos in a folder, by their suffixes, sorted.
+
+    A folder that may not be read stands among the pictures.
+    """
+    pictures: list[str] = []
+    videos: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=lambda error: pictures.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
