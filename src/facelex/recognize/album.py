@@ -130,11 +130,11 @@ class Album:
 
     def _take(self, sources: list[str]) -> None:
         """Make these the photos of the album."""
-        self.sources = sources
         by_path: dict[str, str] = {}  # a photo named twice is searched once
         for source in sources:
             by_path.setdefault(os.path.abspath(source), source)  # noqa: PTH100 - links are kept as they are
         self._by_source = {source: path for path, source in by_path.items()}
+        self.sources = list(self._by_source)
 
     def _look_again(self) -> None:
         found: dict[str, None] = {}

@@ -86,13 +86,22 @@ def find_media(
     Raises:
         FacelexError: As `find_images`.
     """
-    pictures: dict[str, None] = {}  # in order
-    videos: dict[str, None] = {}
+    pictures: list[str] = []
+    videos: list[str] = []
     for item in inputs:
         found, left_out = _expand(os.fspath(item), recursive)
-        pictures |= dict.fromkeys(found)
-        videos |= dict.fromkeys(left_out)
-    return list(pictures), list(videos)
+        pictures += found
+        videos += left_out
+    return _each_once(pictures), _each_once(videos)
+
+
+def _each_once(sources: Iterable[str]) -> list[str]:
+    """Return each source under the first of its names; links are sources of their own."""
+    named: dict[str, str] = {}
+    for source in sources:
+        address = is_url(source) or is_data_url(source)
+        named.setdefault(source if address else os.path.abspath(source), source)  # noqa: PTH100
+    return list(named.values())
 
 
 def check_there(sources: Sequence[str]) -> None:
@@ -149,7 +158,13 @@ def _is_glob(item: str) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute ones
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute ones
+    if "**" in pattern:  # follows links, also in circles
+        shortest: dict[str, str] = {}
+        for match in sorted(matches, key=lambda match: (len(match), match)):
+            shortest.setdefault(os.path.realpath(match), match)
+        matches = list(shortest.values())
+    return sorted(matches)
 
 
 def _no_match(pattern: str) -> FacelexError:
