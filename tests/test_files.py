@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 
 from facelex.errors import FacelexError
-from facelex.files import check_suffix, replace_file, replacing, write_text
+from facelex.files import check_place, check_suffix, replace_file, replacing, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -53,6 +53,16 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "")
     with pytest.raises(FacelexError, match=r"Could not write '.*file/a.txt': .*\. Choose another place\."):
         write_text(tmp_path / "file" / "a.txt", "text")
+
+
+def test_a_place_is_checked_without_leaving_a_trace(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "a.txt", "old")
+    for path in (target, tmp_path / "b.txt", tmp_path / "new" / "c.txt"):
+        check_place(path)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(FacelexError, match=r"Could not write '.*a.txt/b.txt': .*\. Choose another place\."):
+        check_place(target / "b.txt")
 
 
 @pytest.mark.parametrize("fault", [FileNotFoundError(errno.ENOENT, "", "other.jpg"), BrokenPipeError()])

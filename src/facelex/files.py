@@ -109,6 +109,21 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+class _AbandonedError(Exception):
+    """Makes `replacing` leave the place as it was."""
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file before the work is done that could not be written.
+
+    Raises:
+        FacelexError: If its folder takes no file, or cannot be made.
+    """
+    with suppress(_AbandonedError), replacing(path) as part:
+        part.touch()
+        raise _AbandonedError
+
+
 def check_suffix(path: Path, suffixes: tuple[str, ...], holds: str) -> None:
     """Refuse a name before the work is done whose result could not be written there.
 

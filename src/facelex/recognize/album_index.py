@@ -84,9 +84,25 @@ class AlbumIndex:
             and bool(np.allclose(self.probe, other.probe, atol=CLOSE))
         )
 
-    def forget_missing(self) -> int:
-        """Drop photos that are no longer on the disk; returns how many."""
-        gone = [path for path in self.photos if not os.path.lexists(path)]
+    def forget_missing(self, searched: Iterable[str] = ()) -> int:
+        """Drop photos that are no longer on the disk; returns how many.
+
+        Those whose folder is not there either are kept, as of a disk that is not plugged in, unless they lie
+        in a folder that was searched and is there.
+
+        Args:
+            searched: Absolute paths of such folders, and of photos that are asked for by name.
+        """
+        places = set(searched)
+        gone = [
+            path
+            for path in self.photos
+            if _is_gone(path)
+            and (
+                os.path.isdir(os.path.dirname(path))  # noqa: PTH112, PTH120
+                or any(str(place) in places for place in (Path(path), *Path(path).parents))
+            )
+        ]
         for path in gone:
             del self.photos[path]
         return len(gone)
@@ -214,6 +230,16 @@ def _status(path: str) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def _is_gone(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except PermissionError:  # it may be there
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _relative(name: str, index: Path) -> str:

@@ -123,6 +123,12 @@ def check_there(sources: Sequence[str]) -> None:
     raise FacelexError(f"No such file: {named}. Check the path.")
 
 
+def folder_of(item: str) -> str | None:
+    """Return the folder that an input, a folder or a glob with ``**``, has searched, if it is there."""
+    start = item.partition("**")[0] or os.curdir if "**" in item and _is_glob(item) else item
+    return start if _is_folder(start) else None
+
+
 def find_video(item: str) -> str:
     """Return the one video that a glob matches; anything else passes through unchanged.
 
