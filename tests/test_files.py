@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from facelex.errors import FacelexError
-from facelex.files import check_suffix, replace_file, replacing, write_text
+from facelex.files import check_place, check_suffix, replace_file, replacing, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -53,6 +55,16 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "a.txt", "text")
 
 
+def test_a_place_is_checked_without_leaving_a_trace(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "a.txt", "old")
+    for path in (target, tmp_path / "b.txt", tmp_path / "new" / "c.txt"):
+        check_place(path)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(FacelexError, match=r"Could not write '.*a.txt/b.txt': .*\. Choose another place\."):
+        check_place(target / "b.txt")
+
+
 @pytest.mark.parametrize("fault", [FileNotFoundError(errno.ENOENT, "", "other.jpg"), BrokenPipeError()])
 def test_what_fails_elsewhere_while_a_file_is_written_is_not_blamed_on_it(
     tmp_path: Path, fault: OSError
@@ -70,3 +82,61 @@ def test_a_suffix_is_checked_without_regard_to_case(tmp_path: Path) -> None:
     check_suffix(Path("A.PNG"), (".png",), "a picture")
     with pytest.raises(FacelexError, match=r"a picture named \.png, but got 'a\.b'\. Name it a\.png instead"):
         check_suffix(Path("a.b"), (".png",), "a picture")
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes of POSIX")
+
+
+@posix
+def test_a_file_keeps_its_permissions_and_is_private_while_it_is_written(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "a.txt", "old")
+    for mode in (0o600, 0o640, 0o444):
+        target.chmod(mode)
+        with replacing(target) as part:
+            part.write_text(f"{mode:o}")
+            assert part.stat().st_mode & 0o777 == 0o600
+        assert (target.stat().st_mode & 0o777, target.read_text()) == (mode, f"{mode:o}")
+    with replacing(tmp_path / "b.txt", mode=0o600) as part:
+        part.write_text("new")
+        assert part.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "b.txt").stat().st_mode & 0o777 == 0o600
+
+
+def write_half(file: IO[bytes]) -> None:
+    file.write(b"half")
+    raise RuntimeError
+
+
+@posix
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target = write_text(tmp_path / "there" / "a.csv", "old")
+    for name, leads_to in (("b.txt", target), ("c.txt", tmp_path / "there" / "new.txt")):
+        (tmp_path / name).symlink_to(leads_to)
+        write_text(tmp_path / name, "text")
+        assert (tmp_path / name).is_symlink()
+        assert leads_to.read_text() == "text"
+    with pytest.raises(RuntimeError):
+        replace_file(tmp_path / "b.txt", write_half)
+    assert target.read_text() == "text"
+    assert sorted(tmp_path.rglob("*.*")) == [
+        tmp_path / "b.txt", tmp_path / "c.txt", target, tmp_path / "there" / "new.txt",
+    ]  # fmt: skip
+
+
+@posix
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.csv", tmp_path / "link.csv"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for name in (pipe, link):
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(pipe.read_text)
+            write_text(name, "text")
+            assert reader.result(timeout=30) == "text"
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(RuntimeError):
+        replace_file(pipe, write_half)
+    os.close(reading)
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,21 +14,62 @@ from facelex.errors import FacelexError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Give a name beside ``path``, of the same suffix, to write to; at the end that file takes its place.
 
-    A failure leaves ``path`` as it was, nothing beside it, and none of the folders that were made for it.
+    A link is followed: the file it leads to is replaced. A pipe or a device is itself what is written to. A
+    failure leaves ``path`` as it was, nothing beside it, and none of the folders that were made for it.
+
+    Args:
+        path: The file to be written.
+        mode: Its permissions; by default those of the file it replaces, if there is one.
 
     Raises:
         FacelexError: If the place cannot be written, for example because the disk is full. What fails
             elsewhere while the file is open, such as another file or a pipe, is raised as it is.
     """
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    missing = [folder for folder in path.parents if not folder.exists()]
+    before = _mode(path)
+    if before is not None and not (stat.S_ISREG(before) or stat.S_ISDIR(before)):
+        with _blaming(path, path):
+            yield path
+        return
+    place = Path(os.path.realpath(path))
+    part = place.with_name(f".{place.stem}.{os.getpid()}.part{place.suffix}")
+    missing = [folder for folder in place.parents if not folder.exists()]
+    if mode is None and before is not None:
+        mode = stat.S_IMODE(before)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        with _blaming(path, part):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if mode is not None:
+                part.unlink(missing_ok=True)
+                part.touch(0o600)  # nobody reads in it what the whole file is kept from them
+            yield part
+            if mode is not None:
+                part.chmod(mode)
+            part.replace(place)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if missing and not place.exists():
+            for folder in missing:
+                with suppress(OSError):  # something else lies in it by now, or it was never made
+                    folder.rmdir()
+
+
+def _mode(path: Path) -> int | None:
+    """Return type and permissions of what a name leads to, None where that is nothing."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def _blaming(path: Path, part: Path) -> Iterator[None]:
+    """Turn what fails while ``part`` is written into a sentence on ``path``."""
+    try:
+        yield
     except OSError as error:
         if not _concerns(error, part):
             raise
@@ -39,13 +81,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise FacelexError(
             f"Could not write {str(path)!r}: {error.strerror or error}. Choose another place."
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        if missing and not path.exists():
-            for folder in missing:
-                with suppress(OSError):  # something else lies in it by now, or it was never made
-                    folder.rmdir()
 
 
 def _concerns(error: OSError, part: Path) -> bool:
@@ -58,7 +93,8 @@ def _concerns(error: OSError, part: Path) -> bool:
 
 def leftovers(path: Path) -> list[Path]:
     """Find what processes that were killed while they wrote ``path`` left beside it."""
-    return list(path.parent.glob(f".{path.stem}.*.part{path.suffix}"))
+    place = Path(os.path.realpath(path))
+    return list(place.parent.glob(f".{place.stem}.*.part{place.suffix}"))
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -71,6 +107,21 @@ def write_text(path: Path, text: str) -> Path:
     """Write a UTF-8 text file, as `replacing` does, and return its path."""
     replace_file(path, lambda file: file.write(text.encode("utf-8")))
     return path
+
+
+class _AbandonedError(Exception):
+    """Makes `replacing` leave the place as it was."""
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file before the work is done that could not be written.
+
+    Raises:
+        FacelexError: If its folder takes no file, or cannot be made.
+    """
+    with suppress(_AbandonedError), replacing(path) as part:
+        part.touch()
+        raise _AbandonedError
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...], holds: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,3 +52,19 @@ def save_picture(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return save
+
+
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a folder one that may not be read, also to root."""
+
+    def lock(folder: Path) -> None:
+        def guarded(path: object = ".") -> object:
+            if isinstance(path, (str, Path)) and Path(path).absolute() == folder:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return scandir(path)
+
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", guarded)
+
+    return lock

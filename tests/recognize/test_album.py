@@ -20,7 +20,7 @@ from facelex.recognize import contact_sheet
 from facelex.recognize import faces as faces_module
 from facelex.recognize import recognizer as recognizer_module
 from facelex.recognize.album import Album
-from facelex.recognize.album_index import FORMAT, KIND
+from facelex.recognize.album_index import FORMAT, KIND, AlbumIndex
 from facelex.recognize.contact_sheet import TILE, draw_contact_sheet, save_contact_sheet
 from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.recognizer import Recognizer
@@ -121,6 +121,24 @@ def test_an_index_spares_reading_and_gives_the_same_ranking(photos, fer, detecto
     assert b"JFIF" not in index.read_bytes()  # no picture
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_an_index_can_be_read_by_its_owner_alone_also_while_it_is_written(photos, fer, tmp_path, monkeypatch):
+    modes = []
+    savez = np.savez
+
+    def watched(stream, **arrays):
+        savez(stream, **arrays)
+        modes.append(os.fstat(stream.fileno()).st_mode & 0o777)
+
+    monkeypatch.setattr(np, "savez", watched)
+    index = tmp_path / "album.index"
+    Album(photos, fer, index).update()
+    index.chmod(0o644)
+    Album(photos, fer, index, rebuild=True).update()
+    assert modes == [0o600, 0o600]
+    assert index.stat().st_mode & 0o777 == 0o600
+
+
 def test_added_changed_and_removed_photos_are_noticed(photos, fer, detector, tmp_path):
     index = tmp_path / "album.index"
     Album(photos, fer, index).update()
@@ -213,6 +231,87 @@ def test_one_index_serves_several_folders(photos, fer, detector, tmp_path):
     assert detector.seen == 0
 
 
+@pytest.fixture
+def disks(tmp_path, fer) -> Path:
+    """Two disks of two photos each, known to one index."""
+    for seed in range(4):
+        save_photo(tmp_path / ("a" if seed < 2 else "b") / "photos" / f"{seed}.png", seed)
+    Album([tmp_path / "a", tmp_path / "b"], fer, tmp_path / "i.index", recursive=True).update()
+    return tmp_path
+
+
+def test_rebuilding_keeps_the_photos_of_other_folders(disks, fer, detector):
+    detector.seen = 0
+    album = Album(disks / "a", fer, disks / "i.index", recursive=True, rebuild=True)
+    assert (counts(album.update()), detector.seen) == ((2, 0, 0, 0), 2)
+    assert counts(Album(disks / "b", fer, disks / "i.index", recursive=True).update()) == (0, 0, 0, 2)
+    assert detector.seen == 2
+
+
+def test_photos_of_a_disk_that_is_not_there_are_kept(disks, fer, detector):
+    (disks / "b").rename(disks / ".unplugged")
+    save_photo(disks / "a" / "new.png", 77)
+    assert counts(Album(disks / "a", fer, disks / "i.index", recursive=True).update()) == (1, 0, 0, 2)
+    assert counts(Album(f"{disks}/*/photos/*", fer, disks / "i.index").update()) == (0, 0, 0, 2)
+    (disks / ".unplugged").rename(disks / "b")
+    detector.seen = 0
+    (disks / "b" / "photos" / "2.png").unlink()  # its folder is there
+    assert counts(Album(disks / "a", fer, disks / "i.index", recursive=True).update()) == (0, 0, 1, 3)
+    assert counts(Album(disks / "b", fer, disks / "i.index", recursive=True).update()) == (0, 0, 0, 1)
+    assert detector.seen == 0
+
+
+@pytest.mark.parametrize("paths", ["a", "a/**/*.png", "a/**", "**/new.png"])
+def test_a_folder_that_is_gone_from_what_is_searched_is_forgotten(disks, fer, monkeypatch, paths):
+    monkeypatch.chdir(disks)
+    save_photo(disks / "a" / "new.png", 77)
+    shutil.rmtree(disks / "a" / "photos")
+    assert counts(Album(paths, fer, disks / "i.index").update()) == (1, 0, 2, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_photos_that_may_not_be_looked_at_are_kept(disks, fer, monkeypatch):
+    def guarded(path, **options):
+        if "photos" in os.fsdecode(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return lstat(path, **options)
+
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", guarded)
+    index = AlbumIndex.load(disks / "i.index")
+    assert (index.forget_missing([str(disks)]), len(index.photos)) == (0, 4)
+
+
+def test_a_named_photo_that_is_gone_with_its_folder_leaves_nothing_in_the_index(disks, fer):
+    shutil.rmtree(disks / "b" / "photos")
+    paths = [disks / "a", disks / "b" / "photos" / "2.png"]
+    album = Album(paths, fer, disks / "i.index", recursive=True)
+    assert (counts(changes := album.update()), list(changes.failed)) == ((0, 0, 1, 2), [str(paths[1])])
+    names = [Path(path).name for path in AlbumIndex.load(disks / "i.index").photos]
+    assert names == ["0.png", "1.png", "3.png"]
+
+
+def test_an_index_of_another_model_says_how_many_other_photos_it_loses(disks, fer, detector):
+    detector.threshold = 0.6
+    changes = Album(disks / "a", fer, disks / "i.index", recursive=True).update()
+    assert (counts(changes), changes.dropped) == ((2, 0, 0, 0), 2)
+    album = Album([disks / "a", disks / "b"], fer, disks / "i.index", recursive=True)
+    assert (counts(album.update()), album.update().dropped) == ((2, 0, 0, 2), 0)
+    detector.threshold = 0.7
+    album = Album([disks / "a", disks / "b"], fer, disks / "i.index", recursive=True)
+    assert (counts(album.update()), album.update().dropped) == ((4, 0, 0, 0), 0)
+
+
+def test_an_index_that_cannot_be_written_is_refused_before_photos_are_read(photos, fer, detector, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FacelexError, match=r"Could not write '.*index': .*\. Choose another place"):
+        Album(photos, fer, tmp_path / "file" / "album.index").update()
+    assert detector.seen == 0
+    index = tmp_path / "there" / "album.index"
+    Album(photos, fer, index).update()
+    assert list(index.parent.iterdir()) == [index]
+
+
 def test_an_index_inside_its_album_survives_moving_the_album(photos, fer, detector, tmp_path):
     Album(photos, fer, photos / "faces.index").update()
     shutil.copytree(photos, tmp_path / "copy", copy_function=shutil.copy2)
@@ -282,6 +381,19 @@ def test_broken_photos_are_told_each_time_but_read_once(photos, fer, detector, t
     assert Album(photos, fer, index).update().failed == {}
 
 
+def test_a_folder_that_may_not_be_read_is_told_each_time(photos, fer, lock, tmp_path):
+    lock(photos / "sub")
+    for paths in (photos, [photos, photos / "sub"]):
+        album = Album(paths, fer, tmp_path / "album.index", recursive=True)
+        for _ in range(2):
+            failed = album.update().failed
+            assert list(failed) == [str(photos / "sub")]
+            assert "Permission denied" in failed[str(photos / "sub")]
+        assert len(album.search("proud", top=None)) == 10
+    with pytest.raises(FacelexError, match=r"Could not open .*: Permission denied"):
+        Album(photos / "sub", fer)
+
+
 def test_ctrl_c_keeps_what_was_read(photos, fer, detector, tmp_path):
     def progress(done, total):
         assert total == 5
@@ -338,6 +450,13 @@ def test_a_folder_or_a_file_one_may_not_read_is_never_to_be_deleted(photos, fer,
     with pytest.raises(FacelexError, match=r"Could not read the index '.*': Permission denied") as locked:
         Album(photos, fer, index)
     assert "elete" not in f"{folder.value} {locked.value}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_is_no_index(photos, fer, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FacelexError, match=r"for the index, but .* is not a regular file\. Name a file"):
+        Album(photos, fer, tmp_path / "pipe")
 
 
 def test_what_may_be_someone_elses_file_is_not_simply_to_be_deleted(photos, fer, tmp_path):
@@ -534,6 +653,18 @@ def test_the_command_keeps_an_index_and_writes_a_sheet(run, photos, detector, tm
     assert run("bored", photos, "--index", index)[0] == 0
     assert detector.seen == 5
     assert Image.open(sheet).width > 500
+
+
+def test_the_command_says_once_how_many_other_photos_the_index_loses(run, disks):
+    options = ("-r", "--format", "csv", "--index", disks / "i.index")
+    for folder, crops, said in (
+        ("a", ["--no-detect"], "2 other photos"),
+        ("a/photos/0.png", [], "1 other photo"),
+    ):
+        code, _, err = run("delighted", disks / folder, *options, *crops)
+        assert code == 0
+        assert err.startswith(f"facelex: {said} dropped from the index")
+        assert run("delighted", disks / folder, *options, *crops)[::2] == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from PIL import Image
 from facelex.errors import FacelexError
 from facelex.recognize import images, sources
 from facelex.recognize.images import load_image
-from facelex.recognize.sources import find_images, find_media, source_name
+from facelex.recognize.sources import find_images, find_media, find_video, source_name
 
 
 def encoded(picture: Image.Image, kind: str, **options) -> bytes:
@@ -437,7 +437,7 @@ def test_pictures_and_the_videos_beside_them_are_found_in_one_walk(tmp_path, mon
         (tmp_path / name).touch()
     walked = []
     walk = os.walk
-    monkeypatch.setattr("os.walk", lambda folder: walked.append(folder) or walk(folder))
+    monkeypatch.setattr("os.walk", lambda folder, **rest: walked.append(folder) or walk(folder, **rest))
 
     def names(*inputs: str, recursive: bool = False) -> list[list[str]]:
         found = find_media([tmp_path / item for item in inputs], recursive=recursive)
@@ -451,6 +451,33 @@ def test_pictures_and_the_videos_beside_them_are_found_in_one_walk(tmp_path, mon
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(FacelexError, match=r"holds none.*--recursive.*Name a video by its own path"):
         names("")
+
+
+def test_a_picture_is_found_once_however_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/a.png", "in/b.png", "in/c.mp4"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    names = ["in/a.png", "./in/a.png", "in/../in/a.png", str(tmp_path / "in" / "a.png"), Path("in/a.png")]
+    assert find_images(names) == ["in/a.png"]
+    assert find_images(reversed(names[:-1])) == [str(tmp_path / "in" / "a.png")]
+    assert find_media(["in/*", "./in/*", "in"]) == (["in/a.png", "in/b.png"], ["in/c.mp4"])
+    addresses = ["https://example.org/a//b.jpg", "https://example.org/a/b.jpg", "data:,a//b", "data:,a/b"]
+    assert find_images(addresses * 2) == addresses
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_glob_that_goes_in_circles_finds_a_picture_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("z/a.png", "z/sub/b.png", "z/film.mp4"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    Path("z/again").symlink_to(".")
+    assert find_images(["z/**/*.png"]) == ["z/a.png", "z/sub/b.png"]
+    assert find_media(["z/**"]) == (["z/a.png", "z/sub/b.png"], ["z/film.mp4"])
+    assert find_video("z/**/*.mp4") == "z/film.mp4"
+    Path("z/other.png").symlink_to("a.png")
+    assert find_images(["z/*.png"]) == find_images(["z"]) == ["z/a.png", "z/other.png"]
 
 
 def test_sources_are_named_by_path_or_place(tmp_path, quarters):

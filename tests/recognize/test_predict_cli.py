@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -91,22 +92,28 @@ def test_a_picture_in_an_address_needs_no_file_beside_it(run, photos):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 def test_a_full_disk_under_the_screen_is_said_once_and_the_screen_is_given_back(run, photos, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "facelex",
-        "search",
-        "sad",
-        photos,
-        "--no-detect",
-        "--sheet",
-        tmp_path / "s.png",
-    ]
+    search = [sys.executable, "-m", "facelex", "search", "sad", photos, "--no-detect"]
+    command = [*search, "--sheet", tmp_path / "sheet.png"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_may_not_be_read_is_a_failed_input_alone_a_mistake(run, photos, lock):
+    (photos / "broken.png").unlink()
+    lock(photos / "sub")
+    said = f"Could not open {str(photos / 'sub')!r}: Permission denied"
+    for inputs in ((photos, "-r"), (photos / "sub", photos), (photos / "sub", photos / "a.png")):
+        code, out, err = run(*inputs, "--format", "json")
+        assert code == 1
+        assert {Path(item["source"]).name for item in json.loads(out)} >= {"a.png", "sub"}
+        assert said in err
+    for folder in (photos / "sub", photos / "su?"):
+        code, out, err = run(folder, "--format", "json")
+        assert (code, out) == (2, "")
+        assert "Permission denied" in err
 
 
 def test_no_detect_takes_each_picture_as_one_face(run, photos, monkeypatch):
@@ -200,6 +207,23 @@ def test_an_output_that_would_harm_or_cannot_be_is_refused(run, photos, tmp_path
     assert code == 2
     assert err.startswith("facelex: ")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links, pipes and permissions of POSIX")
+def test_an_output_may_be_a_link_or_a_pipe_and_keeps_its_permissions(run, photos, tmp_path):
+    target, link, pipe = tmp_path / "target.csv", tmp_path / "link.csv", tmp_path / "pipe.csv"
+    target.touch(0o600)
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(pipe.read_text)
+        assert run(photos / "a.png", "-o", pipe)[0] == 0
+        rows = reader.result(timeout=30)
+    assert pipe.is_fifo()
+    assert run(photos / "a.png", "-o", link)[0] == 0
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.read_text() == rows != ""
 
 
 def test_mistakes_exit_with_2_and_one_sentence(run, photos, tmp_path):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,14 +13,13 @@ from cyclopts import App, Parameter
 from facelex.cli.options import create_recognizer, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
-from facelex.errors import FacelexError, shorten
+from facelex.errors import FacelexError
 from facelex.recognize.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
+    check_there,
     find_media,
     find_video,
-    is_data_url,
-    is_url,
     is_video,
 )
 
@@ -148,7 +146,7 @@ def predict(
         name = next(iter(film)).removeprefix("max_")
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     sources, skipped = find_media(inputs, recursive=recursive)
-    _check_there(sources)
+    check_there(sources)
     if skipped:
         several = len(skipped) > 1
         named = f"{len(skipped)} videos skipped: name each" if several else "1 video skipped: name it"
@@ -198,12 +196,6 @@ def _format_of(output: Path | None) -> str:
     if output is None or output.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return "table"  # a picture's name is refused with advice once the input is known
     return format_of(output)
-
-
-def _check_there(sources: Sequence[str]) -> None:
-    if not any(is_url(name) or is_data_url(name) or os.path.lexists(name) for name in sources):
-        named = ", ".join(repr(shorten(name)) for name in sources[:3]) + (", ..." if len(sources) > 3 else "")
-        raise FacelexError(f"No such file: {named}. Check the path.")
 
 
 def _with_progress(results: Iterator[ImageResult], total: int, *, quiet: bool) -> Iterator[ImageResult]:

@@ -73,7 +73,7 @@ def search(
     index
         Keep what was found in this file; the next search reads only photos that are new or changed.
     rebuild
-        Read all photos anew.
+        Read all photos of the album anew.
     recursive
         Look into the folders' folders too.
     detect
@@ -184,6 +184,9 @@ def _print_table(matches: Sequence[Match]) -> None:
 
 def _report(changes: AlbumChanges, photos: Album, format: str, index: Path | None) -> int:
     """Say what was read and what could not be; returns the exit code."""
+    if changes.dropped:
+        others = "1 other photo" if changes.dropped == 1 else f"{changes.dropped} other photos"
+        tell(f"{others} dropped from the index: it was made with another model or other settings.")
     for source, error in list(changes.failed.items())[:FAILURES_SHOWN]:
         tell(error if source in error else f"{source}: {error}")
     if len(changes.failed) > FAILURES_SHOWN:

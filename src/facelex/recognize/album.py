@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facelex.errors import FacelexError
+from facelex.files import check_place
 from facelex.recognize.album_index import AlbumIndex, file_status
 from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.results import Face
-from facelex.recognize.sources import find_images, is_url
+from facelex.recognize.sources import check_there, find_images, folder_of, is_url
 from facelex.recognize.words import parse_words
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class AlbumChanges:
     changed: int = 0
     removed: int = 0
     unchanged: int = 0
+    dropped: int = 0
+    """Photos outside the album that an index of another model or other settings held."""
     failed: dict[str, str] = field(default_factory=dict)
     """Photos that cannot be read, and why."""
     interrupted: bool = False
@@ -104,9 +107,10 @@ class Album:
             recognizer: What finds and reads the faces; its model must know words.
             index: File that keeps what was found for the next time; it is made if there is none. One made
                 with another model, framing, detector, detector file or limit of the detector is built anew.
-            recursive: Look into the folders' folders too.
+            recursive: Look into the folders' folders too, but for those that are symbolic links.
             detect: False if the photos are face crops already.
-            rebuild: Read every photo anew, whatever the index says.
+            rebuild: Read every photo of the album anew, whatever the index says; what it holds of others is
+                kept.
 
         Raises:
             FacelexError: If there is no photo, the model knows no words, the index is no index, or an
@@ -120,23 +124,22 @@ class Album:
             )
         self._recursive = recursive
         self._take(find_images(self._paths, recursive=recursive))
-        missing = [source for source in self.sources if not os.path.lexists(source)]
-        if len(missing) == len(self.sources):
-            raise FacelexError(f"No such file: {', '.join(map(repr, missing[:3]))}. Check the path.")
+        check_there(self.sources)
         self.recognizer = recognizer
         self._detect = detect
         self._path = None if index is None else Path(index)
         self._index = self._new_index()
+        self._dropped = 0
         self._open(rebuild)
         self._changes: AlbumChanges | None = None
 
     def _take(self, sources: list[str]) -> None:
         """Make these the photos of the album."""
-        self.sources = sources
         by_path: dict[str, str] = {}  # a photo named twice is searched once
         for source in sources:
             by_path.setdefault(os.path.abspath(source), source)  # noqa: PTH100 - links are kept as they are
         self._by_source = {source: path for path, source in by_path.items()}
+        self.sources = list(self._by_source)
 
     def _look_again(self) -> None:
         found: dict[str, None] = {}
@@ -163,20 +166,31 @@ class Album:
         if os.path.realpath(self._path) in {os.path.realpath(source) for source in self.sources}:
             raise FacelexError(f"Expected a file for the index, but got the photo {str(self._path)!r}.")
         stored = AlbumIndex.load(self._path)  # also to rebuild: a file that is no index is not replaced
-        if stored.fits(self._index) and not rebuild:
+        own = set(self._by_source.values())
+        others = {path: photo for path, photo in stored.photos.items() if path not in own}
+        if not stored.fits(self._index):
+            self._dropped = len(others)
+        elif rebuild:
+            self._index.photos = others
+        else:
             self._index = stored
 
     def update(self, progress: Callable[[int, int], None] | None = None) -> AlbumChanges:
         """Read photos that are new or changed, forget those that are gone, save the index if there is one.
 
         Folders and globs are looked at anew. A photo that was named by its own path and is gone is removed
-        once, and told as failed each time. Ctrl-C ends the reading; what was read is kept and saved.
+        once, and told as failed each time. Photos outside the album are forgotten only if their folder is
+        still there. Ctrl-C ends the reading; what was read is kept and saved.
 
         Args:
             progress: Called with the number of photos read and to read.
+
+        Raises:
+            FacelexError: If the index cannot be written; that is tried before photos are read.
         """
         self._look_again()
-        changes = AlbumChanges(removed=self._index.forget_missing())
+        changes = AlbumChanges(removed=self._index.forget_missing(self._searched()), dropped=self._dropped)
+        self._dropped = 0
         to_read: list[str] = []
         for source, path in self._by_source.items():
             known = self._index.photos.get(path)
@@ -187,6 +201,8 @@ class Album:
                 changes.changed += known is not None
                 to_read.append(source)
         if to_read or changes.removed:
+            if self._path is not None:
+                check_place(self._path)
             try:
                 self._read(to_read, progress)
             except KeyboardInterrupt:
@@ -196,10 +212,16 @@ class Album:
             if photo is not None and photo.error is not None:
                 changes.failed[source] = photo.error
         if to_read or changes.removed:
-            self._index.forget_missing()  # what was named and not found is told, but is no photo of the index
+            # what was named and not found is told, but is no photo of the index
+            self._index.forget_missing(self._by_source.values())
             self._save()
         self._changes = changes
         return changes
+
+    def _searched(self) -> list[str]:
+        """Return the album's folders that are there, and its photos, by absolute path."""
+        folders = filter(None, map(folder_of, self._paths))
+        return [*map(os.path.abspath, folders), *self._by_source.values()]
 
     def _read(self, sources: list[str], progress: Callable[[int, int], None] | None) -> None:
         before: dict[str, tuple[int, int]] = {}  # as it was when reading began: a later change is noticed

@@ -84,9 +84,25 @@ class AlbumIndex:
             and bool(np.allclose(self.probe, other.probe, atol=CLOSE))
         )
 
-    def forget_missing(self) -> int:
-        """Drop photos that are no longer on the disk; returns how many."""
-        gone = [path for path in self.photos if not os.path.lexists(path)]
+    def forget_missing(self, searched: Iterable[str] = ()) -> int:
+        """Drop photos that are no longer on the disk; returns how many.
+
+        Those whose folder is not there either are kept, as of a disk that is not plugged in, unless they lie
+        in a folder that was searched and is there.
+
+        Args:
+            searched: Absolute paths of such folders, and of photos that are asked for by name.
+        """
+        places = set(searched)
+        gone = [
+            path
+            for path in self.photos
+            if _is_gone(path)
+            and (
+                os.path.isdir(os.path.dirname(path))  # noqa: PTH112, PTH120
+                or any(str(place) in places for place in (Path(path), *Path(path).parents))
+            )
+        ]
         for path in gone:
             del self.photos[path]
         return len(gone)
@@ -114,22 +130,20 @@ class AlbumIndex:
             "paths": [_relative(name, path) for name in self.photos],
             "errors": [photo.error for photo in photos],
         }  # fmt: skip
-        with replacing(path) as part:
-            with part.open("wb") as stream:
-                columns: dict[str, Any] = {
-                    name: _joined([getattr(photo, name) for photo in photos], width)
-                    for name, width in self._widths().items()
-                }
-                np.savez(
-                    stream,
-                    head=np.frombuffer(json.dumps(head).encode(), np.uint8),
-                    probe=self.probe,
-                    sizes=np.array([photo.size for photo in photos], np.int64),
-                    changed=np.array([photo.changed for photo in photos], np.int64),
-                    counts=np.array([len(photo.boxes) for photo in photos], np.int64),
-                    **columns,
-                )
-            part.chmod(0o600)  # for no one else's eyes
+        with replacing(path, mode=0o600) as part, part.open("wb") as stream:  # for no one else's eyes
+            columns: dict[str, Any] = {
+                name: _joined([getattr(photo, name) for photo in photos], width)
+                for name, width in self._widths().items()
+            }
+            np.savez(
+                stream,
+                head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+                probe=self.probe,
+                sizes=np.array([photo.size for photo in photos], np.int64),
+                changed=np.array([photo.changed for photo in photos], np.int64),
+                counts=np.array([len(photo.boxes) for photo in photos], np.int64),
+                **columns,
+            )
 
     @classmethod
     def load(cls, path: Path) -> AlbumIndex:
@@ -177,8 +191,9 @@ class AlbumIndex:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    if path.is_dir():
-        raise FacelexError(f"Expected a file for the index, but {str(path)!r} is a folder. Name a file.")
+    if not path.is_file():  # a pipe would block
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise FacelexError(f"Expected a file for the index, but {str(path)!r} is {kind}. Name a file.")
     try:
         return path.open("rb")
     except OSError as error:
@@ -215,6 +230,16 @@ def _status(path: str) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def _is_gone(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except PermissionError:  # it may be there
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _relative(name: str, index: Path) -> str:

@@ -87,6 +87,7 @@ def _open_path(source: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
         path = Path(os.fsdecode(name))
         if path.is_dir():
+            os.scandir(path).close()  # one that may not be read is told as such
             raise FacelexError(
                 f"Expected a picture, but {shown!r} is a folder. Pass it alone to predict_many."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -65,11 +65,12 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = F
     """Expand folders and globs into picture files, each named once, in the order given.
 
     Folders give their files with a picture's suffix, sorted by name; hidden files are left out. URLs and
-    files named on their own pass through unchanged, also when they do not exist: reading them says so.
+    files named on their own pass through unchanged, also when they do not exist, and so do folders that may
+    not be read: reading them says so.
 
     Args:
         inputs: Paths, folders, globs (``photos/*.jpg``) and URLs.
-        recursive: Look into the folders' folders too.
+        recursive: Look into the folders' folders too, but for those that are symbolic links.
 
     Raises:
         FacelexError: If a folder holds no picture or a glob matches nothing.
@@ -85,13 +86,50 @@ def find_media(
     Raises:
         FacelexError: As `find_images`.
     """
-    pictures: dict[str, None] = {}  # in order
-    videos: dict[str, None] = {}
+    pictures: list[str] = []
+    videos: list[str] = []
     for item in inputs:
         found, left_out = _expand(os.fspath(item), recursive)
-        pictures |= dict.fromkeys(found)
-        videos |= dict.fromkeys(left_out)
-    return list(pictures), list(videos)
+        pictures += found
+        videos += left_out
+    return _each_once(pictures), _each_once(videos)
+
+
+def _each_once(sources: Iterable[str]) -> list[str]:
+    """Return each source under the first of its names; links are sources of their own."""
+    named: dict[str, str] = {}
+    for source in sources:
+        address = is_url(source) or is_data_url(source)
+        named.setdefault(source if address else os.path.abspath(source), source)  # noqa: PTH100
+    return list(named.values())
+
+
+def check_there(sources: Sequence[str]) -> None:
+    """Refuse what `find_images` gives if no picture can be among it.
+
+    Raises:
+        FacelexError: If all are missing, or folders that may not be read.
+    """
+    if any(
+        is_url(item) or is_data_url(item) or (os.path.lexists(item) and not _is_folder(item))
+        for item in sources
+    ):
+        return
+    for folder in filter(_is_folder, sources):
+        try:
+            os.scandir(folder).close()
+        except OSError as error:
+            raise FacelexError(
+                f"Could not open {shorten(folder)!r}: {error.strerror}. Check its permissions."
+            ) from error
+    named = ", ".join(repr(shorten(item)) for item in sources[:3]) + (", ..." if len(sources) > 3 else "")
+    raise FacelexError(f"No such file: {named}. Check the path.")
+
+
+def folder_of(item: str) -> str | None:
+    """Return the folder that an input, a folder or a glob with ``**``, has searched, if it is there."""
+    start = item.partition("**")[0] or os.curdir if "**" in item and _is_glob(item) else item
+    return start if _is_folder(start) else None
 
 
 def find_video(item: str) -> str:
@@ -129,7 +167,13 @@ def _is_glob(item: str) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute ones
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute ones
+    if "**" in pattern:  # follows links, also in circles
+        shortest: dict[str, str] = {}
+        for match in sorted(matches, key=lambda match: (len(match), match)):
+            shortest.setdefault(os.path.realpath(match), match)
+        matches = list(shortest.values())
+    return sorted(matches)
 
 
 def _no_match(pattern: str) -> FacelexError:
@@ -164,9 +208,13 @@ def _expand(item: str, recursive: bool) -> tuple[list[str], list[str]]:
 
 
 def _folder_files(folder: str, recursive: bool) -> tuple[list[str], list[str]]:
-    """Return the pictures and the videos in a folder, by their suffixes, sorted."""
-    pictures, videos = [], []
-    for parent, folders, files in os.walk(folder):
+    """Return the pictures and the videos in a folder, by their suffixes, sorted.
+
+    A folder that may not be read stands among the pictures.
+    """
+    pictures: list[str] = []
+    videos: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=lambda error: pictures.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() in IMAGE_SUFFIXES:
