@@ -38,13 +38,20 @@ def write_video(
     b_frames: int = 0,
     times: Iterable[float] | None = None,
     rotation: int = 0,
-    sound: bool = False,
+    sound: bool | float = False,
     size: tuple[int, int] = (WIDTH, HEIGHT),
     codec: str = "libx264",
     pixel_aspect: Fraction | None = None,
+    last_frame: float | None = None,
+    index_first: bool = False,
 ) -> Path:
-    """Write a video whose faces are where ``faces(time)`` says; ``times`` for a variable frame rate."""
-    with av.open(str(path), "w") as container:
+    """Write a video whose faces are where ``faces(time)`` says.
+
+    ``times`` makes a variable frame rate, of which the last frame may stand for ``last_frame`` seconds;
+    ``sound`` lasts as long as the picture, or so many seconds.
+    """
+    layout = {"movflags": "faststart"} if index_first else {}
+    with av.open(str(path), "w", options=layout) as container:
         options = {"crf": "10", "preset": "ultrafast", "bf": str(b_frames), "sc_threshold": "0"}
         stream = container.add_stream(codec, rate=rate, options=options if codec == "libx264" else {})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", gop
@@ -54,13 +61,17 @@ def write_video(
         if rotation:
             stream.set_display_rotation(rotation)
         voice = container.add_stream("aac", rate=16000) if sound else None
+        packets = []
         for time in times if times is not None else [i / rate for i in range(round(seconds * rate))]:
             frame = av.VideoFrame.from_ndarray(draw(faces(time), *size), format="rgb24")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        if last_frame is not None:
+            packets[-1].duration = round(last_frame / packets[-1].time_base)
+        container.mux(packets)
         if voice is not None:
-            for i in range(int(seconds * 16)):
+            for i in range(int((seconds if sound is True else sound) * 16)):
                 tone = av.AudioFrame.from_ndarray(
                     np.zeros((1, 1000), np.float32), format="fltp", layout="mono"
                 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 from tiny_recognition import FixedDetector
 
 from facelex.errors import FacelexError
@@ -59,6 +60,94 @@ def test_a_buffer_that_is_filled_again_for_each_picture_gives_each_pictures_face
         assert [face.probabilities for face in result.faces] == [
             pytest.approx(face.probabilities, abs=1e-5) for face in recognizer.predict(image)
         ]
+
+
+def pasted(paths):
+    picture = Image.new("RGB", (40, 30))
+    for path in paths:
+        picture.paste(Image.open(path))
+        yield picture
+
+
+def frames_of_one_file(paths):
+    first, *others = map(Image.open, paths)
+    film = paths[0].with_suffix(".tif")
+    first.save(film, save_all=True, append_images=others)
+    with Image.open(film) as picture:
+        yield from ImageSequence.Iterator(picture)
+
+
+def opened_pictures(paths):
+    for path in paths:
+        with Image.open(path) as picture:
+            yield picture
+
+
+def opened_files(paths):
+    for path in paths:
+        with path.open("rb") as stream:
+            yield stream
+
+
+def filled_stream(paths):
+    stream = io.BytesIO()
+    for path in paths:
+        stream.seek(0)
+        stream.truncate()
+        stream.write(path.read_bytes())
+        stream.seek(0)
+        yield stream
+
+
+@pytest.mark.parametrize("inputs", [pasted, frames_of_one_file, opened_pictures, opened_files, filled_stream])
+def test_what_is_another_picture_or_closed_a_moment_later_is_read_in_time(recognizer, tmp_path, inputs):
+    images = [image[:30] for image in pictures(40)]
+    paths = [tmp_path / f"{i}.png" for i in range(len(images))]
+    for image, path in zip(images, paths):
+        Image.fromarray(image).save(path)
+    results = list(recognizer.predict_many(inputs(paths), workers=3, keep_images=True))
+    for image, result in zip(images, results, strict=True):
+        np.testing.assert_array_equal(result.image, image)
+    if inputs in (opened_pictures, opened_files):
+        assert [result.source for result in results] == [str(path) for path in paths]
+
+
+def test_faults_of_pictures_and_files_are_those_of_each(recognizer, photo, save_picture, tmp_path):
+    good = save_picture(photo, "good.png")
+    (tmp_path / "bad.png").write_bytes(good.read_bytes()[:3000])
+    (tmp_path / "empty.png").write_bytes(b"")
+
+    def inputs():
+        for name in ("good.png", "bad.png"):
+            with Image.open(tmp_path / name) as picture:
+                yield picture
+        yield picture  # closed
+        for name, mode in (("bad.png", "rb"), ("empty.png", "rb"), ("good.png", "r"), ("good.png", "rb")):
+            with (tmp_path / name).open(mode) as stream:
+                yield stream
+
+    results = list(recognizer.predict_many(inputs()))
+    assert [result.ok for result in results] == [True, False, False, False, False, False, True]
+    messages = ("damaged", "file is closed", "bad.png.* damaged", "empty.png' is empty", "mode 'rb'")
+    for message, result in zip(messages, results[1:-1], strict=True):
+        assert re.search(message, result.error)
+
+
+def test_a_picture_that_an_iterator_yields_is_turned_upright(recognizer, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a.jpg", "a.png", "a.tif"):
+        Image.fromarray(photo).save(tmp_path / name, exif=exif)
+        with Image.open(tmp_path / name) as picture:
+            (result,) = recognizer.predict_many(iter([picture]))
+        assert (result.width, result.height) == photo.shape[:2]
+
+
+def test_the_order_of_channels_is_not_turned_where_it_is_known(recognizer, photo):
+    results = recognizer.predict_many(iter([Image.fromarray(photo), photo]), bgr=True, keep_images=True)
+    picture, array = results
+    assert "Leave bgr out" in picture.error
+    np.testing.assert_array_equal(array.image, photo[:, :, ::-1])
 
 
 def as_bmp(image: np.ndarray) -> bytes:

@@ -5,6 +5,9 @@ import hashlib
 import pickle
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +131,37 @@ def test_dlib_boxes_are_those_of_the_packaged_detector():
     found_x, found_y, found_width, found_height = faces[0].box
     assert found_x + found_width / 2 == pytest.approx(x + width / 2, abs=0.15 * height)
     assert found_y + found_height / 2 == pytest.approx(y + height / 2, abs=0.15 * height)
+
+
+def test_one_search_of_dlib_runs_at_a_time(monkeypatch):
+    """dlib's object holds the picture that is searched, and dlib lets other threads run meanwhile."""
+    running = threading.Lock()
+
+    class Stand:
+        def run(self, image, upsampled, threshold):
+            assert running.acquire(blocking=False)
+            time.sleep(0.002)
+            running.release()
+            return [], [], []
+
+    monkeypatch.setitem(sys.modules, "dlib", SimpleNamespace(get_frontal_face_detector=Stand))
+    detector = create_detector("dlib")
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(detector.detect, [np.zeros((64, 64, 3), np.uint8)] * 16)) == [[]] * 16
+
+
+def test_dlib_answers_the_same_in_many_threads():
+    pytest.importorskip("dlib")
+    detector, image = create_detector("dlib"), astronaut()[20:240, 120:340]
+    pictures = [image, np.ascontiguousarray(image[:, ::-1]), image[:200], image[:, 10:]]
+
+    def boxes(picture):
+        return [face.box for face in detector.detect(picture)]
+
+    alone = [boxes(picture) for picture in pictures]
+    assert all(alone)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(boxes, pictures * 4)) == alone * 4
 
 
 def test_yunet_answers_are_read_in_picture_pixels(monkeypatch, tmp_path):

@@ -510,6 +510,52 @@ def test_a_timeline_that_could_not_be_written_is_refused_before_the_film_is_read
     assert not list(tmp_path.glob("*t.*"))
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("film.mp4/t.png", "Could not write"),
+        (f"{'t' * 300}.png", "Could not write"),
+        ("t.png", "is a folder"),
+    ],
+)
+def test_a_timeline_without_a_place_is_refused_before_the_film_is_read(
+    film, finder, squares, tmp_path, place, message
+):
+    pytest.importorskip("matplotlib")
+    if message == "is a folder":
+        (tmp_path / place).mkdir()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(FacelexError, match=message):
+        predict_video(film, finder, table=tmp_path / "t.csv", timeline=tmp_path / place)
+    assert (sorted(tmp_path.iterdir()), squares.frames) == (before, 0)
+
+
+def test_table_and_video_are_there_though_the_timeline_fails(film, finder, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+
+    def full(*_):
+        raise FacelexError("The disk is full")
+
+    monkeypatch.setattr(Timeline, "save", full)
+    with pytest.raises(FacelexError, match="disk is full"):
+        predict_video(
+            film, finder, every=1.0, table=tmp_path / "t.csv", annotate=tmp_path / "b.mp4",
+            timeline=tmp_path / "new" / "t.png",
+        )  # fmt: skip
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 5
+    assert len(frames_of(tmp_path / "b.mp4")) == 30
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["A$AP_live_$5.mp4", "bad\udcff.mp4"])
+def test_the_timeline_takes_any_name_and_any_word(tmp_path, name):
+    pytest.importorskip("matplotlib")
+    timeline = Timeline(0.2, ["$happy_$"], ["$_$"])
+    timeline.add(0.0, [1], [Face((0, 0, 9, 9), 1.0, "$happy_$", {"$happy_$": 1.0}, words={"$_$": 0.5})])
+    timeline.save(tmp_path / "t.png", name)
+    assert Image.open(tmp_path / "t.png").width > 500
+
+
 def test_a_face_out_of_sight_leaves_a_gap_in_the_timeline():
     timeline = Timeline(0.2, ["happy"])
     one = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})

@@ -127,6 +127,36 @@ def test_the_end_is_that_of_the_last_frame_whatever_the_spacing(tmp_path, every,
     assert read(path, every, all_frames=all_frames)[1].end == pytest.approx(9.9)
 
 
+def complaint_of(path, **options) -> str | None:
+    with FrameReader(path) as reader:
+        for _ in reader.frames(0.5, **options):
+            pass
+        return reader.complaint(ended=True)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("sound", [2, 5, 20])
+def test_a_whole_file_may_hold_more_or_less_sound_than_picture(tmp_path, suffix, sound):
+    path = write_video(tmp_path / f"a{suffix}", moving, seconds=5, sound=sound)
+    assert [complaint_of(path), complaint_of(path, sound=[])] == [None, None]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_last_frame_may_stand_for_long(tmp_path, suffix):
+    path = write_video(tmp_path / f"a{suffix}", moving, seconds=5, last_frame=20.0)
+    assert complaint_of(path) is None
+    with FrameReader(path) as reader:
+        assert reader.duration == pytest.approx(24.9)
+
+
+@pytest.mark.parametrize(("suffix", "sound"), [(".mkv", 10), (".mkv", 30), (".mp4", 10), (".mp4", 30)])
+def test_a_file_cut_short_is_noticed_whatever_its_sound(tmp_path, suffix, sound):
+    path = write_video(tmp_path / f"a{suffix}", moving, seconds=10, sound=sound, index_first=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "but ends at" in complaint_of(path)
+    assert "but ends at" in complaint_of(path, sound=[])
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
 def test_random_damage_gives_frames_or_a_sentence_nothing_else(tmp_path, suffix):
     codec = "mpeg4" if suffix == ".avi" else "libx264"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from facelex.errors import FacelexError
-from facelex.recognize.images import MAX_PIXELS, ImageInput, load_image
+from facelex.recognize.images import MAX_PIXELS, ImageInput, load_image, read_stream
 from facelex.recognize.results import ImageResult, table_columns
 from facelex.recognize.sessions import default_threads
 from facelex.recognize.sources import source_name
@@ -54,9 +55,10 @@ def read_batches(
     if detect:
         _ = recognizer.detector  # created here, once, rather than by several workers at the same time
 
-    def prepare(index: int, item: ImageInput) -> _Prepared:
-        source = source_name(item, index)
+    def prepare(source: str, item: ImageInput | FacelexError) -> _Prepared:
         try:
+            if isinstance(item, FacelexError):
+                raise item
             pixels = load_image(item, bgr=bgr)
             detections = recognizer.find(pixels, detect=detect)
             crops = recognizer.crop(pixels, detections)
@@ -66,18 +68,27 @@ def read_batches(
         return _Prepared(source, width, height, detections, crops, None, pixels if keep_images else None)
 
     ahead = min(batch_size, IMAGES_KEPT) if keep_images else batch_size
-    for batch in _batches(_in_order(prepare, inputs, workers or default_threads(), 2 * ahead), ahead):
+    items = _named(inputs, bgr)
+    for batch in _batches(_in_order(prepare, items, workers or default_threads(), 2 * ahead), ahead):
         yield from _results(recognizer, batch, words)
 
 
-def _in_order(prepare: Any, inputs: Iterable[ImageInput], workers: int, ahead: int) -> Iterator[_Prepared]:
+def _named(inputs: Iterable[ImageInput], bgr: bool) -> Iterator[tuple[str, ImageInput | FacelexError]]:
+    """Yield each input with what results call it, in the thread that draws from the caller's iterator."""
+    at_once = isinstance(inputs, (list, tuple, np.ndarray))  # all there already, so none overwrites another
+    for index, item in enumerate(inputs):
+        yield source_name(item, index), item if at_once else _own_copy(item, bgr)
+
+
+def _in_order(
+    prepare: Any, items: Iterable[tuple[str, Any]], workers: int, ahead: int
+) -> Iterator[_Prepared]:
     """Yield prepared pictures in order while at most ``ahead`` of them are waiting or in work."""
     pending: deque[Future[_Prepared]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="facelex-images")
-    at_once = isinstance(inputs, (list, tuple, np.ndarray))  # all there already, so none overwrites another
     try:
-        for index, item in enumerate(inputs):
-            pending.append(pool.submit(prepare, index, item if at_once else _own_copy(item)))
+        for source, item in items:
+            pending.append(pool.submit(prepare, source, item))
             if len(pending) >= ahead:
                 yield pending.popleft().result()
         while pending:
@@ -86,14 +97,23 @@ def _in_order(prepare: Any, inputs: Iterable[ImageInput], workers: int, ahead: i
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _own_copy(item: ImageInput) -> ImageInput:
-    """Copy what an iterator may fill anew for its next picture, as cameras reuse one buffer."""
+def _own_copy(item: ImageInput, bgr: bool) -> ImageInput | FacelexError:
+    """Copy what an iterator may fill anew or close for its next picture; return what is wrong with it.
+
+    Cameras reuse one buffer, and ``with open(path, "rb") as file: yield file`` closes what it gave.
+    """
     try:
         if isinstance(item, (bytearray, memoryview)):
             return bytes(item)
         if isinstance(item, np.ndarray):
             return item.copy() if item.size <= 4 * MAX_PIXELS else item  # larger ones are refused anyway
-        return np.array(item) if hasattr(item, "__array__") else item
+        if isinstance(item, Image.Image):
+            return load_image(item, bgr=bgr)
+        if hasattr(item, "__array__"):
+            return np.array(item)
+        return read_stream(item) if hasattr(item, "read") else item
+    except FacelexError as error:
+        return error
     except Exception:  # the caller's object: `load_image` says what is wrong with it
         return item
 

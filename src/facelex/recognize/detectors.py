@@ -43,6 +43,7 @@ class DlibHog:
         self.pixels = pixels
         self.threshold = threshold
         self._detector = dlib.get_frontal_face_detector()
+        self._lock = threading.Lock()  # dlib's object holds the picture searched, and dlib releases the GIL
 
     def __reduce__(self) -> tuple[type[DlibHog], tuple[int, float]]:
         """Copy and pickle by the arguments."""
@@ -52,7 +53,8 @@ class DlibHog:
         """Find upright frontal faces of at least about 80 pixels, surest first."""
         check_image(image)
         shrunk, scale = shrink(image, self.pixels)
-        rectangles, scores, _ = self._detector.run(np.ascontiguousarray(shrunk), 0, self.threshold)
+        with self._lock:
+            rectangles, scores, _ = self._detector.run(np.ascontiguousarray(shrunk), 0, self.threshold)
         found = []
         for rectangle, score in zip(rectangles, scores, strict=True):
             # dlib frames brows to mouth. Its sides are 0.78 of CenterFace's height on the same faces and its

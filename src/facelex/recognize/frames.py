@@ -88,6 +88,7 @@ class FrameReader:
         self.fault: str | None = None
         """What ended the reading early; None if the end of the file was reached."""
         self._start: float | None = None
+        self._shown_until = self._others_until = 0.0
         self._in_a_row = 0
         self._camera: _Newest | None = None
 
@@ -100,13 +101,26 @@ class FrameReader:
 
     @property
     def duration(self) -> float | None:
-        """Seconds the file announces; None for a camera or where it is not said."""
+        """Seconds the file announces; None for a camera or where it is not said.
+
+        Those of the picture; of all that is in the file where it tells no more, as in Matroska.
+        """
         if self.live:
             return None
-        stream = self._stream
-        if stream.duration and stream.time_base:
-            return float(stream.duration * stream.time_base)
+        if self._tells_own_duration:
+            return float(self._stream.duration * self._stream.time_base)
         return self._container.duration / self._av.time_base if self._container.duration else None
+
+    @property
+    def _tells_own_duration(self) -> bool:
+        return bool(self._stream.duration and self._stream.time_base)
+
+    @property
+    def _until(self) -> float:
+        """Seconds after which nothing came any more of what `duration` counts."""
+        if self._tells_own_duration:
+            return self._shown_until
+        return max(self._shown_until, self._others_until)
 
     @property
     def rate(self) -> float:
@@ -144,8 +158,8 @@ class FrameReader:
         faults = []
         if self.fault:
             faults.append(f"the reading ended at {self.end:.1f} s: {self.fault}")
-        elif ended and self.duration and self.end < 0.95 * self.duration - 1.0:
-            faults.append(f"it announces {self.duration:.1f} s but ends at {self.end:.1f} s")
+        elif ended and self.duration and self._until < 0.95 * self.duration - 1.0:
+            faults.append(f"it announces {self.duration:.1f} s but ends at {self._until:.1f} s")
         if self.damaged:
             places = "1 place" if self.damaged == 1 else f"{self.damaged} places"
             faults.append(f"it is damaged in {places}")
@@ -180,6 +194,7 @@ class FrameReader:
         if self._start is None:
             self._start = stamp
         self.end = max(0.0, stamp - self._start)
+        self._shown_until = self.end + float((picture.duration or 0) * (picture.time_base or 0))
         return self.end
 
     def _decode(self, clock: _Clock, sound: list[Any] | None, skip: bool) -> Iterator[tuple[int, Any]]:
@@ -210,8 +225,9 @@ class FrameReader:
                 return
 
     def _packets(self, sound: list[Any] | None) -> Iterator[Any]:
-        streams = [self._stream] if sound is None or self.audio is None else [self._stream, self.audio]
-        packets = self._container.demux(*streams)
+        wanted = [self._stream] if sound is None or self.audio is None else [self._stream, self.audio]
+        # without arguments it gives all streams: `_until` needs their ends
+        packets = self._container.demux(*(wanted if self._tells_own_duration else ()))
         while True:
             try:
                 packet = next(packets)
@@ -220,9 +236,18 @@ class FrameReader:
             except (self._av.FFmpegError, OSError, ValueError) as error:
                 self.fault = _reason(error)
                 return
-            if packet.stream is not self._stream and packet.dts is None:
-                continue  # the sound's end
-            yield packet
+            if packet.stream is not self._stream:
+                if packet.dts is None:
+                    continue  # the stream's end
+                self._note_end(packet)
+            if any(packet.stream is stream for stream in wanted):
+                yield packet
+
+    def _note_end(self, packet: Any) -> None:
+        start = (self._container.start_time or 0) / self._av.time_base
+        end = float((packet.dts + (packet.duration or 0)) * (packet.time_base or 0)) - start
+        if end < LONGEST:
+            self._others_until = max(self._others_until, end)
 
     def _pictures(self, packet: Any) -> list[Any]:
         try:

@@ -61,7 +61,7 @@ def load_image(source: ImageInput, *, bgr: bool = False) -> NDArray[np.uint8]:
     elif hasattr(source, "__array__"):
         return _array_pixels(source, bgr=bgr)
     elif hasattr(source, "read"):
-        picture = _decode(_read_all(source), _stream_name(source))
+        picture = _decode(read_stream(source), _stream_name(source))
     else:
         raise FacelexError(
             "Expected an image as a path, URL, bytes, file object, PIL image or NumPy array, but got "
@@ -107,7 +107,18 @@ def _missing(path: Path) -> str:
     return f"No such file: {shorten(str(path))!r}.{did_you_mean(path.name, siblings) or ' Check the path.'}"
 
 
-def _read_all(source: Any) -> io.BytesIO:
+class _NamedBytes(io.BytesIO):
+    """What a file object held, under its name."""
+
+    name: object = None
+
+
+def read_stream(source: Any) -> IO[bytes]:
+    """Return all that a binary file object holds, in memory and under its name.
+
+    Raises:
+        FacelexError: If it cannot be read, gives no bytes, or none any more.
+    """
     try:
         data = source.read()
     except UnicodeDecodeError:
@@ -124,7 +135,9 @@ def _read_all(source: Any) -> io.BytesIO:
             f"Expected a picture, but {_stream_name(source)} is empty or was read to its end already. In "
             "that case go back with seek(0)."
         )
-    return io.BytesIO(data)
+    stream = _NamedBytes(data)
+    stream.name = getattr(source, "name", None)
+    return stream
 
 
 def _stream_name(source: Any) -> str:

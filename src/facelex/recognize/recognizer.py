@@ -155,7 +155,8 @@ class Recognizer:
         pictures. Inputs are drawn as they are needed, so that any number of them fits in memory.
 
         Args:
-            inputs: A folder, a glob, or an iterable of whatever `predict` takes.
+            inputs: A folder, a glob, or an iterable of whatever `predict` takes. What an iterator yields is
+                copied before it goes on.
             words: Words and phrases to score beside the classes.
             detect: False if the pictures are face crops already.
             bgr: The arrays' channels are in OpenCV's order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import require
-from facelex.files import check_suffix, replacing
+from facelex.errors import FacelexError, require
+from facelex.files import check_place, check_suffix, replacing
 from facelex.recognize.drawing import colour_of
 from facelex.recognize.results import Face
 
@@ -181,8 +182,11 @@ class Timeline:
         axes[-1].xaxis.set_major_formatter(lambda value, _: _clock(value))
         hidden = len(self._tracks) - len(shown)
         note = f"   ({hidden} more faces, seen more briefly, are not shown)" if hidden else ""
+        title = title.encode("utf-8", "replace").decode()  # file names need not be valid Unicode
         figure.suptitle(title + note, x=0.012, ha="left", fontsize=11, color="#222831")
         self._draw_legend(figure)
+        for text in figure.findobj(require("matplotlib.text", "report", "The timeline").Text):
+            text.set_parse_math(False)  # a dollar in a name or word begins no formula
         height = figure.get_size_inches()[1]
         figure.tight_layout(rect=(0, 0.42 / height, 1, 1), h_pad=0.5)
         return figure
@@ -208,6 +212,20 @@ class Timeline:
         figure.legend(
             handles=handles, loc="lower center", ncol=min(10, len(handles)), frameon=False, fontsize=9
         )
+
+
+def check_timeline(path: Path) -> None:
+    """Refuse, before a film is read, a file that could not take its timeline.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+        FacelexError: If the suffix names no picture, or the place cannot be written.
+    """
+    check_suffix(path, TIMELINE_SUFFIXES, "the timeline")
+    require("matplotlib.figure", "report", "The timeline")
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+        raise FacelexError(f"Expected a file for the timeline, but {str(path)!r} is a folder.")
+    check_place(path)
 
 
 _STYLES: list[Any] = ["-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1))]

@@ -15,13 +15,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError, require
-from facelex.files import check_suffix
+from facelex.errors import FacelexError
 from facelex.recognize.frames import Frame, FrameReader, check_source
 from facelex.recognize.redaction import redaction_style
 from facelex.recognize.results import Face, ImageResult, frame_of, video_columns
 from facelex.recognize.sources import is_camera
-from facelex.recognize.timeline import TIMELINE_SUFFIXES, Timeline, TrackSummary
+from facelex.recognize.timeline import Timeline, TrackSummary, check_timeline
 from facelex.recognize.tracks import Box, Smoother, Tracker
 from facelex.recognize.words import parse_words
 
@@ -224,8 +223,7 @@ def predict_video(
     analysis = _Analysis(recognizer, every, smooth, words, detect)
     limits = _Limits(max_frames, max_seconds)
     if timeline_path is not None:
-        check_suffix(timeline_path, TIMELINE_SUFFIXES, "the timeline")
-        require("matplotlib.figure", "report", "The timeline")  # said now, not after an hour of video
+        check_timeline(timeline_path)  # said now, not after an hour of video
     with ExitStack() as stack:
         reader = stack.enter_context(FrameReader(source))
         emotions = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
@@ -250,9 +248,10 @@ def predict_video(
             run.table.write(ImageResult(reader.source, error=error))
         if run.annotated is not None:
             run.annotated.close()
-        if timeline_path is not None:
-            run.timeline.save(timeline_path, Path(reader.source).name)
-        return run.result(error)
+    # only now, so that table and video are there whatever comes of it
+    if timeline_path is not None:
+        run.timeline.save(timeline_path, Path(reader.source).name)
+    return run.result(error)
 
 
 class _Analysis:
