@@ -18,7 +18,7 @@ from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.pictures import NoFaceError, UnreadableImageError, read_face, read_grey
 from facelex.data.splits import DEFAULT_SHARES, Shares, random_splits
-from facelex.emotions import EMOTIONS, classes_named
+from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
@@ -109,11 +109,12 @@ def read_files(
         what: What gives a class its name, for messages: ``class folder``.
     """
     class_names, labels = _classify(root, [file.label for file in files], classes, what)
+    meant = dict.fromkeys((_composed(file.label), class_names[code]) for file, code in zip(files, labels))
     read = _reader(find_faces)
     pixels, good, bad, faceless = _read_all(
         root, [file.path for file in files], size, read, skip_bad, progress
     )
-    notes = []
+    notes = merging_notes(meant)
     if bad:
         notes.append(f"{_some(bad)} left out, since unreadable.")
     if faceless:

@@ -24,7 +24,7 @@ from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 4
+READERS_VERSION = 5
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
