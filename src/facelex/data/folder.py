@@ -80,7 +80,7 @@ def read_folder(
     Raises:
         FacelexError: If there is no image or no face, a class is unknown or an image cannot be read.
     """
-    found, notes = _find_images(root)
+    found, notes = labelled_files(root)
     dataset, more = read_files(
         root, found, size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
         what="class folder",
@@ -159,7 +159,12 @@ def _copies(dataset: FaceDataset) -> list[str]:
     return notes
 
 
-def _find_images(root: Path) -> tuple[list[LabelledFile], list[str]]:
+def labelled_files(root: Path) -> tuple[list[LabelledFile], list[str]]:
+    """Return the images of a folder, and notes on what was left out.
+
+    Raises:
+        FacelexError: If there are none in class folders.
+    """
     top = _step_into(root)
     folders = _folders(top)
     by_split = any(folder.name.lower() in SPLIT_FOLDERS for folder in folders)
