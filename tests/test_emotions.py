@@ -1,6 +1,6 @@
 import pytest
 
-from facelex.emotions import ALIASES, EMOTIONS, canonical_name, classes_named, emotion_index
+from facelex.emotions import ALIASES, EMOTIONS, canonical_name, classes_named, emotion_index, merging_notes
 from facelex.errors import FacelexError
 
 
@@ -25,12 +25,18 @@ def test_a_name_of_ones_own_stays_as_it_is_but_for_case() -> None:
         ("happy", ("Happy", "happy"), [1]),
         ("HAPPY", ("Happy", "happy"), [0, 1]),
         ("bored", ("neutral", "happy"), []),
+        ("none", ("neutral", "happy"), []),
     ],
 )
 def test_the_nearest_spelling_decides_which_classes_a_name_may_mean(
     name: str, classes: tuple[str, ...], ids: list[int]
 ) -> None:
     assert classes_named(name, classes) == ids
+
+
+def test_names_that_are_taken_for_one_class_are_told() -> None:
+    meant = [("calm", "neutral"), ("Happy", "happy"), ("neutral", "neutral"), ("happy", "happy")]
+    assert merging_notes(meant) == ["Several names are taken for neutral: calm, neutral."]
 
 
 def test_an_unknown_emotion_is_refused_with_the_nearest_name() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from facelex.errors import unknown_name
 
@@ -21,7 +21,7 @@ ALIASES: dict[str, str] = {
     "happiness": "happy", "joy": "happy",
     "sadness": "sad",
     "surprised": "surprise", "suprise": "surprise", "astonished": "surprise",
-    "calm": "neutral", "none": "neutral",
+    "calm": "neutral",
 }  # fmt: skip
 """Other spellings seen in datasets' folder and column names."""
 
@@ -66,6 +66,22 @@ def classes_named(name: str, classes: Sequence[str]) -> list[int]:
         if ids:
             return ids
     return []
+
+
+def merging_notes(meant: Iterable[tuple[str, str]]) -> list[str]:
+    """Say which names are taken for one class; names that differ only in case are one.
+
+    Args:
+        meant: Pairs of a name and the class that it is taken for.
+    """
+    names: dict[str, dict[str, str]] = {}
+    for name, target in meant:
+        names.setdefault(target, {}).setdefault(_without_case(name), name)
+    return [
+        f"Several names are taken for {target}: {', '.join(found.values())}."
+        for target, found in names.items()
+        if len(found) > 1
+    ]
 
 
 def _without_case(name: str) -> str:

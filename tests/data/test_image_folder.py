@@ -133,9 +133,23 @@ def test_own_classes_that_do_not_fit_the_folders_are_refused(
 
 
 def test_a_class_folder_that_may_mean_two_classes_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "anger" / "1.png")
+    with pytest.raises(FacelexError, match=r"folder 'anger' in .* may mean 'angry' or 'mad'. Rename it"):
+        read_folder(tmp_path, classes=("angry", "mad"))
+
+
+def test_folders_that_are_taken_for_one_class_are_told(tmp_path: Path) -> None:
+    for folder in ("train/calm", "train/neutral", "test/Neutral", "test/happy"):
+        put(tmp_path / folder / "1.png")
+    said = "Several names are taken for neutral: Neutral, calm."
+    for classes, told in ((None, True), (("neutral", "happy"), True), (AUTO, False)):
+        assert (said in read_folder(tmp_path, classes=classes)[1]) == told
+
+
+def test_the_class_none_is_unknown(tmp_path: Path) -> None:
     put(tmp_path / "none" / "1.png")
-    with pytest.raises(FacelexError, match=r"folder 'none' in .* may mean 'calm' or 'neutral'. Rename it"):
-        read_folder(tmp_path, classes=("calm", "neutral"))
+    with pytest.raises(FacelexError, match="Unknown class folder 'none'"):
+        read_folder(tmp_path)
 
 
 def test_folder_without_splits_is_shared_out_by_class_and_says_so(tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_folder_is_read_again_when_an_image_is_added(tmp_path: Path) -> None:
     assert len(prepare(root, output).dataset) == 4
 
 
+@pytest.mark.parametrize("link", ["train", "train/happy"])
+def test_folders_that_are_links_are_read_again_when_an_image_changes(tmp_path: Path, link: str) -> None:
+    root, output = image_folder(tmp_path / "faces"), tmp_path / "faces.npz"
+    (root / link).rename(tmp_path / "elsewhere")
+    (root / link).symlink_to(tmp_path / "elsewhere")
+    assert not prepare(root, output).reused
+    assert prepare(root, output).reused
+    Image.fromarray(faces(1, seed=9)[0]).save(root / "train" / "happy" / "1.png")
+    assert not prepare(root, output).reused
+
+
 def test_cache_inside_its_source_does_not_count_as_a_change(tmp_path: Path) -> None:
     root = image_folder(tmp_path / "faces")
     prepare(root, root / "faces.npz")

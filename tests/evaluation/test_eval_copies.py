@@ -8,7 +8,7 @@ import pytest
 from evaluation_fakes import make_faces, make_predictions, make_run_folder
 
 from facelex.cli.main import main
-from facelex.data.dataset import FaceDataset
+from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.fer2013 import ROWS
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
@@ -85,6 +85,34 @@ def test_training_faces_of_another_size_say_nothing_about_copies(make_run: Maker
     assert counts(evaluate(make_run(), data=tmp_path / "large.npz", other_data=True).scores).keys() == {
         "official"
     }
+
+
+def altered(dataset: FaceDataset, split: str, copies: int = 0) -> FaceDataset:
+    """A split with other pixels, as after JPEG, and before it as train what its first ``copies`` show."""
+    rows = dataset.indices(split)
+    rows = np.concatenate([rows[:copies], rows])
+    splits = np.full(len(rows), SPLITS.index(split), np.uint8)
+    splits[:copies] = 0
+    return FaceDataset.create(dataset.pixels[rows] + 3, dataset.labels[rows], splits, EMOTIONS, "altered")
+
+
+def test_copies_in_the_training_split_of_other_data_are_left_out_as_well(
+    make_run: Maker, faces: Made, tmp_path: Path
+) -> None:
+    altered(faces[0], "test", copies=4).save(tmp_path / "altered.npz")
+    count = len(faces[0].indices("test"))
+    for split, kept in (("test", count - 4), ("train", 4)):
+        found = evaluate(make_run(split), split, data=tmp_path / "altered.npz", other_data=True)
+        assert counts(found.scores)["deduplicated"] == kept
+
+
+def test_copies_cannot_be_told_by_pixels_that_were_encoded_anew(
+    make_run: Maker, faces: Made, tmp_path: Path
+) -> None:
+    altered(faces[0], "test").save(tmp_path / "altered.npz")
+    found = evaluate(make_run(), data=tmp_path / "altered.npz", other_data=True)
+    assert counts(found.scores).keys() == {"official"}
+    assert any("there are no deduplicated scores" in note for note in found.notes)
 
 
 def test_an_ensemble_is_scored_without_what_any_member_has_seen(

@@ -159,6 +159,18 @@ def test_a_folder_with_its_own_names_is_scored_through_a_mapping(
     assert entry["per_class"]["neutral"]["support"] == 4
 
 
+def test_classes_of_the_data_that_are_taken_for_one_are_told(onnx_file: Path, tmp_path: Path) -> None:
+    for name in ("calm", "neutral", "smirk"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.fromarray(np.full((16, 16), 9, np.uint8)).save(tmp_path / "photos" / name / "1.png")
+    mapping = {"smirk": "neutral"}
+    notes = evaluate(onnx_file, data=tmp_path / "photos", mapping=mapping).notes
+    assert "Several names are taken for neutral: calm, neutral." in notes
+    mapping["calm"] = "neutral"  # as asked for
+    notes = evaluate(onnx_file, data=tmp_path / "photos", mapping=mapping).notes
+    assert not any("taken for" in note for note in notes)
+
+
 def test_a_mapping_that_leaves_no_validation_face_leaves_the_calibration_out(
     make_run: Maker, faces: Made
 ) -> None:

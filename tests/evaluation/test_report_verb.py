@@ -227,6 +227,40 @@ def test_a_run_whose_weights_are_gone_is_not_compared(make_run: Callable[..., Pa
     assert compare_runs([load_run_folder(run) for run in (first, second)], ["first", "second"]) == []
 
 
+def trained_anew(run: Path) -> Path:
+    (run / "model.safetensors").write_bytes(b"other weights")
+    return run
+
+
+@pytest.mark.usefixtures("torch_side")
+def test_scores_of_other_weights_are_left_out_with_a_note(make_run: Callable[..., Path]) -> None:
+    run = make_run()
+    for split in ("test", "val"):
+        assert main(["evaluate", str(run), "--split", split]) == 0
+    assert list(read_split_scores(load_run_folder(run))) == ["test", "val"]
+    trained_anew(run)
+    assert main(["evaluate", str(run), "--split", "val"]) == 0
+    assert list(read_split_scores(load_run_folder(run))) == ["val"]
+    assert main(["report", str(run)]) == 0
+    page = page_of(run / "report")
+    assert (
+        f"The scores of test are of other weights than these and left out. Run: facelex evaluate {run}"
+        in page
+    )
+    assert not (run / "report" / "reliability-test.png").exists()
+
+
+def test_scores_that_do_not_name_their_weights_are_left_out_beside_answers_of_other_weights(
+    make_run: Callable[..., Path],
+) -> None:
+    run = scored(make_run())
+    assert list(read_split_scores(load_run_folder(run))) == ["test", "val"]
+    own(make_predictions(20, split="val"), trained_anew(run)).save(run / "predictions-val.npz")
+    assert read_split_scores(load_run_folder(run)) == {}  # the answers about test are still the old ones
+    assert main(["report", str(run)]) == 0
+    assert "The scores of test, val are of other weights" in page_of(run / "report")
+
+
 def test_runs_of_one_name_are_told_apart() -> None:
     runs = [RunFolder(Path(path)) for path in ("/a/run", "/b/run", "/b/other", "/a/run")]
     assert unique_names(runs) == ["a-run-1", "b-run", "other", "a-run-4"]

@@ -183,7 +183,8 @@ def test_metadata_holds_calibration_scores_and_training_record(
 
     preds = Predictions.load(run / "predictions-val.npz")
     scores = score_predictions(preds)
-    (copy / "scores.json").write_text(json.dumps({"test": scores}))
+    outdated = scores | {"weights": "0" * 64}
+    (copy / "scores.json").write_text(json.dumps({"test": scores, "val": outdated}))
     environment = json.loads((copy / "environment.json").read_text())
     environment["dataset"]["source"] = "FER2013 from /home/someone/fer2013.csv, C:\\Users\\me\\votes.csv"
     (copy / "environment.json").write_text(json.dumps(environment))
@@ -191,6 +192,7 @@ def test_metadata_holds_calibration_scores_and_training_record(
     info = load_model(path).info
     assert (info["format"], info["name"], info["card"], info["flip"]) == (1, "mine", "# Mine", True)
     kept = ("count", "accuracy", "balanced_accuracy", "macro_f1", "ece")
+    assert list(info["scores"]) == ["test"]
     for part, found in info["scores"]["test"]["single"].items():
         assert found == {key: scores["views"]["single"][part][key] for key in kept}
     assert info["training"]["dataset"]["source"] == "FER2013 from fer2013.csv, votes.csv"

@@ -146,8 +146,11 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning(finished: Path, t
     with pytest.raises(FacelexError, match="trained on another dataset"):
         again(killed, seed=1)
     assert {path.name for path in killed.iterdir()} == {"config.yaml", "environment.json"}
+    for name in ("scores.json", "predictions-test.npz"):
+        (killed / name).write_text("{}")  # of weights that were removed
     again(killed)
     assert differing(finished, killed) == []
+    assert {path.name for path in killed.iterdir()} == {path.name for path in finished.iterdir()}
     again(tmp_path / "missing")
     assert differing(finished, tmp_path / "missing") == []
 

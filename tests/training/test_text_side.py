@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,10 @@ from tiny_training import FACES, differing, tiny_config, weights
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import load_run_folder, merge_scores
+from facelex.evaluation.score_records import read_split_scores
+from facelex.evaluation.scores import score_predictions
 from facelex.models.weights import load_model
 from facelex.training import text_side
 from facelex.training.config import load_config
@@ -43,6 +48,17 @@ def test_refitting_a_finished_run_gives_what_fitting_within_it_gives(plain, tmp_
     for name, tensor in weights(within).items():
         torch.testing.assert_close(weights(after)[name], tensor, atol=1e-5, rtol=1e-4)
     assert not (after / "checkpoint.pt").exists()
+
+
+def test_a_refitted_run_keeps_the_scores_of_its_labels(plain, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(plain, run)
+    preds = Predictions.load(run / "predictions-val.npz")
+    for split, digest in (("val", preds.weights), ("test", "0" * 64)):
+        merge_scores(run / "scores.json", split, score_predictions(replace(preds, weights=digest)))
+    scores = read_split_scores(load_run_folder(refit_run(run, tmp_path / "after", "blend", FACES)))
+    assert list(scores) == ["val"]
+    assert scores["val"].views == read_split_scores(load_run_folder(run))["val"].views
 
 
 def test_a_blended_run_is_not_blended_twice(plain, tmp_path):

@@ -18,7 +18,7 @@ from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.pictures import NoFaceError, UnreadableImageError, read_face, read_grey
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares, random_splits
-from facelex.emotions import EMOTIONS, classes_named
+from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
@@ -80,7 +80,7 @@ def read_folder(
     Raises:
         FacelexError: If there is no image or no face, a class is unknown or an image cannot be read.
     """
-    found, notes = _find_images(root)
+    found, notes = labelled_files(root)
     dataset, more = read_files(
         root, found, size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
         what="class folder",
@@ -109,11 +109,12 @@ def read_files(
         what: What gives a class its name, for messages: ``class folder``.
     """
     class_names, labels = _classify(root, [file.label for file in files], classes, what)
+    meant = dict.fromkeys((_composed(file.label), class_names[code]) for file, code in zip(files, labels))
     read = _reader(find_faces)
     pixels, good, bad, faceless = _read_all(
         root, [file.path for file in files], size, read, skip_bad, progress
     )
-    notes = []
+    notes = merging_notes(meant)
     if bad:
         notes.append(f"{_some(bad)} left out, since unreadable.")
     if faceless:
@@ -158,7 +159,12 @@ def _copies(dataset: FaceDataset) -> list[str]:
     return notes
 
 
-def _find_images(root: Path) -> tuple[list[LabelledFile], list[str]]:
+def labelled_files(root: Path) -> tuple[list[LabelledFile], list[str]]:
+    """Return the images of a folder, and notes on what was left out.
+
+    Raises:
+        FacelexError: If there are none in class folders.
+    """
     top = _step_into(root)
     folders = _folders(top)
     by_split = any(folder.name.lower() in SPLIT_FOLDERS for folder in folders)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from PIL import Image
 from facelex.data.dataset import SPLITS, FaceDataset, read_signature
 from facelex.data.fer2013 import CSV_NAMES, ROWS, SIDE, Progress, read_fer2013
 from facelex.data.ferplus import read_votes
-from facelex.data.folder import read_folder
+from facelex.data.folder import labelled_files, read_folder
 from facelex.data.listed import is_listing, listed_files, read_listing
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 4
+READERS_VERSION = 5
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
@@ -161,8 +161,8 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
 
     What stands before the hyphen is the source's place alone (`_is_of_another`).
 
-    A file counts by path, size and time of change; a folder by those of everything in it, a CSV that lists
-    images by its own and theirs.
+    A file counts by path, size and time of change; a folder by those of its images, also behind links that
+    the reader follows, a CSV that lists images by its own and theirs.
     """
     described = {
         "version": READERS_VERSION,
@@ -176,16 +176,10 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
 
 def _file_signature(path: Path) -> list[str]:
     if path.is_dir():
-        return [str(path.resolve()), _digest(_files_below(path))]
+        return [str(path.resolve()), _digest(file.path for file in labelled_files(path)[0])]
     if is_listing(path):
         return [str(path.resolve()), _size_and_time(path), _digest(file.path for file in listed_files(path))]
     return [str(path.resolve()), _size_and_time(path)]
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(place, name) for name in sorted(names) if not name.endswith((".npz", ".part")))
 
 
 def _digest(files: Iterable[Path]) -> str:

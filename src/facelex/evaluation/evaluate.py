@@ -14,7 +14,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.answers import AnsweredSplit, answer_split
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
-from facelex.evaluation.labelled import load_labelled, match_classes
+from facelex.evaluation.labelled import load_labelled, match_classes, merged_classes
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, merge_scores
@@ -110,7 +110,7 @@ def evaluate(
         alike = [replace(one, seen=known.seen, seen_known=known.seen_known) for one in members]
         scores = replace(scores, members=member_scores(alike, seed))
     return Evaluation(
-        preds, scores, written, (*_notes(networks, answers, foreign, mapping), *unkept), members
+        preds, scores, written, (*_notes(networks, dataset, answers, foreign, mapping), *unkept), members
     )
 
 
@@ -219,11 +219,12 @@ def _together(answers: Sequence[AnsweredSplit]) -> Predictions:
 
 def _notes(
     networks: Sequence[Network],
+    dataset: FaceDataset,
     answers: Sequence[AnsweredSplit],
     foreign: Sequence[Network],
     mapping: Mapping[str, str] | None,
 ) -> tuple[str, ...]:
-    notes = []
+    notes = merged_classes(dataset.class_names, networks[0].classes, mapping)
     reused = [str(answer.stored) for answer in answers if answer.reused]
     if reused:
         notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facelex.data.dataset import FaceDataset
-from facelex.emotions import classes_named
+from facelex.emotions import classes_named, merging_notes
 from facelex.errors import FacelexError, unknown_name
 
 IGNORE = "ignore"
@@ -93,6 +93,15 @@ def match_classes(
     if unclear:
         raise _no_class(unclear, classes)
     return np.array([found[name][0] for name in names], np.int64)
+
+
+def merged_classes(
+    names: Sequence[str], classes: Sequence[str], mapping: Mapping[str, str] | None = None
+) -> list[str]:
+    """Say which classes of the data, matched as in :func:`match_classes`, are one to the model unasked."""
+    asked = {name.lower() for name in mapping or {}}
+    ids = match_classes(names, classes, mapping)
+    return merging_notes((name, classes[i]) for name, i in zip(names, ids) if name.lower() not in asked)
 
 
 def _find(name: str, target: str | None, classes: Sequence[str]) -> list[int]:

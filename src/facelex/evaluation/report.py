@@ -20,7 +20,13 @@ from facelex.evaluation.answers import stored_predictions
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
 from facelex.evaluation.metrics import confused_pairs
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
-from facelex.evaluation.score_records import CalibratedScores, SetScores, SplitScores, read_split_scores
+from facelex.evaluation.score_records import (
+    CalibratedScores,
+    SetScores,
+    SplitScores,
+    outdated_splits,
+    read_split_scores,
+)
 from facelex.evaluation.score_tables import duration, number, percent, percent_interval, summary_rows
 from facelex.evaluation.views import VIEW_LABELS, VIEWS
 from facelex.files import replace_file, write_text
@@ -323,7 +329,13 @@ def _run_section(run: RunFolder, name: str, scores: _Scores, draw: _Drawer, seve
     notes = []
     if not run.finished:
         notes.append(f"This run has not finished: {progress} done. What follows is what there is so far.")
-    elif not scores:
+    outdated = outdated_splits(run)
+    if outdated:
+        notes.append(
+            f"The scores of {', '.join(outdated)} are of other weights than these and left out. "
+            f"Run: facelex evaluate {run.path}"
+        )
+    elif run.finished and not scores:
         notes.append(f"No split has been evaluated yet. Run: facelex evaluate {run.path}")
     return RunSection(
         name=name,

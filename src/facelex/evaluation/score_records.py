@@ -10,13 +10,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from facelex.data.dataset import SPLITS
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.metrics import FerplusScores
-from facelex.evaluation.run_folder import SCORES, RunFolder
+from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import SCORES, RunFolder, predictions_file, weights_digest
 from facelex.evaluation.views import VIEW_LABELS
 
 
@@ -155,6 +158,7 @@ class SplitScores:
         resamples: Bootstrap resamples.
         views: By name of the view, in the order of ``views.VIEW_LABELS``; at least one.
         members: Each network alone where the model is the mean of several.
+        weights: Digest of the weights that answered; None when unknown.
     """
 
     model: str
@@ -165,6 +169,7 @@ class SplitScores:
     resamples: int
     views: dict[str, ViewScores]
     members: list[MemberScores] | None = None
+    weights: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -190,14 +195,15 @@ class SplitScores:
 
 
 def read_split_scores(run: RunFolder) -> dict[str, SplitScores]:
-    """Read the scores of every split that a run was evaluated on.
+    """Read the scores of every split that a run's present weights were evaluated on.
 
     Raises:
         FacelexError: If ``scores.json`` lacks what this version writes into it.
     """
     scores = {}
+    outdated = outdated_splits(run)
     for split, entry in run.scores.items():
-        if "views" not in entry:
+        if "views" not in entry or split in outdated:
             continue
         try:
             scores[split] = SplitScores.from_json(entry)
@@ -207,6 +213,29 @@ def read_split_scores(run: RunFolder) -> dict[str, SplitScores]:
                 f"version. {error} Remove the file; 'facelex evaluate' writes it again."
             ) from error
     return scores
+
+
+def outdated_splits(run: RunFolder) -> list[str]:
+    """Name the splits whose scores in ``scores.json`` are of other weights than the run's present ones.
+
+    Scores of older versions do not name their weights: they are outdated where the folder keeps answers of
+    others. Where the weights have been removed nothing is.
+    """
+    if not run.finished or not run.scores:
+        return []
+    today = weights_digest(run.path)
+    known = "" if _keeps_answers_of_others(run.path, today) else today
+    return [split for split, entry in run.scores.items() if entry.get("weights", known) != today]
+
+
+def _keeps_answers_of_others(folder: Path, today: str) -> bool:
+    for split in SPLITS:
+        try:
+            if Predictions.load(predictions_file(folder, split)).weights not in ("", today):
+                return True
+        except FacelexError:
+            continue
+    return False
 
 
 def json_values(value: Any) -> Any:

@@ -73,8 +73,9 @@ def score_split(
         for view in preds.views
     }
     return SplitScores(
-        preds.model, preds.split, list(preds.classes), preds.fingerprint, seed, resamples, views
-    )
+        preds.model, preds.split, list(preds.classes), preds.fingerprint, seed, resamples, views,
+        weights=preds.weights or None,
+    )  # fmt: skip
 
 
 def score_view(

@@ -21,7 +21,7 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
-from facelex.evaluation.score_records import SplitScores, json_values, read_split_scores
+from facelex.evaluation.score_records import SplitScores, json_values, outdated_splits, read_split_scores
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import PARTS, DualEncoder
@@ -29,6 +29,7 @@ from facelex.models.prediction import images_from_pixels
 from facelex.models.spec import MEANINGFUL, ModelSpec, vocabulary_name
 from facelex.models.text_fit import trained_text_arrays
 from facelex.models.weights import load_model
+from facelex.run_files import SCORES
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,12 @@ def export_run(
         raise FacelexError(f"Expected an output file that ends in .onnx, but got {output}.")
     run = load_run_folder(run_dir)
     scores = read_split_scores(run)
+    outdated = outdated_splits(run)
+    if outdated:
+        logger.warning(
+            "The scores of %s in %s are of other weights and left out. Run: facelex evaluate %s",
+            ", ".join(outdated), run.path / SCORES, run.path,
+        )  # fmt: skip
     model, spec = load_model(run.path)
     dataset = _own_dataset(run, data)
     if list(dataset.class_names) != spec.classes:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from facelex.data.dataset import FaceDataset
+from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file, weights_digest
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import predict_probs
 from facelex.models.spec import ModelSpec
 from facelex.models.weights import save_weights
+from facelex.run_files import SCORES
 from facelex.training.batches import DeviceSplit
 from facelex.training.examples import TEACHER_ANSWERS
 
@@ -57,6 +58,12 @@ def write_results(folder: Path, model: DualEncoder, spec: ModelSpec, answers: Pr
     shutil.rmtree(folder / TEACHER_ANSWERS, ignore_errors=True)
     named = replace(answers, model=folder.name, weights=weights_digest(folder))
     named.save(predictions_file(folder, "val"))
+
+
+def remove_results(folder: Path) -> None:
+    """Remove what is left of a run before this one, whose weights are gone: its answers and scores."""
+    for path in (folder / SCORES, *(predictions_file(folder, split) for split in SPLITS)):
+        path.unlink(missing_ok=True)
 
 
 def read_result(folder: Path) -> RunResult:

@@ -28,7 +28,14 @@ from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.phase import PhaseTrainer
 from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.record import Row, note_continuation, write_beginnings, write_rows
-from facelex.training.results import RunResult, answer_val, read_result, run_result, write_results
+from facelex.training.results import (
+    RunResult,
+    answer_val,
+    read_result,
+    remove_results,
+    run_result,
+    write_results,
+)
 from facelex.training.resume import check_same_sources, find_checkpoint, is_finished
 from facelex.training.starting_point import open_starting_point
 from facelex.training.text_side import fit_text_side, text_hidden_dim
@@ -141,6 +148,7 @@ class Training:
                 write_rows(self.folder, self.rows)  # the run may have died before or after it did
                 note_continuation(self.folder, self.fabric, epochs_done=len(self.rows))
             else:
+                remove_results(self.folder)
                 write_beginnings(self.folder, self.config, self.dataset, self.fabric, self.model)
             remove_leftovers(self.folder)
         count, batch_size = len(self.examples), self.config.batch_size

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,8 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import load_run_folder
+from facelex.evaluation.run_folder import RunFolder, load_run_folder, weights_digest
+from facelex.evaluation.score_records import outdated_splits
 from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import images_from_pixels
@@ -26,7 +29,7 @@ from facelex.models.text_fit import (
     trained_text_arrays,
 )
 from facelex.models.weights import load_model, save_weights
-from facelex.run_files import CHECKPOINT, CONFIG
+from facelex.run_files import CHECKPOINT, CONFIG, SCORES
 from facelex.training.config import load_config
 from facelex.training.examples import training_index
 
@@ -119,8 +122,18 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
     fitted = {"text_fit": kind, "text_hidden_dim": text_hidden_dim(model)}
     save_weights(beside, model, spec.model_copy(update=fitted))
     write_text(beside / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    if run.scores:
+        write_text(beside / SCORES, json.dumps(_scores_carried_over(run, beside), indent=1) + "\n")
     beside.rename(output)
     return output
+
+
+def _scores_carried_over(run: RunFolder, output: Path) -> dict[str, Any]:
+    """The scores of a run, which are those of the weights in ``output`` too."""
+    outdated, weights = outdated_splits(run), weights_digest(output)
+    return {
+        split: entry | {"weights": weights} for split, entry in run.scores.items() if split not in outdated
+    }
 
 
 def text_hidden_dim(model: DualEncoder) -> int:
