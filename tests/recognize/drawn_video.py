@@ -20,9 +20,14 @@ def still(position: tuple[int, int]) -> Callable[[float], list[tuple[int, int]]]
     return lambda time: [position]
 
 
-def draw(corners: Iterable[tuple[int, int]], width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
-    """Draw faces, bright squares with diagonal stripes, on a dark frame."""
+def draw(
+    corners: Iterable[tuple[int, int]], width: int = WIDTH, height: int = HEIGHT, scene: int | None = None
+) -> NDArray[np.uint8]:
+    """Draw faces, bright squares with diagonal stripes, on a dark frame, or in one of many dark scenes."""
     frame = np.full((height, width, 3), 40, np.uint8)
+    if scene is not None:
+        blocks = np.random.default_rng(scene).integers(0, 90, (6, 8, 1), dtype=np.uint8)
+        frame[:] = np.kron(blocks, np.ones((height // 6, width // 8, 1), np.uint8))
     for x, y in corners:
         frame[y : y + SIDE, x : x + SIDE] = FACE
     return frame
@@ -44,11 +49,12 @@ def write_video(
     pixel_aspect: Fraction | None = None,
     last_frame: float | None = None,
     index_first: bool = False,
+    scenes: Callable[[float], int] | None = None,
 ) -> Path:
     """Write a video whose faces are where ``faces(time)`` says.
 
     ``times`` makes a variable frame rate, of which the last frame may stand for ``last_frame`` seconds;
-    ``sound`` lasts as long as the picture, or so many seconds.
+    ``sound`` lasts as long as the picture, or so many seconds; ``scenes(time)`` is the scene around faces.
     """
     layout = {"movflags": "faststart"} if index_first else {}
     with av.open(str(path), "w", options=layout) as container:
@@ -63,7 +69,8 @@ def write_video(
         voice = container.add_stream("aac", rate=16000) if sound else None
         packets = []
         for time in times if times is not None else [i / rate for i in range(round(seconds * rate))]:
-            frame = av.VideoFrame.from_ndarray(draw(faces(time), *size), format="rgb24")
+            pixels = draw(faces(time), *size, scene=None if scenes is None else scenes(time))
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
             packets += stream.encode(frame)
         packets += stream.encode(None)

@@ -108,6 +108,21 @@ def test_smoothing_keeps_numbers_steadier_than_frames_alone(tmp_path, finder):
     assert unrest(1.0) < 0.5 * unrest(0.0)
 
 
+def test_across_a_cut_faces_get_new_numbers_and_smoothing_begins_anew(tmp_path, finder):
+    path = write_video(tmp_path / "a.mp4", still((50, 30)), seconds=2, scenes=lambda time: int(time))
+    results = list(read_video(path, finder, smooth=5.0))
+    assert [result.ids for result in results] == [(1,)] * 5 + [(2,)] * 5
+    alone = list(read_video(path, finder, smooth=0))
+    for first in (0, 5):
+        assert results[first].faces[0].probabilities == alone[first].faces[0].probabilities
+
+
+def test_redaction_has_the_numbers_of_each_shot_too(tmp_path, finder):
+    path = write_video(tmp_path / "a.mp4", still((50, 30)), seconds=2, scenes=lambda time: int(time))
+    result = predict_video(path, finder, every=0.5, annotate=tmp_path / "b.mp4", redact=True)
+    assert [(track.id, track.first, track.last) for track in result.tracks] == [(1, 0.0, 0.5), (2, 1.0, 1.5)]
+
+
 def test_the_iterator_reads_no_further_than_it_is_asked(tmp_path, finder, squares):
     path = write_video(tmp_path / "long.mp4", still((5, 5)), seconds=30)
     taken = list(itertools.islice(read_video(path, finder, every=0.1), 3))

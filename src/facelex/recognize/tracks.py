@@ -89,6 +89,10 @@ class Tracker:
                 self._next += 1
         return [found[i] for i in range(len(boxes))]
 
+    def forget(self) -> None:
+        """End all tracks: each face of the next frame gets a new number."""
+        self._tracks = []
+
 
 class Smoother:
     """Exponential smoothing of each track's probabilities and word scores."""

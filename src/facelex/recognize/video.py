@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
+from facelex.recognize.cuts import CutFinder
 from facelex.recognize.frames import Frame, FrameReader, check_source
 from facelex.recognize.redaction import redaction_style
 from facelex.recognize.results import Face, ImageResult, frame_of, video_columns
@@ -268,13 +269,14 @@ class _Analysis:
         memory = max(1.0, 2.5 * every)
         self._recognizer = recognizer
         self._detect = detect
+        self._cuts = CutFinder()
         self._tracker = Tracker(memory)
         self._smoother = Smoother(_seconds("smooth", smooth), recognizer.unsure_below, memory)
 
     def read(self, source: str, frame: Frame, pixels: NDArray[np.uint8]) -> FrameResult:
         """Return the faces of a frame."""
         detections = self._recognizer.find(pixels, detect=self._detect)
-        ids = self._tracker.update(frame.time, [detection.box for detection in detections])
+        ids = self._numbers(frame, pixels, [detection.box for detection in detections])
         raw = self._recognizer.describe(pixels, detections, words=self._words)
         faces = self._smoother.update(frame.time, ids, raw)
         order = sorted(range(len(ids)), key=lambda i: ids[i])
@@ -287,7 +289,13 @@ class _Analysis:
     def find(self, frame: Frame, pixels: NDArray[np.uint8]) -> dict[int, Box]:
         """Return only where the faces of a frame are."""
         boxes = [detection.box for detection in self._recognizer.find(pixels, detect=self._detect)]
-        return dict(zip(self._tracker.update(frame.time, boxes), boxes))
+        return dict(zip(self._numbers(frame, pixels, boxes), boxes))
+
+    def _numbers(self, frame: Frame, pixels: NDArray[np.uint8], boxes: Sequence[Box]) -> list[int]:
+        """Return the track number of each box; none goes on across a cut, nor does what is smoothed by it."""
+        if self._cuts.update(pixels):
+            self._tracker.forget()
+        return self._tracker.update(frame.time, boxes)
 
 
 @dataclass
