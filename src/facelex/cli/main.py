@@ -31,8 +31,9 @@ VERBS: dict[str, str] = {
     "serve": "Serve predictions over HTTP with a web page.",
 }
 
-# Not bugs of ours, wherever they come from: the disk is full, over quota, read-only or someone else's.
-PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# Not bugs of ours, wherever they come from: the disk is full, over quota, read-only or someone else's, or a
+# name is longer than it takes.
+PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 def create_app() -> App:
