@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -79,6 +80,17 @@ def test_a_missing_file_among_good_ones_is_a_failed_input_alone_a_mistake(run, p
     code, out, err = run(photos / "gone.png", "--format", "json")
     assert (code, out) == (2, "")
     assert "No such file" in err
+
+
+def test_a_data_url_is_read_alone_as_well(run, photos):
+    url = f"data:image/png;base64,{base64.b64encode((photos / 'a.png').read_bytes()).decode()}"
+    for inputs in ((url,), (url, photos / "a.png")):
+        code, out, err = run(*inputs, "--format", "json")
+        assert (code, err) == (0, "")
+        assert [item["source"] for item in json.loads(out)] == ["data URL 0", *map(str, inputs[1:])]
+    code, _, err = run(f"data:image/png;hex,{'0' * 9999}")
+    assert code == 1
+    assert len(run(photos / "gone.png", "x" * 9999)[2]) < 1000
 
 
 def test_a_folder_that_may_not_be_read_is_a_failed_input_alone_a_mistake(run, photos, lock):
