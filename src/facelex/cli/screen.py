@@ -48,9 +48,11 @@ def outliving_the_reader(needed: bool = True) -> Iterator[TextIO]:
     try:
         yield sys.stdout
     finally:
-        sys.stdout.flush()
-        sys.stdout.detach()
-        sys.stdout = screen
+        try:
+            sys.stdout.flush()
+            sys.stdout.detach()
+        finally:  # also when the disk it leads to is full: Python would try again and complain
+            sys.stdout = screen
 
 
 class _Pipe(io.FileIO):
