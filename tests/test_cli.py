@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cyclopts import App
+from PIL import Image
 
 from facelex import __version__
 from facelex.cli import main as command
@@ -145,6 +146,28 @@ def test_a_name_too_long_for_the_disk_is_no_bug(capsys: pytest.CaptureFixture[st
     verb(raising(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 400)))
     assert main(["fake"]) == 2
     assert capsys.readouterr().err == f"facelex: File name too long: {'a' * 120}...{'a' * 40}.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names on Windows are limited as paths")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "predict NAME.mp4",
+        "predict photo.png --model tiny --no-detect -o NAME.csv",
+        "predict photo.png --model tiny --detector yunet --detector-model NAME",
+        "search sad photo.png --model tiny --no-detect --index NAME",
+        "data prepare NAME",
+        "evaluate NAME",
+        "report NAME",
+    ],
+)
+def test_a_name_that_is_too_long_is_no_bug(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (48, 48)).save("photo.png")
+    assert main(call.replace("NAME", "x" * 300).split()) == 2
+    assert re.fullmatch(r"facelex: .*[Tt]oo long.*\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by nought"), OSError(errno.EIO, "input/output error")])

@@ -51,6 +51,17 @@ def test_a_screen_that_is_closed_is_no_bug(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("verb", ["predict --annotate marked", "predict", "search happy"])
+def test_a_screen_that_is_a_file_on_a_full_disk_is_one_sentence(tmp_path: Path, verb: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*FACELEX, *verb.split(), str(PHOTO), "--format", "csv", "--no-detect", *TINY],
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=120, text=True,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (2, "facelex: No space left on device: the output.\n")
+
+
 def test_json_is_valid_on_a_screen_that_lacks_letters(tmp_path: Path) -> None:
     shutil.copy(PHOTO, tmp_path / "Café 😀.jpg")
     for verb in (("predict", "."), ("search", "happy", ".")):

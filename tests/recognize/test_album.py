@@ -513,8 +513,9 @@ def test_what_cannot_be_searched_is_refused_before_photos_are_read(photos, fer, 
             album.search(words, top)
     with pytest.raises(FacelexError, match="trained with words"):
         Album(photos, Recognizer(wordless_model, detector=detector, threads=1))
-    with pytest.raises(FacelexError, match="got an address"):
-        Album("https://example.org/a.jpg", fer)
+    for address in ("https://example.org/a.jpg", "data:image/png;base64,AAAA"):
+        with pytest.raises(FacelexError, match="got an address"):
+            Album([photos, address], fer)
     with pytest.raises(FacelexError, match="No such file"):
         Album(photos / "gone.png", fer)
     assert detector.seen == 0

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import subprocess
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -83,22 +82,15 @@ def test_a_missing_file_among_good_ones_is_a_failed_input_alone_a_mistake(run, p
     assert "No such file" in err
 
 
-def test_a_picture_in_an_address_needs_no_file_beside_it(run, photos):
-    address = "data:image/png;base64," + base64.b64encode((photos / "a.png").read_bytes()).decode()
-    code, out, err = run(address, "--format", "json")
-    assert (code, err) == (0, "")
-    assert len(json.loads(out)[0]["faces"]) == 2
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
-def test_a_full_disk_under_the_screen_is_said_once_and_the_screen_is_given_back(run, photos, tmp_path):
-    search = [sys.executable, "-m", "facelex", "search", "sad", photos, "--no-detect"]
-    command = [*search, "--sheet", tmp_path / "sheet.png"]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_data_url_is_read_alone_as_well(run, photos):
+    url = f"data:image/png;base64,{base64.b64encode((photos / 'a.png').read_bytes()).decode()}"
+    for inputs in ((url,), (url, photos / "a.png")):
+        code, out, err = run(*inputs, "--format", "json")
+        assert (code, err) == (0, "")
+        assert [item["source"] for item in json.loads(out)] == ["data URL 0", *map(str, inputs[1:])]
+    code, _, err = run(f"data:image/png;hex,{'0' * 9999}")
+    assert code == 1
+    assert len(run(photos / "gone.png", "x" * 9999)[2]) < 1000
 
 
 def test_a_folder_that_may_not_be_read_is_a_failed_input_alone_a_mistake(run, photos, lock):

@@ -18,7 +18,7 @@ from facelex.files import check_place
 from facelex.recognize.album_index import AlbumIndex, file_status
 from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.results import Face
-from facelex.recognize.sources import check_there, find_images, folder_of, is_url
+from facelex.recognize.sources import check_there, find_images, folder_of, is_address
 from facelex.recognize.words import parse_words
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def _listed(paths: Any) -> list[str]:
                 f"Expected the paths of folders and photos, but got {type(item).__name__}. Save pictures as "
                 "files first."
             )
-        if is_url(item):
+        if is_address(item):
             raise FacelexError(
                 "Expected folders and photos of this machine, but got an address. Save it first."
             )

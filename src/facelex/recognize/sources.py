@@ -51,6 +51,11 @@ def is_data_url(source: object) -> bool:
     return isinstance(source, str) and source[:5].lower() == "data:"
 
 
+def is_address(source: object) -> bool:
+    """Return whether a source is an address of either kind, and no place on the disk."""
+    return is_url(source) or is_data_url(source)
+
+
 def is_camera(source: object) -> bool:
     """Return whether a source names a camera: ``webcam:0``."""
     return isinstance(source, str) and source.lower().startswith("webcam:")
@@ -99,8 +104,7 @@ def _each_once(sources: Iterable[str]) -> list[str]:
     """Return each source under the first of its names; links are sources of their own."""
     named: dict[str, str] = {}
     for source in sources:
-        address = is_url(source) or is_data_url(source)
-        named.setdefault(source if address else os.path.abspath(source), source)  # noqa: PTH100
+        named.setdefault(source if is_address(source) else os.path.abspath(source), source)  # noqa: PTH100
     return list(named.values())
 
 
@@ -110,10 +114,7 @@ def check_there(sources: Sequence[str]) -> None:
     Raises:
         FacelexError: If all are missing, or folders that may not be read.
     """
-    if any(
-        is_url(item) or is_data_url(item) or (os.path.lexists(item) and not _is_folder(item))
-        for item in sources
-    ):
+    if any(is_address(item) or (os.path.lexists(item) and not _is_folder(item)) for item in sources):
         return
     for folder in filter(_is_folder, sources):
         try:
@@ -182,7 +183,7 @@ def _no_match(pattern: str) -> FacelexError:
 
 def _expand(item: str, recursive: bool) -> tuple[list[str], list[str]]:
     """Return the pictures that an input stands for, and the videos found on the way."""
-    if is_url(item) or is_data_url(item):
+    if is_address(item):
         return [item], []
     if _is_folder(item):
         pictures, videos = _folder_files(item, recursive)
