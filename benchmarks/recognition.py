@@ -34,6 +34,7 @@ from peers.tables import tables
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
 from facelex.evaluation.comparison import paired_examples
+from facelex.evaluation.score_records import json_values
 
 SAMPLES = sorted((ROOT / "src" / "facelex" / "samples").glob("*.jpg"))
 
@@ -231,7 +232,8 @@ def summary(row: Row, reference: Row, crops: Crops, size: int) -> dict[str, Any]
         report["accuracy_deduplicated"] = float(right[~crops.seen].mean())
         if reference.labels:
             pair = paired_examples(np.array(reference.labels) == crops.labels, right)
-            report["accuracy_difference"] = [pair.difference.value, pair.difference.low, pair.difference.high]
+            found = pair.difference
+            report["accuracy_difference"] = json_values([found.value, found.low, found.high])
     return report
 
 

@@ -64,8 +64,10 @@ def _accuracy(tools: list[dict[str, Any]]) -> list[str]:
         "|---|---|---|---|",
     ]
     for tool in scored:
-        value, low, high = (100 * number for number in tool["accuracy_difference"])
-        difference = "" if tool is tools[0] else f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+        value, low, high = tool["accuracy_difference"]
+        difference = "" if tool is tools[0] else f"{100 * value:+.2f}"
+        if difference and low is not None:
+            difference += f" ({100 * low:+.2f} to {100 * high:+.2f})"
         lines.append(
             f"| {tool['name']} | {100 * tool['accuracy']:.2f} | {100 * tool['accuracy_deduplicated']:.2f} "
             f"| {difference} |"

@@ -93,6 +93,19 @@ def test_tables_show_ratios_to_the_first_tool_and_name_what_could_not_be_run() -
     assert "* absent 1 could not be run: URLError: no such host" in text
 
 
+def test_a_difference_of_accuracies_stands_beside_its_interval_where_there_is_one() -> None:
+    from peers.tables import _accuracy
+
+    own = {"accuracy": 0.7, "accuracy_deduplicated": 0.6}
+    tools = [
+        tool("facelex", accuracy_difference=[0.0, None, None], **own),
+        tool("alike", accuracy_difference=[0.0, None, None], **own),
+        tool("worse", accuracy_difference=[-0.1, -0.12, -0.08], **own),
+    ]
+    ends = [line.split("|")[-2].strip() for line in _accuracy(tools)[2:5]]
+    assert ends == ["", "+0.00", "-10.00 (-12.00 to -8.00)"]
+
+
 def test_installed_size_leaves_out_pip_and_byte_code(tmp_path: Path) -> None:
     from peers.installing import Peer, installed_bytes
 

@@ -9,6 +9,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation import metrics
 from facelex.evaluation.bootstrap import (
     Interval,
+    accuracy_interval,
     confusion_interval,
     mean_intervals,
     percentile_interval,
@@ -104,7 +105,39 @@ def test_nothing_to_measure_gives_nan() -> None:
 
 
 def test_undefined_resamples_are_left_out() -> None:
-    assert percentile_interval(1.0, np.array([np.nan, 1.0, 1.0])) == Interval(1.0, 1.0, 1.0)
+    assert percentile_interval(1.0, np.array([np.nan, 1.0, 1.0, 3.0]), 0.5) == Interval(1.0, 1.0, 2.0, 0.5)
+
+
+@pytest.mark.parametrize("count", [1, 11])
+def test_equal_resamples_give_no_interval(count: int) -> None:
+    right = np.diag([count, 0, 0])
+    for metric in (metrics.accuracy, metrics.macro_f1):
+        interval = confusion_interval(metric, right)
+        assert interval.value == 1
+        assert math.isnan(interval.low)
+        assert math.isnan(interval.high)
+    same = mean_intervals({"nll": np.full(count, 0.1)})["nll"]
+    assert same.value == pytest.approx(0.1)
+    assert math.isnan(same.low)
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("count", [1, 11, 3589])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_accuracy_without_spread_has_the_exact_binomial_interval(
+    right: bool, count: int, level: float
+) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    confusion = np.array([[count, 0], [0, 0]]) if right else np.array([[0, count], [0, 0]])
+    interval = accuracy_interval(confusion, level=level)
+    expected = stats.binomtest(count if right else 0, count).proportion_ci(level, method="exact")
+    assert (interval.value, interval.level) == (float(right), level)
+    assert [interval.low, interval.high] == pytest.approx([expected.low, expected.high], abs=1e-12)
+
+
+def test_accuracy_with_spread_has_the_bootstrap_interval() -> None:
+    assert accuracy_interval(CONFUSION, seed=3) == confusion_interval(metrics.accuracy, CONFUSION, seed=3)
+    assert math.isnan(accuracy_interval(np.zeros((3, 3), np.int64)).low)
 
 
 def test_levels_and_counts_that_mean_nothing_are_refused() -> None:

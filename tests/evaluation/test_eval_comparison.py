@@ -115,6 +115,14 @@ def test_the_paired_bootstrap_agrees_with_resampling_examples_one_by_one() -> No
     assert (result.only_a, result.only_b) == (int((a & ~b).sum()), int((b & ~a).sum()))
 
 
+@pytest.mark.parametrize("differ", [False, True])
+def test_examples_that_all_differ_alike_give_no_interval(differ: bool) -> None:
+    result = paired_examples(np.full(11, False), np.full(11, differ))
+    assert result.difference.value == float(differ)
+    assert math.isnan(result.difference.low)
+    assert result.p_value == (2 / 2**11 if differ else 1)
+
+
 def test_pairing_is_sharper_than_two_separate_intervals() -> None:
     rng = np.random.default_rng(1)
     a = rng.random(3589) < 0.7

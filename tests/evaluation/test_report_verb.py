@@ -155,6 +155,11 @@ def test_several_runs_are_compared_pair_by_pair_with_the_first(several: tuple[li
     assert (several[1] / "second" / "lr.png").exists()
 
 
+def test_networks_that_never_differ_are_compared_without_an_interval(make_run: Callable[..., Path]) -> None:
+    (row,) = comparisons(make_run("first"), make_run("second"))
+    assert (row["difference"], row["p_value"]) == ("+0.00", "1.0000")
+
+
 def test_runs_of_different_datasets_are_told_apart(
     several: tuple[list[Path], Path], make_run: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -14,14 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from facelex.errors import FacelexError
+from facelex.evaluation.metrics import accuracy
 
 RESAMPLES = 2000
+_ROUNDING = 1e-12
 _CHUNK_CELLS = 4_000_000  # keeps a block of resampled counts near 32 MB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic with its confidence interval; all NaN where there is nothing to measure."""
+    """A statistic with its confidence interval.
+
+    All NaN where there is nothing to measure; ends that are NaN where the examples show no spread.
+    """
 
     value: float
     low: float
@@ -30,11 +35,14 @@ class Interval:
 
 
 def percentile_interval(value: float, resampled: np.ndarray, level: float = 0.95) -> Interval:
-    """Return the central ``level`` of resampled statistics, ``(R,)``, leaving out undefined ones."""
+    """Return the central ``level`` of resampled statistics, ``(R,)``, leaving out undefined ones.
+
+    Where all are equal there is no interval: a point would claim that nothing can vary.
+    """
     if not 0 < level < 1:
         raise FacelexError(f"Expected a confidence level between 0 and 1, such as 0.95, but got {level}.")
     defined = resampled[np.isfinite(resampled)]
-    if len(defined) == 0 or not np.isfinite(value):
+    if len(defined) == 0 or not np.isfinite(value) or np.ptp(defined) <= _ROUNDING:
         return Interval(float(value), float("nan"), float("nan"), level)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(value), float(low), float(high), level)
@@ -88,6 +96,34 @@ def confusion_interval(
     """
     drawn = resample_confusion(confusion, seed, resamples, stratified)
     return percentile_interval(float(metric(confusion)), metric(drawn), level)
+
+
+def accuracy_interval(
+    confusion: np.ndarray,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    stratified: bool = False,
+) -> Interval:
+    """Interval of the accuracy, also where every answer is right or every answer wrong.
+
+    All resamples are equal then, and the exact binomial interval steps in (Clopper and Pearson 1934,
+    https://doi.org/10.1093/biomet/26.4.404). Of n right answers it begins at ``(alpha / 2) ** (1 / n)``; of n
+    wrong ones it ends at 1 less that.
+
+    Args:
+        confusion: Counts by true and named class, ``(K, K)``.
+        seed: As in ``confusion_interval``, and so are the other arguments.
+        resamples: Number of draws.
+        level: Confidence level.
+        stratified: See ``resample_confusion``.
+    """
+    interval = confusion_interval(accuracy, confusion, seed, resamples, level, stratified)
+    if interval.value not in (0.0, 1.0):
+        return interval
+    margin = 1 - ((1 - level) / 2) ** (1 / int(confusion.sum()))
+    low, high = (1 - margin, 1.0) if interval.value else (0.0, margin)
+    return Interval(interval.value, low, high, level)
 
 
 def resample_sums(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:

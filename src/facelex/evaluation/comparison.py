@@ -28,7 +28,8 @@ class PairedExamples:
         count: Examples compared.
         only_a: Examples that A alone names correctly.
         only_b: Examples that B alone names correctly.
-        difference: Accuracy of B less accuracy of A, with its bootstrap interval.
+        difference: Accuracy of B less accuracy of A, with its bootstrap interval; no interval where all
+            examples say the same, as those of networks that never differ.
         p_value: Exact two-sided McNemar test.
     """
 

@@ -17,6 +17,7 @@ from facelex import __version__
 from facelex.errors import FacelexError, require
 from facelex.evaluation import figures
 from facelex.evaluation.answers import stored_predictions
+from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import PairedExamples, compare_predictions, holm
 from facelex.evaluation.metrics import confused_pairs
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
@@ -303,8 +304,7 @@ def _comparison_rows(pairing: Pairing) -> list[dict[str, str]]:
             "base": pairing.base,
             "split": split,
             "view": VIEW_LABELS[view],
-            "difference": f"{_points(result.difference.value)} "
-            f"[{_points(result.difference.low)}, {_points(result.difference.high)}]",
+            "difference": _difference_text(result.difference),
             "only_a": str(result.only_a),
             "only_b": str(result.only_b),
             "p_value": _p_text(result.p_value),
@@ -312,6 +312,12 @@ def _comparison_rows(pairing: Pairing) -> list[dict[str, str]]:
         }
         for (name, split, view, result), p in zip(found, adjusted)
     ]
+
+
+def _difference_text(difference: Interval) -> str:
+    if math.isnan(difference.low):
+        return _points(difference.value)
+    return f"{_points(difference.value)} [{_points(difference.low)}, {_points(difference.high)}]"
 
 
 def _points(share: float) -> str:

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from facelex.evaluation import metrics
-from facelex.evaluation.bootstrap import RESAMPLES, Interval, confusion_interval, mean_intervals
+from facelex.evaluation.bootstrap import (
+    RESAMPLES,
+    Interval,
+    accuracy_interval,
+    confusion_interval,
+    mean_intervals,
+)
 from facelex.evaluation.calibration import fit_temperature, risk_coverage, suggest_unsure_below
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.score_records import (
@@ -103,7 +109,7 @@ def score_view(
     precision, recall, f1 = metrics.precision(confusion), metrics.recall(confusion), metrics.f1(confusion)
     return SetScores(
         count=len(preds),
-        accuracy=interval(metrics.accuracy),
+        accuracy=accuracy_interval(confusion, seed, resamples, stratified=stratified),
         balanced_accuracy=interval(metrics.balanced_accuracy),
         macro_f1=interval(metrics.macro_f1),
         nll=means["nll"],
