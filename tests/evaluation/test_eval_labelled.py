@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation_fakes import make_faces
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -83,17 +84,29 @@ def test_a_folder_of_classes_is_all_test(tmp_path: Path) -> None:
     for i, name in enumerate(("joy", "contempt")):
         for k in range(3):
             picture(tmp_path / "photos" / name / f"{k}.png", 100 * i + k)
-    dataset = load_labelled(tmp_path / "photos", size=16)
+    dataset, _ = load_labelled(tmp_path / "photos", size=16)
     assert dataset.class_names == ("contempt", "joy")
     assert len(dataset.indices("test")) == 6
     assert dataset.pixels.shape == (6, 16, 16)
+
+
+def test_what_is_left_out_of_a_source_is_told(tmp_path: Path) -> None:
+    for name in ("test/happy/a", "test/sad/b", "extra/happy/c"):
+        picture(tmp_path / "photos" / f"{name}.png", len(name))
+    (tmp_path / "labels.csv").write_text(
+        "image,label\nphotos/test/happy/a.png,happy\nphotos/test/sad/b.png,sad\n"
+    )
+    assert load_labelled(tmp_path / "photos")[1] == ["Left out: 1 images in extra/."]
+    assert load_labelled(tmp_path / "labels.csv")[1] == ["The images have no splits, so all are test."]
+    make_faces(7).save(tmp_path / "faces.npz")
+    assert load_labelled(tmp_path / "faces.npz")[1] == []
 
 
 def test_a_folder_with_splits_keeps_them(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("test", 2)):
         for k in range(count):
             picture(tmp_path / "photos" / split / "happy" / f"{k}.png", 50 + k)
-    dataset = load_labelled(tmp_path / "photos", size=16)
+    dataset, _ = load_labelled(tmp_path / "photos", size=16)
     assert (len(dataset.indices("train")), len(dataset.indices("val")), len(dataset.indices("test"))) == (
         3,
         0,
@@ -106,7 +119,7 @@ def test_a_csv_of_files_and_names_is_read_relative_to_itself(tmp_path: Path) -> 
     picture(tmp_path / "set" / "img" / "b.png", 200)
     table = tmp_path / "set" / "labels.csv"
     table.write_text("Emotion,File,note\nsad,img/b.png,x\nhappy,img/a.png,y\n\n")
-    dataset = load_labelled(table, size=16)
+    dataset, _ = load_labelled(table, size=16)
     assert [dataset.class_names[label] for label in dataset.labels] == ["sad", "happy"]
     assert dataset.pixels[:, 0, 0].tolist() == [200, 10]
     assert len(dataset.indices("test")) == 2
@@ -117,7 +130,7 @@ def test_a_csv_of_files_may_name_splits(tmp_path: Path) -> None:
         picture(tmp_path / f"{name}.png", 50)
     table = tmp_path / "labels.csv"
     table.write_text("path,emotion,split\na.png,joy,train\nb.png,joy,Test\nc.png,rage, val \n")
-    dataset = load_labelled(table)
+    dataset, _ = load_labelled(table)
     assert [SPLITS[code] for code in dataset.splits] == ["train", "test", "val"]
     table.write_text("path,emotion,split\na.png,joy,train\nb.png,joy,later\n")
     with pytest.raises(FacelexError, match=r"train, val or test as the split .* row 3 has 'later'"):
@@ -135,7 +148,7 @@ def test_the_official_csv_keeps_its_splits(tmp_path: Path) -> None:
         f"{i % 7},{' '.join(['7'] * 2304)},{usage}" for i, usage in enumerate(["Training", "PrivateTest"])
     ]
     (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
-    dataset = load_labelled(tmp_path / "fer2013.csv")
+    dataset, _ = load_labelled(tmp_path / "fer2013.csv")
     assert (len(dataset.indices("train")), len(dataset.indices("test"))) == (1, 1)
     assert dataset.class_names == EMOTIONS
 

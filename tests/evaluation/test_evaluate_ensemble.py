@@ -96,13 +96,14 @@ def test_pictures_of_a_folder_are_read_at_the_largest_size(
     (run / "model.json").write_text(text.replace('"image_size": 16', '"image_size": 40'))
     sizes: list[int] = []
 
-    def load_labelled(place: str, size: int) -> FaceDataset:
+    def load_labelled(place: str, size: int) -> tuple[FaceDataset, list[str]]:
         sizes.append(size)
-        return make_faces()
+        return make_faces(), ["Left out: one."]
 
     monkeypatch.setattr("facelex.evaluation.evaluate.load_labelled", load_labelled)
-    evaluate([onnx_file, run])
+    found = evaluate([onnx_file, run])
     assert sizes == [40]
+    assert found.notes[0] == "Left out: one."
 
 
 def test_networks_that_do_not_belong_together_are_refused_before_they_are_asked(

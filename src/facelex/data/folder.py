@@ -123,22 +123,23 @@ def read_files(
     splits, split_notes = _splits(files, labels, pixels, split, seed)
     place = "of" if root.is_dir() else "listed in"
     dataset = FaceDataset.create(pixels, labels, splits, class_names, f"images {place} {root.name}")
-    return dataset, notes + split_notes + _gaps(dataset) + _copies(dataset)
+    return dataset, notes + split_notes + _gaps(dataset, split) + _copies(dataset)
 
 
-def _gaps(dataset: FaceDataset) -> list[str]:
-    """Say which splits and classes have no image, and which classes have none in a split."""
+def _gaps(dataset: FaceDataset, shares: Shares) -> list[str]:
+    """Say which splits of some share and which classes have no image, and which classes a split lacks."""
     notes = []
-    empty = [split for split in SPLITS if not len(dataset.indices(split))]
+    filled = [split for split in SPLITS if len(dataset.indices(split))]
+    empty = [split for split, share in zip(SPLITS, shares) if share > 0 and split not in filled]
     if empty:
         notes.append(f"No image for the split {' and '.join(empty)}.")
     absent = set(range(len(dataset.class_names))) - set(dataset.labels.tolist())
     if absent:
         notes.append(f"No image of: {_listed([dataset.class_names[code] for code in sorted(absent)])}.")
-    for split in SPLITS:
+    for split in filled:
         here = set(dataset.labels[dataset.indices(split)].tolist())
         missing = [name for code, name in enumerate(dataset.class_names) if code not in absent | here]
-        if missing and split not in empty:
+        if missing:
             notes.append(f"No {split} image of: {_listed(missing)}.")
     return notes
 
@@ -362,6 +363,11 @@ def _splits(
     if None in given:
         if None not in usages:
             return np.array(usages, np.uint8), ["The splits are those of FER2013's file names.", *kept]
+        if 1.0 in shares:
+            whole = shares.index(1.0)
+            return np.full(len(files), whole, np.uint8), [
+                f"The images have no splits, so all are {SPLITS[whole]}."
+            ]
         splits = random_splits(labels, duplicate_groups(pixels), shares, seed)
         counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
         notes = [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]

@@ -78,7 +78,7 @@ def _own_dataset(network: Network) -> FaceDataset | None:
     if place is None or not network.fingerprint:
         return None
     try:
-        own = load_labelled(place, network.image_size)
+        own, _ = load_labelled(place, network.image_size)
     except (FacelexError, OSError):
         return None
     return own if own.fingerprint == network.fingerprint else None

@@ -87,7 +87,7 @@ def evaluate(
     if seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {seed}.")
     networks = _open_networks([models] if isinstance(models, str | Path) else models, threads)
-    dataset = _load_dataset(networks, data)
+    dataset, reading = _load_dataset(networks, data)
     foreign = [n for n in networks if n.run is not None and not n.run.was_trained_on(dataset)]
     if foreign and not other_data:
         raise _from_another_dataset(foreign[0], dataset, data)
@@ -109,9 +109,8 @@ def evaluate(
         members = tuple(a.predictions.only(views) for a in answers)
         alike = [replace(one, seen=known.seen, seen_known=known.seen_known) for one in members]
         scores = replace(scores, members=member_scores(alike, seed))
-    return Evaluation(
-        preds, scores, written, (*_notes(networks, dataset, answers, foreign, mapping), *unkept), members
-    )
+    notes = (*reading, *_notes(networks, dataset, answers, foreign, mapping), *unkept)
+    return Evaluation(preds, scores, written, notes, members)
 
 
 def _has_val(network: Network, dataset: FaceDataset, mapping: Mapping[str, str] | None) -> bool:
@@ -190,8 +189,8 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
     return [replace(n, name=n.source if names[n.name] > 1 else n.name) for n in networks]
 
 
-def _load_dataset(networks: Sequence[Network], data: str | Path | None) -> FaceDataset:
-    """Load what is scored; pictures of a folder at the largest size that a network was made for."""
+def _load_dataset(networks: Sequence[Network], data: str | Path | None) -> tuple[FaceDataset, list[str]]:
+    """Load what is scored, and notes; pictures of a folder at the largest size that a network takes."""
     runs = [network.run for network in networks if network.run is not None]
     if data is None and runs and runs[0].data is None:
         raise FacelexError(

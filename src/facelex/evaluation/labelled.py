@@ -17,7 +17,7 @@ IGNORE = "ignore"
 _ALL_TEST = (0.0, 0.0, 1.0)
 
 
-def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
+def load_labelled(source: str | Path, size: int = 48) -> tuple[FaceDataset, list[str]]:
     """Read faces that are to be scored.
 
     Args:
@@ -27,7 +27,8 @@ def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
         size: Side in pixels at which images are read.
 
     Returns:
-        The dataset; examples that come without a split are all in ``test``.
+        The dataset, in which examples that come without a split are all in ``test``, and notes for the user:
+        what was decided or left out.
 
     Raises:
         FacelexError: If the source cannot be read as labelled faces.
@@ -35,13 +36,16 @@ def load_labelled(source: str | Path, size: int = 48) -> FaceDataset:
     from facelex.data.folder import AUTO, read_folder
     from facelex.data.listed import holds_pixels, read_listing
     from facelex.data.load import load_dataset
+    from facelex.data.splits import SPLIT_UNUSED
 
     path = Path(source)
-    if path.is_dir():
-        return read_folder(path, size=size, classes=AUTO, split=_ALL_TEST)[0]
-    if path.suffix.lower() == ".csv" and path.is_file():
-        return _official(path) if holds_pixels(path) else read_listing(path, size, AUTO, _ALL_TEST)[0]
-    return load_dataset(source)
+    is_csv = path.suffix.lower() == ".csv" and path.is_file()
+    if not (is_csv or path.is_dir()):
+        return load_dataset(source), []
+    if is_csv and holds_pixels(path):
+        return _official(path), []
+    dataset, notes = (read_listing if is_csv else read_folder)(path, size=size, classes=AUTO, split=_ALL_TEST)
+    return dataset, [note for note in notes if note != SPLIT_UNUSED]  # nobody asked for other ones
 
 
 def _official(path: Path) -> FaceDataset:
