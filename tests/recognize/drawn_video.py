@@ -44,6 +44,7 @@ def write_video(
     times: Iterable[float] | None = None,
     rotation: int = 0,
     sound: bool | float = False,
+    sound_codec: str = "aac",
     size: tuple[int, int] = (WIDTH, HEIGHT),
     codec: str = "libx264",
     pixel_aspect: Fraction | None = None,
@@ -66,7 +67,8 @@ def write_video(
             stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             stream.set_display_rotation(rotation)
-        voice = container.add_stream("aac", rate=16000) if sound else None
+        pitch = 16_000 if sound_codec == "aac" else 48_000  # AC-3 knows no lower one
+        voice = container.add_stream(sound_codec, rate=pitch) if sound else None
         packets = []
         for time in times if times is not None else [i / rate for i in range(round(seconds * rate))]:
             pixels = draw(faces(time), *size, scene=None if scenes is None else scenes(time))

@@ -249,6 +249,28 @@ def test_sound_that_a_mov_cannot_hold_is_left_out_of_it(
         assert len(list(container.decode(video=0))) == 30
 
 
+SOUNDS = {
+    "aac": "aac", "libmp3lame": "mp3", "ac3": "ac3", "eac3": "eac3", "alac": "alac", "libopus": "opus",
+    "flac": "flac",
+}  # fmt: skip
+"""Encoders and the kind of sound they write."""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("encoder", SOUNDS)
+def test_sound_is_copied_into_every_file_that_can_hold_it(finder, tmp_path, encoder, suffix):
+    if encoder not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no {encoder}")
+    path = write_video(tmp_path / "a.mkv", two_faces, seconds=1, sound=True, sound_codec=encoder)
+    predict_video(path, finder, annotate=tmp_path / f"b{suffix}")
+    with av.open(str(tmp_path / f"b{suffix}")) as container:
+        kinds = [stream.codec_context.codec.canonical_name for stream in container.streams.audio]
+        assert kinds == [SOUNDS[encoder]]
+        seconds = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+        assert seconds == pytest.approx(1, abs=0.1)
+    assert len(frames_of(tmp_path / f"b{suffix}")) == 10
+
+
 def test_boxes_follow_the_face_between_analysed_frames(tmp_path, finder):
     path = write_video(tmp_path / "a.mp4", lambda time: [(int(30 * time), 60)], seconds=2.1)
     predict_video(path, finder, every=1.0, annotate=tmp_path / "b.mp4")

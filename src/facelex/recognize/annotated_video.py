@@ -264,7 +264,9 @@ def _copies_sound(reader: FrameReader, path: Path) -> bool:
 
 def _sound_kind(stream: Any) -> str:
     context = stream.codec_context
-    return "" if context is None or not context.sample_rate or not context.channels else context.name
+    if context is None or not context.sample_rate or not context.channels:
+        return ""
+    return str(context.codec.canonical_name)  # the decoder may be called otherwise: mp3float
 
 
 def _between(start: float, one: Box, end: float, other: Box, time: float) -> Box:
