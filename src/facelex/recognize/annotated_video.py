@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -23,15 +24,16 @@ from facelex.recognize.redaction import redact_faces
 from facelex.recognize.results import Face
 from facelex.recognize.tracks import Box
 
-SUFFIXES = (".mp4", ".mov", ".mkv")
+logger = logging.getLogger(__name__)
+
+_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
+SOUND = {".mp4": _SOUND, ".mov": _SOUND - {"opus", "flac"}, ".mkv": _SOUND}
+"""Kinds of sound copied as they are, by suffix; others are left out. FFmpeg puts no Opus or FLAC in .mov."""
+SUFFIXES = tuple(SOUND)
 CODECS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
 """H.264 where the installed FFmpeg can write it, else MPEG-4."""
 TIME_BASE = Fraction(1, 60_000)
 """Common frame rates, 29.97 among them, are whole numbers of it."""
-SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
-"""Kinds of sound copied as they are; others are left out."""
-NOT_IN_MOV = frozenset({"opus", "flac"})
-"""Those that FFmpeg does not write to a .mov."""
 COVER_SECONDS = 0.5
 """A redacted face stays covered so long before it is found and after it is lost."""
 HELD_BYTES = 256 * 2**20
@@ -148,7 +150,8 @@ class AnnotatedVideo:
     def _begin(self, width: int, height: int) -> None:
         try:
             part = self._place.enter_context(replacing(self.path))
-            self._container = self._av.open(str(part), "w", options={"movflags": "faststart"})
+            options = {} if self.path.suffix.lower() == ".mkv" else {"movflags": "faststart"}
+            self._container = self._av.open(str(part), "w", options=options)
             codec = next(name for name in CODECS if name in self._av.codecs_available)
             rate = Fraction(self._reader.rate).limit_denominator(1001)
             self._stream = self._container.add_stream(codec, rate=rate, options=CODECS[codec])
@@ -258,8 +261,13 @@ class AnnotatedVideo:
 
 
 def _copies_sound(reader: FrameReader, path: Path) -> bool:
-    kinds = SOUND - NOT_IN_MOV if path.suffix.lower() == ".mov" else SOUND
-    return not reader.live and reader.audio is not None and _sound_kind(reader.audio) in kinds
+    """Return whether the file takes the sound as it is; say so if there is some that it does not."""
+    kind = "" if reader.live or reader.audio is None else _sound_kind(reader.audio)
+    if kind in SOUND[path.suffix.lower()]:
+        return True
+    if kind:
+        logger.warning("%s: the sound (%s) is left out of %s.", reader.source, kind, path.name)
+    return False
 
 
 def _sound_kind(stream: Any) -> str:
