@@ -69,3 +69,10 @@ def test_a_run_that_is_too_large_says_what_makes_it_smaller(
         train_run(tiny_config(), FACES, tmp_path / "run", accelerator="cpu")
     with pytest.raises(FacelexError, match="Unable to allocate 9 GiB"), memory_suffices():
         raise MemoryError("Unable to allocate 9 GiB")
+    with (
+        pytest.raises(FacelexError, match="allocate memory: you tried to allocate 9 bytes"),
+        memory_suffices(),
+    ):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+    with pytest.raises(RuntimeError, match="another fault"), memory_suffices():
+        raise RuntimeError("another fault")

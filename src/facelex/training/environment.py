@@ -78,6 +78,10 @@ def peak_memory_mb(device: torch.device) -> float:
     return peak_resident_mb()
 
 
+_NO_MEMORY = "can't allocate memory"
+"""What PyTorch's `RuntimeError` says where a processor's memory does not suffice."""
+
+
 @contextmanager
 def memory_suffices() -> Iterator[None]:
     """Say what to do where a run turns out too large for the memory of its device or machine.
@@ -87,7 +91,9 @@ def memory_suffices() -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and _NO_MEMORY not in str(error):
+            raise
         reason = ". ".join(str(error).split(". ")[:2]).rstrip(".") or "out of memory"
         raise FacelexError(
             f"Expected dataset, network and a batch to fit into memory, but got: {reason}. Set a smaller "
