@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_training import FACES, StopAfter, tiny_config, two_phases
 
+from facelex.errors import FacelexError
 from facelex.training import precision
 from facelex.training.precision import choose_precision
 from facelex.training.run import train_run
@@ -93,6 +94,15 @@ def test_a_run_computes_in_what_was_chosen_and_notes_it(
     config = tiny_config(*two_phases(1, 1), f"precision={wanted}")
     train_run(config, FACES, tmp_path / "run", accelerator="cpu")
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["precision"] == taken
+
+
+def test_half_precision_without_a_gpu_is_refused_and_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_machine(monkeypatch, bf16_cpu=True)
+    for accelerator in ("cpu", "auto"):
+        with pytest.raises(FacelexError, match="Expected a GPU for precision=16-mixed"):
+            choose_precision("16-mixed", accelerator)
+    a_machine(monkeypatch, bf16_cpu=True, gpu=True)
+    assert choose_precision("16-mixed", "auto") == "16-mixed"
 
 
 def test_a_run_that_goes_on_in_another_arithmetic_says_and_notes_it(

@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from facelex.errors import FacelexError
+
 logger = logging.getLogger(__name__)
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -29,7 +31,12 @@ def choose_precision(wanted: Precision | Literal["auto"], accelerator: str) -> P
         wanted: ``auto`` takes ``bf16-mixed`` where that is faster (`is_bf16_faster`) and ``32-true``
             elsewhere. Anything else is taken as it is, with a warning where it would be slow.
         accelerator: ``auto``, ``cpu`` or ``cuda``, in Fabric's words.
+
+    Raises:
+        FacelexError: If it is ``16-mixed`` without a GPU.
     """
+    if wanted == "16-mixed" and not _is_gpu(accelerator):
+        raise FacelexError("Expected a GPU for precision=16-mixed, but got none. Set precision=auto.")
     if wanted == "auto":
         return "bf16-mixed" if is_bf16_faster(accelerator) else "32-true"
     if wanted == "bf16-mixed" and not is_bf16_faster(accelerator):

@@ -74,6 +74,9 @@ def test_all_faults_are_reported_together() -> None:
         ("methods.multimodal.1.losses={distillation: 1}", "no run or model is named in 'teachers'"),
         ("model={mix_words: true, text_encoder: glove}", "needs model.text_encoder=synonyms"),
         ("methods.multimodal.0.image_sizes={0.5: 24}", "one entry for 0"),
+        ("model.temperature=.inf", "finite number"),
+        ("optimizer.weight_decay=.inf", "finite number"),
+        (f"seed={2**63}", "less than 9223372036854775808"),
     ],
 )
 def test_mistake_is_named_with_its_remedy(override: str, expected: str) -> None:

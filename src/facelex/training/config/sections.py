@@ -15,7 +15,7 @@ from facelex.models.spec import MEANINGFUL
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, docstrings become descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def _check_views(value: object) -> object:
@@ -234,7 +234,7 @@ class RunConfig(Section):
     """One line for people."""
     data: str = "data/fer2013.npz"
     """A file written by ``facelex data prepare``, or ``sketch`` for drawn faces."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Decides initial weights, order of examples and augmentation."""
     method: str = "multimodal"
     """Which entry of ``methods`` to run."""
