@@ -53,6 +53,24 @@ def test_only_unfinished_cells_are_trained_and_begun_ones_continue(
     assert said == ["[2/3] tiny_cnn-multimodal-s1 (continued)", "[3/3] tiny_cnn-multimodal-s2"]
 
 
+def test_a_cell_that_fails_keeps_no_other_from_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = cells = list_cells(["tiny_cnn"], ["multimodal"], [0, 1], tmp_path)
+    trained: list[Path] = []
+
+    def train_run(config: Any, dataset: Any, folder: Path, **where: Any) -> None:
+        if folder == bad.folder:
+            raise FacelexError("The loss is not a number any more.")
+        trained.append(folder)
+
+    monkeypatch.setattr(cells_module, "train_run", train_run)
+    said: list[str] = []
+    failed = train_cells(cells, tiny_config(), FACES, announce=said.append)
+    assert (list(failed), trained) == ([bad], [good.folder])
+    assert said[1] == "[1/2] tiny_cnn-multimodal-s0 failed: The loss is not a number any more."
+
+
 def test_a_cell_that_died_between_its_description_and_its_weights_is_not_finished(tmp_path: Path) -> None:
     (cell,) = list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path)
     fake_cell(cell, 10)

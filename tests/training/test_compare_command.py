@@ -65,3 +65,21 @@ def test_a_table_from_the_command_line_goes_on_with_more_seeds_but_not_with_othe
     assert "multimodal-s0 is finished, but with other settings of phases" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_a_cell_that_diverges_is_named_and_the_others_make_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phase = "[{name: b, epochs: 2, losses: {cross_entropy: 1}, lr_factor: 1.0e+30}]"
+    sets = ["data=sketch:150", "image_size=24", "precision=32-true", *QUICKLY, f"methods.bad={phase}"]
+    names = ["--encoders", "tiny_cnn", "--methods", "baseline,bad", "--seeds", "0"]
+    command = ["compare", "--config", "sketch", *names, *(part for one in sets for part in ("--set", one))]
+    assert main([*command, "-o", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "tiny_cnn-bad-s0 failed: " in " ".join(said.out.split())
+    assert "Not in the table, since training failed: tiny_cnn-bad-s0." in " ".join(said.err.split())
+    assert [entry["method"] for entry in json.loads((tmp_path / "compare-val.json").read_text())] == [
+        "baseline"
+    ]
+    alone = [part if part != "baseline,bad" else "bad" for part in command]
+    assert main([*alone, "-o", str(tmp_path / "other")]) == 2

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import set_torch_threads
+from facelex.cli.options import DONE, FAILED, set_torch_threads
 from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, require
+
+if TYPE_CHECKING:
+    from facelex.training.cells import Cell
 
 app = App(name="compare", help="Train and compare encoders, methods and seeds as one table.")
 
@@ -32,12 +36,13 @@ def compare(
     data: str | None = None,
     threads: int | None = None,
     format: Literal["table", "markdown"] = "table",
-) -> None:
+) -> int:
     """Train every cell that is missing, then compare each method with the first one.
 
     Runs lie in OUTPUT/ENCODER-METHOD-sSEED. An interrupted table goes on where it stopped when the same
-    command is given again. Gains come with a t interval over paired seeds; compare-SPLIT.json also holds
-    McNemar's test and a paired bootstrap for each seed.
+    command is given again. A cell that cannot be trained is left out, and the exit code is 1. Gains come
+    with a t interval over paired seeds; compare-SPLIT.json also holds McNemar's test and a paired bootstrap
+    for each seed.
 
     Args:
         config: Configuration of every cell.
@@ -80,10 +85,13 @@ def compare(
     check_cells(cells, base, dataset)
     set_torch_threads(threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
+    failed: Mapping[Cell, FacelexError] = {}
     if dataset is not None and train:
         reporter = RichReporter(console)
         announce = partial(console.print, markup=False)
-        train_cells(cells, base, dataset, reporter=reporter, announce=announce)
+        failed = train_cells(cells, base, dataset, reporter=reporter, announce=announce)
+        if failed and not any(cell.finished for cell in cells):
+            raise next(iter(failed.values()))
     called = " --set ".join([config, *(part for part in overrides or [] if not part.startswith("data="))])
     comparisons = compare_cells(cells, split, flip=flip, data=data, configuration=called)
     replaced = note_replaced(comparisons, split, output)
@@ -94,6 +102,9 @@ def compare(
         console.print(comparison_markdown(comparisons, split), markup=False, highlight=False, soft_wrap=True)
     else:
         console.print(comparison_table(comparisons, split))
+    if failed:
+        tell(f"Not in the table, since training failed: {', '.join(cell.folder.name for cell in failed)}.")
+    return FAILED if failed else DONE
 
 
 def _names(text: str) -> list[str]:

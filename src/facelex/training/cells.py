@@ -173,10 +173,11 @@ def train_cells(
     reporter: Reporter | None = None,
     announce: Callable[[str], None] = lambda line: None,
     **where: Any,
-) -> None:
+) -> dict[Cell, FacelexError]:
     """Train the cells that are not finished; a cell that was interrupted continues from its checkpoint.
 
-    Several processes may work on one table: a cell that another one is training is left to it.
+    Several processes may work on one table: a cell that another one is training is left to it. One that
+    cannot be trained, since its loss diverges, say, does not keep the others from it.
 
     Args:
         cells: What to train.
@@ -185,7 +186,11 @@ def train_cells(
         reporter: Hears about each run's progress.
         announce: Told which cell begins.
         where: ``accelerator``, ``devices`` and ``num_nodes`` of :func:`train_run`.
+
+    Returns:
+        The cells that failed, and why.
     """
+    failed: dict[Cell, FacelexError] = {}
     for number, cell in enumerate(cells, start=1):
         if cell.finished:
             continue
@@ -196,3 +201,7 @@ def train_cells(
             train_run(config, dataset, cell.folder, resume=True, reporter=reporter, **where)
         except RunInUseError:
             announce(f"{place} is left to the process that is training it")
+        except FacelexError as error:
+            announce(f"{place} failed: {error}")
+            failed[cell] = error
+    return failed
