@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 from facelex.errors import FacelexError
+from facelex.training import devices as devices_module
+from facelex.training import fabric as fabric_module
 from facelex.training.fabric import Fabric, launched, rank_zero_only
 from facelex.training.lock import RunInUseError, lock_folder
 
@@ -88,6 +91,30 @@ def test_a_slurm_task_that_trains_by_itself_writes_its_own_curves(monkeypatch: p
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     with launched(Fabric(accelerator="cpu", devices=1)):
         assert rank_zero_only.rank == 0  # where trackers look
+
+
+@pytest.mark.parametrize(("gpus", "devices"), [(0, 1), (1, 1), (4, 4)])
+def test_all_devices_of_a_machine_that_has_one_are_one(
+    gpus: int, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert devices_module._number("auto", "auto") == devices
+    assert devices_module._number("auto", "cpu") == 1
+    assert devices_module._number(2, "auto") == 2
+
+
+def test_a_process_that_starts_others_ends_them_when_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+    killed: list[str] = []
+    child = SimpleNamespace(kill=lambda: killed.append("child"))
+    monkeypatch.setattr(fabric, "launch", lambda: fabric.strategy.launcher.procs.append(child))
+    monkeypatch.setattr(fabric_module, "_check_number", lambda fabric: None)
+    monkeypatch.setattr(fabric_module, "_check_arithmetic", lambda fabric: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, launched(fabric):
+        signal.raise_signal(signal.SIGTERM)
+    assert (ended.value.code, killed) == (143, ["child"])
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("number", ["WORLD_SIZE", "SLURM_NTASKS"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from facelex.errors import FacelexError
 from facelex.training.config import RunConfig
 from facelex.training.fabric import Fabric, MisconfigurationException
@@ -27,6 +29,7 @@ def create_fabric(
         FacelexError: If the device is not there, a tracker is not installed, or the batches do not divide
             among the devices.
     """
+    devices = _number(devices, accelerator)
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -46,6 +49,14 @@ def create_fabric(
             f"but got {config.batch_size}. Set batch_size to a multiple of {fabric.world_size}."
         )
     return fabric
+
+
+def _number(devices: int | str, accelerator: str) -> int | str:
+    """Count the devices that ``auto`` means: one alone needs no strategy for several."""
+    if devices != "auto":
+        return devices
+    gpus = torch.cuda.device_count() if accelerator in ("auto", "cuda", "gpu") else 0
+    return max(1, gpus)
 
 
 def _strategy(config: RunConfig, *, alone: bool) -> str:

@@ -4,9 +4,13 @@
 torchmetrics, torchvision and SciPy, which is most of the time between a command and its first step.
 """
 
+import signal
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -51,6 +55,7 @@ def launched(fabric: Fabric) -> Iterator[None]:
     """
     _check_number(fabric)
     threads = torch.get_num_threads()
+    before = _end_by_exception(fabric)
     try:
         try:
             fabric.launch()
@@ -67,6 +72,24 @@ def launched(fabric: Fabric) -> Iterator[None]:
         for process in getattr(fabric.strategy.launcher, "procs", ()):
             process.kill()
         raise
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end_by_exception(fabric: Fabric) -> Any:
+    """Let SIGTERM raise `SystemExit` in a process that starts others, which it would leave behind otherwise.
+
+    Where Slurm or torchrun starts them, they end each one themselves, and at once.
+
+    Returns:
+        What SIGTERM did before; None where that stays.
+    """
+    environment = getattr(fabric.strategy, "cluster_environment", None)
+    starts_others = environment is not None and not environment.creates_processes_externally
+    if not starts_others or threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _check_arithmetic(fabric: Fabric) -> None:
