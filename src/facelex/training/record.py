@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, float | int | str]
 
-_NOTED_IF_CHANGED = ("commit", "versions", "cpu", "device", "devices", "precision")
+_NOTED_IF_CHANGED = ("commit", "versions", "cpu", "threads", "device", "devices", "precision")
 """What a run's numbers may depend on from the point where it was taken up again."""
 
 

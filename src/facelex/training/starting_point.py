@@ -115,7 +115,7 @@ class StartingPoint:
             taken.append("classifier")
         if self._speaks_of(spec) and _matrices(model.image_projection) == self._matrices("image_projection."):
             assert self.text is not None
-            self._copy(model, "image_projection.", "logit_scale")
+            self._copy(model, "image_projection.")  # no learned temperature: an exported file has none
             replace_text_projection(model, self.text)
             spec = spec.model_copy(update={"text_hidden_dim": len(self.text["text_bias1"])})
             taken += ["image_projection", "text_projection"]
