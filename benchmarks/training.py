@@ -105,6 +105,10 @@ def limits(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def by_layer(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Time each different layer: convolution beside product, three layers beside one pass."""
+    if options.device != "cpu":
+        raise SystemExit(
+            "layers times what a processor does in place of a library's kernels: leave --device out"
+        )
     keep_memory()  # as in training, where a layer's memory has been there since the first steps
     dtype, batch, rows = machine.DTYPES[options.precision], options.batch, []
     _head("in, out channels, side of the map", "forward, convolution, ms", "product, ms",
