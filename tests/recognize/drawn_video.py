@@ -51,6 +51,7 @@ def write_video(
     last_frame: float | None = None,
     index_first: bool = False,
     scenes: Callable[[float], int] | None = None,
+    title: str = "",
 ) -> Path:
     """Write a video whose faces are where ``faces(time)`` says.
 
@@ -59,6 +60,7 @@ def write_video(
     """
     layout = {"movflags": "faststart"} if index_first else {}
     with av.open(str(path), "w", options=layout) as container:
+        container.metadata.update({"title": title} if title else {})
         options = {"crf": "10", "preset": "ultrafast", "bf": str(b_frames), "sc_threshold": "0"}
         stream = container.add_stream(codec, rate=rate, options=options if codec == "libx264" else {})
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", gop

@@ -48,10 +48,17 @@ def test_skipping_gives_the_very_frames_that_reading_all_gives(tmp_path, every, 
 
 def test_frames_come_at_the_spacing_asked_for(tmp_path):
     path = write_video(tmp_path / "a.mp4", moving, seconds=2)
-    frames, reader = read(path, 0.5)
+    frames, _ = read(path, 0.5)
     assert [(index, time) for index, time, *_ in frames] == [(0, 0.0), (5, 0.5), (10, 1.0), (15, 1.5)]
-    assert reader.duration == pytest.approx(2.0, abs=0.05)
-    assert reader.rate == pytest.approx(10, rel=0.1)
+    with FrameReader(path) as reader:
+        assert reader.duration == pytest.approx(2.0, abs=0.05)
+        assert reader.rate == pytest.approx(10, rel=0.1)
+
+
+def test_a_title_need_not_be_utf_8(tmp_path):
+    path = write_video(tmp_path / "a.avi", moving, seconds=0.5, codec="mpeg4", title="Film über uns")
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xfc\xfc"))
+    assert len(read(path, 0.0)[0]) == 5
 
 
 def test_groups_without_a_due_frame_are_not_decoded(tmp_path, monkeypatch):

@@ -373,11 +373,11 @@ def check_file(source: str) -> None:
 
 
 def _open_file(av: Any, source: str) -> Any:
+    # titles need not be UTF-8; PyAV takes that as it is from 19 on
+    titles = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
         # a path with a colon must not be taken for a protocol, nor a playlist lead to the network
-        return av.open(
-            f"file:{Path(source)}", metadata_errors="replace", options={"protocol_whitelist": "file"}
-        )
+        return av.open(f"file:{Path(source)}", options={"protocol_whitelist": "file"}, **titles)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise FacelexError(
             f"Could not read {source!r} as a video: {_reason(error)}. It is damaged, incomplete, or no video."
