@@ -12,7 +12,7 @@ import torch
 from tiny_training import FACES, tiny_config
 
 from facelex.errors import FacelexError
-from facelex.training.environment import describe_environment, memory_suffices, peak_resident_mb
+from facelex.training.environment import describe_environment, peak_resident_mb, sizes_suit
 from facelex.training.phase import PhaseTrainer
 from facelex.training.run import train_run
 
@@ -67,12 +67,23 @@ def test_a_run_that_is_too_large_says_what_makes_it_smaller(
     monkeypatch.setattr(PhaseTrainer, "train_epoch", too_large)
     with pytest.raises(FacelexError, match=r"got: CUDA .*allocate 2\.00 GiB\. Set a smaller batch_size"):
         train_run(tiny_config(), FACES, tmp_path / "run", accelerator="cpu")
-    with pytest.raises(FacelexError, match="Unable to allocate 9 GiB"), memory_suffices():
+    with pytest.raises(FacelexError, match="Unable to allocate 9 GiB"), sizes_suit():
         raise MemoryError("Unable to allocate 9 GiB")
     with (
         pytest.raises(FacelexError, match="allocate memory: you tried to allocate 9 bytes"),
-        memory_suffices(),
+        sizes_suit(),
     ):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-    with pytest.raises(RuntimeError, match="another fault"), memory_suffices():
-        raise RuntimeError("another fault")
+    for fault in (
+        RuntimeError("another fault"),
+        NotImplementedError("another fault"),
+        ValueError("another fault"),
+    ):
+        with pytest.raises(type(fault), match="another fault"), sizes_suit():
+            raise fault
+
+
+def test_a_batch_without_spread_says_what_makes_it_larger(tmp_path: Path) -> None:
+    settings = ("batch_size=1", "image_size=16", "model.image_encoder=vgg11", "max_epochs_per_phase=1")
+    with pytest.raises(FacelexError, match="Set a larger batch_size or image_size"):
+        train_run(tiny_config(*settings), FACES, tmp_path / "run", accelerator="cpu")

@@ -80,19 +80,28 @@ def peak_memory_mb(device: torch.device) -> float:
 
 _NO_MEMORY = "can't allocate memory"
 """What PyTorch's `RuntimeError` says where a processor's memory does not suffice."""
+_ONE_VALUE = "more than 1 value per channel"
+"""What batch normalisation's `ValueError` says of a batch that has no spread."""
 
 
 @contextmanager
-def memory_suffices() -> Iterator[None]:
-    """Say what to do where a run turns out too large for the memory of its device or machine.
+def sizes_suit() -> Iterator[None]:
+    """Say what to do where a run turns out too large for memory, or too small for batch normalisation.
 
     Raises:
         FacelexError: In place of what PyTorch and NumPy raise then.
     """
     try:
         yield
+    except ValueError as error:
+        if _ONE_VALUE not in str(error):
+            raise
+        raise FacelexError(
+            "Expected batches and images large enough to normalise, but a layer got one value for each "
+            "channel. Set a larger batch_size or image_size."
+        ) from error
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and _NO_MEMORY not in str(error):
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and _NO_MEMORY not in str(error):
             raise
         reason = ". ".join(str(error).split(". ")[:2]).rstrip(".") or "out of memory"
         raise FacelexError(

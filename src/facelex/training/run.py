@@ -20,7 +20,7 @@ from facelex.training.build_phase import create_phase_trainer, freeze_all_but
 from facelex.training.checkpoint import remove_leftovers, save_checkpoint
 from facelex.training.config import RunConfig
 from facelex.training.devices import create_fabric
-from facelex.training.environment import memory_suffices, peak_memory_mb
+from facelex.training.environment import peak_memory_mb, sizes_suit
 from facelex.training.examples import Examples, check_dataset, device_split, training_index
 from facelex.training.fabric import Fabric, launched
 from facelex.training.lock import lock_for_all
@@ -80,7 +80,7 @@ def train_run(
     if resume and is_finished(folder):
         return read_result(folder)
     fabric = create_fabric(config, folder, accelerator=accelerator, devices=devices, num_nodes=num_nodes)
-    with launched(fabric), lock_for_all(folder, fabric), memory_suffices():
+    with launched(fabric), lock_for_all(folder, fabric), sizes_suit():
         if resume and is_finished(folder):  # by another process, meanwhile
             return read_result(folder)
         state = find_checkpoint(config, dataset, folder, resume=resume) if fabric.is_global_zero else None
