@@ -146,6 +146,9 @@ def test_a_name_too_long_for_the_disk_is_no_bug(capsys: pytest.CaptureFixture[st
     verb(raising(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 400)))
     assert main(["fake"]) == 2
     assert capsys.readouterr().err == f"facelex: File name too long: {'a' * 120}...{'a' * 40}.\n"
+    verb(raising(OSError(errno.EACCES, "Permission denied", 5)))  # a file's number in place of its name
+    assert main(["fake"]) == 2
+    assert capsys.readouterr().err == "facelex: Permission denied: 5.\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names on Windows are limited as paths")

@@ -480,6 +480,21 @@ def test_a_glob_that_goes_in_circles_finds_a_picture_once(tmp_path, monkeypatch)
     assert find_images(["z/*.png"]) == find_images(["z"]) == ["z/a.png", "z/other.png"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_links_to_files_and_folders_lead_to_pictures_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "other/a.png", "other/in/b.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    Path("link").symlink_to("other/in")
+    assert find_images(["a.png", "link/../a.png", "other/a.png"]) == ["a.png", "link/../a.png"]
+    Path("fav.png").symlink_to("other/a.png")
+    pictures = find_images(["./**/*.png"])
+    assert [Path(picture) for picture in pictures] == [
+        Path("a.png"), Path("fav.png"), Path("link/b.png"), Path("other/a.png")
+    ]  # fmt: skip
+
+
 def test_sources_are_named_by_path_or_place(tmp_path, quarters):
     assert source_name("a.jpg") == "a.jpg"
     assert source_name(Path("a.jpg")) == "a.jpg"

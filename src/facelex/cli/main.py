@@ -95,8 +95,9 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno not in PLACE_ERRORS:
             return _bug()
-        place = shorten(os.fsdecode(error.filename or "the output"))
-        return _complain(f"{error.strerror}: {place}.", USERS_MISTAKE)
+        name = error.filename or "the output"
+        place = os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+        return _complain(f"{error.strerror}: {shorten(place)}.", USERS_MISTAKE)
     except Exception:
         return _bug()
     return result if isinstance(result, int) else DONE

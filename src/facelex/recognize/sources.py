@@ -101,11 +101,20 @@ def find_media(
 
 
 def _each_once(sources: Iterable[str]) -> list[str]:
-    """Return each source under the first of its names; links are sources of their own."""
+    """Return each source under the first of its names; files that are links are sources of their own."""
     named: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for source in sources:
-        named.setdefault(source if is_address(source) else os.path.abspath(source), source)  # noqa: PTH100
+        named.setdefault(source if is_address(source) else _place(source, folders), source)
     return list(named.values())
+
+
+def _place(path: str, folders: dict[str, str]) -> str:
+    """Return where a file lies, by its folder's real path, which ``folders`` remembers, and its own name."""
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)  # noqa: PTH118 - a name of .. stays
 
 
 def check_there(sources: Sequence[str]) -> None:
@@ -170,10 +179,7 @@ def _is_glob(item: str) -> bool:
 def _matches(pattern: str) -> list[str]:
     matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute ones
     if "**" in pattern:  # follows links, also in circles
-        shortest: dict[str, str] = {}
-        for match in sorted(matches, key=lambda match: (len(match), match)):
-            shortest.setdefault(os.path.realpath(match), match)
-        matches = list(shortest.values())
+        matches = _each_once(sorted(matches, key=lambda match: (len(match), match)))
     return sorted(matches)
 
 
