@@ -109,7 +109,7 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-class _AbandonedError(Exception):
+class AbandonedError(Exception):
     """Makes `replacing` leave the place as it was."""
 
 
@@ -119,9 +119,9 @@ def check_place(path: Path) -> None:
     Raises:
         FacelexError: If its folder takes no file, or cannot be made.
     """
-    with suppress(_AbandonedError), replacing(path) as part:
+    with suppress(AbandonedError), replacing(path) as part:
         part.touch()
-        raise _AbandonedError
+        raise AbandonedError
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...], holds: str) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelex.errors import FacelexError, require
-from facelex.files import replacing
+from facelex.files import AbandonedError, replacing
 from facelex.recognize.drawing import annotate
 from facelex.recognize.frames import FrameReader
 from facelex.recognize.redaction import redact_faces
@@ -42,10 +42,6 @@ HELD_FRAMES = 500
 """Frames held for redaction: half a second at 1000 a second. Only time stamps that stand still reach it."""
 JPEG_QUALITY = 95
 """Of compressed frames, with full colour: above that of the video they are written to."""
-
-
-class _AbandonedError(Exception):
-    """Makes `replacing` leave the place as it was."""
 
 
 @dataclass
@@ -144,8 +140,8 @@ class AnnotatedVideo:
             # the disk is full, say: what matters is that it goes
             with suppress(self._av.FFmpegError, OSError):
                 self._container.close()
-        with suppress(_AbandonedError), self._place:
-            raise _AbandonedError
+        with suppress(AbandonedError), self._place:
+            raise AbandonedError
 
     def _begin(self, width: int, height: int) -> None:
         try:
