@@ -9,8 +9,8 @@ from facelex.errors import FacelexError
 from facelex.evaluation import metrics
 from facelex.evaluation.bootstrap import (
     Interval,
-    accuracy_interval,
     confusion_interval,
+    exact_if_certain,
     mean_intervals,
     percentile_interval,
     resample_confusion,
@@ -18,6 +18,11 @@ from facelex.evaluation.bootstrap import (
 )
 
 CONFUSION = np.array([[40, 5, 5], [10, 60, 2], [3, 3, 14]])
+
+
+def accuracy_interval(confusion: np.ndarray, seed: int = 0, level: float = 0.95) -> Interval:
+    interval = confusion_interval(metrics.accuracy, confusion, seed, level=level)
+    return exact_if_certain(interval, int(confusion.sum()))
 
 
 def test_resampling_the_matrix_is_resampling_the_examples() -> None:

@@ -9,12 +9,11 @@ same distribution as resampling the examples one by one (Efron and Tibshirani 19
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from facelex.errors import FacelexError
-from facelex.evaluation.metrics import accuracy
 
 RESAMPLES = 2000
 _ROUNDING = 1e-12
@@ -98,32 +97,22 @@ def confusion_interval(
     return percentile_interval(float(metric(confusion)), metric(drawn), level)
 
 
-def accuracy_interval(
-    confusion: np.ndarray,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-    stratified: bool = False,
-) -> Interval:
-    """Interval of the accuracy, also where every answer is right or every answer wrong.
+def exact_if_certain(accuracy: Interval, count: int) -> Interval:
+    """Give an accuracy its exact interval where every answer is right or every answer wrong.
 
     All resamples are equal then, and the exact binomial interval steps in (Clopper and Pearson 1934,
     https://doi.org/10.1093/biomet/26.4.404). Of n right answers it begins at ``(alpha / 2) ** (1 / n)``; of n
     wrong ones it ends at 1 less that.
 
     Args:
-        confusion: Counts by true and named class, ``(K, K)``.
-        seed: As in ``confusion_interval``, and so are the other arguments.
-        resamples: Number of draws.
-        level: Confidence level.
-        stratified: See ``resample_confusion``.
+        accuracy: With its interval from resamples.
+        count: Number of answers.
     """
-    interval = confusion_interval(accuracy, confusion, seed, resamples, level, stratified)
-    if interval.value not in (0.0, 1.0):
-        return interval
-    margin = 1 - ((1 - level) / 2) ** (1 / int(confusion.sum()))
-    low, high = (1 - margin, 1.0) if interval.value else (0.0, margin)
-    return Interval(interval.value, low, high, level)
+    if accuracy.value not in (0.0, 1.0):
+        return accuracy
+    margin = 1 - ((1 - accuracy.level) / 2) ** (1 / count)
+    low, high = (1 - margin, 1.0) if accuracy.value else (0.0, margin)
+    return replace(accuracy, low=low, high=high)
 
 
 def resample_sums(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:

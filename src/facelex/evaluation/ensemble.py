@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from facelex.errors import FacelexError
-from facelex.evaluation.bootstrap import RESAMPLES, accuracy_interval
-from facelex.evaluation.metrics import confusion_matrix
+from facelex.evaluation.bootstrap import RESAMPLES, confusion_interval, exact_if_certain
+from facelex.evaluation.metrics import accuracy, confusion_matrix
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.score_records import AccuracyScore, MemberScores, MemberView
 from facelex.evaluation.views import VIEWS
@@ -80,7 +80,8 @@ def member_scores(
     def score(preds: Predictions, view: str) -> AccuracyScore:
         named = preds.view_probs(view).argmax(axis=1)
         confusion = confusion_matrix(preds.labels, named, len(preds.classes))
-        return AccuracyScore(accuracy_interval(confusion, seed, resamples))
+        interval = confusion_interval(accuracy, confusion, seed, resamples)
+        return AccuracyScore(exact_if_certain(interval, len(preds)))
 
     scores = []
     for member in members:

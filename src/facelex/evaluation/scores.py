@@ -12,8 +12,8 @@ from facelex.evaluation import metrics
 from facelex.evaluation.bootstrap import (
     RESAMPLES,
     Interval,
-    accuracy_interval,
     confusion_interval,
+    exact_if_certain,
     mean_intervals,
 )
 from facelex.evaluation.calibration import fit_temperature, risk_coverage, suggest_unsure_below
@@ -109,7 +109,7 @@ def score_view(
     precision, recall, f1 = metrics.precision(confusion), metrics.recall(confusion), metrics.f1(confusion)
     return SetScores(
         count=len(preds),
-        accuracy=accuracy_interval(confusion, seed, resamples, stratified=stratified),
+        accuracy=exact_if_certain(interval(metrics.accuracy), len(preds)),
         balanced_accuracy=interval(metrics.balanced_accuracy),
         macro_f1=interval(metrics.macro_f1),
         nll=means["nll"],
