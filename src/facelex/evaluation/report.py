@@ -25,7 +25,7 @@ from facelex.evaluation.score_records import (
     CalibratedScores,
     SetScores,
     SplitScores,
-    outdated_splits,
+    left_out_splits,
     read_split_scores,
 )
 from facelex.evaluation.score_tables import duration, number, percent, percent_interval, summary_rows
@@ -335,7 +335,7 @@ def _run_section(run: RunFolder, name: str, scores: _Scores, draw: _Drawer, seve
     notes = []
     if not run.finished:
         notes.append(f"This run has not finished: {progress} done. What follows is what there is so far.")
-    outdated = outdated_splits(run)
+    outdated = left_out_splits(run, scores)
     if outdated:
         notes.append(
             f"The scores of {', '.join(outdated)} are of other weights than these and left out. "

@@ -215,6 +215,11 @@ def read_split_scores(run: RunFolder) -> dict[str, SplitScores]:
     return scores
 
 
+def left_out_splits(run: RunFolder, scores: Mapping[str, SplitScores]) -> list[str]:
+    """Name the splits of ``scores.json`` that :func:`read_split_scores` left out, for other weights' sake."""
+    return [split for split, entry in run.scores.items() if "views" in entry and split not in scores]
+
+
 def outdated_splits(run: RunFolder) -> list[str]:
     """Name the splits whose scores in ``scores.json`` are of other weights than the run's present ones.
 

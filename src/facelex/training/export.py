@@ -21,7 +21,7 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
-from facelex.evaluation.score_records import SplitScores, json_values, outdated_splits, read_split_scores
+from facelex.evaluation.score_records import SplitScores, json_values, left_out_splits, read_split_scores
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import PARTS, DualEncoder
@@ -100,7 +100,7 @@ def export_run(
         raise FacelexError(f"Expected an output file that ends in .onnx, but got {output}.")
     run = load_run_folder(run_dir)
     scores = read_split_scores(run)
-    outdated = outdated_splits(run)
+    outdated = left_out_splits(run, scores)
     if outdated:
         logger.warning(
             "The scores of %s in %s are of other weights and left out. Run: facelex evaluate %s",
