@@ -97,6 +97,7 @@ def test_a_slurm_task_that_trains_by_itself_writes_its_own_curves(monkeypatch: p
 def test_all_devices_of_a_machine_that_has_one_are_one(
     gpus: int, devices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert devices_module._number("auto", "auto") == devices
     assert devices_module._number("auto", "cpu") == 1

@@ -9,7 +9,7 @@ import torch
 from facelex.errors import FacelexError
 from facelex.training.config import RunConfig
 from facelex.training.fabric import Fabric, MisconfigurationException
-from facelex.training.precision import choose_precision
+from facelex.training.precision import choose_precision, is_gpu
 from facelex.training.trackers import create_trackers
 
 
@@ -55,8 +55,7 @@ def _number(devices: int | str, accelerator: str) -> int | str:
     """Count the devices that ``auto`` means: one alone needs no strategy for several."""
     if devices != "auto":
         return devices
-    gpus = torch.cuda.device_count() if accelerator in ("auto", "cuda", "gpu") else 0
-    return max(1, gpus)
+    return torch.cuda.device_count() if is_gpu(accelerator) else 1
 
 
 def _strategy(config: RunConfig, *, alone: bool) -> str:

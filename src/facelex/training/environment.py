@@ -20,6 +20,11 @@ from facelex.errors import FacelexError
 
 _PACKAGES = ("torch", "lightning-fabric", "lightning", "timm", "numpy", "pillow", "onnxruntime")
 
+_NO_MEMORY = "can't allocate memory"
+"""What PyTorch's `RuntimeError` says where a processor's memory does not suffice."""
+_ONE_VALUE = "more than 1 value per channel"
+"""What batch normalisation's `ValueError` says of a batch that has no spread."""
+
 
 def describe_environment(device: torch.device, threads: int) -> dict[str, Any]:
     """Collect versions, commit, command line and hardware as plain values.
@@ -76,12 +81,6 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return peak_resident_mb()
-
-
-_NO_MEMORY = "can't allocate memory"
-"""What PyTorch's `RuntimeError` says where a processor's memory does not suffice."""
-_ONE_VALUE = "more than 1 value per channel"
-"""What batch normalisation's `ValueError` says of a batch that has no spread."""
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def choose_precision(wanted: Precision | Literal["auto"], accelerator: str) -> P
     Raises:
         FacelexError: If it is ``16-mixed`` without a GPU.
     """
-    if wanted == "16-mixed" and not _is_gpu(accelerator):
+    if wanted == "16-mixed" and not is_gpu(accelerator):
         raise FacelexError("Expected a GPU for precision=16-mixed, but got none. Set precision=auto.")
     if wanted == "auto":
         return "bf16-mixed" if is_bf16_faster(accelerator) else "32-true"
@@ -61,7 +61,7 @@ def is_bf16_faster(accelerator: str = "cpu") -> bool:
     """
     if not has_bf16(accelerator):
         return False
-    return _is_gpu(accelerator) or _gain_of_bf16() >= LEAST_GAIN
+    return is_gpu(accelerator) or _gain_of_bf16() >= LEAST_GAIN
 
 
 def has_bf16(accelerator: str = "cpu") -> bool:
@@ -71,12 +71,13 @@ def has_bf16(accelerator: str = "cpu") -> bool:
     with AVX2 alone PyTorch emulates bf16 number by number, many times slower than float32
     (docs/performance.md). Of Arm it is not known to us, so the answer is no.
     """
-    if _is_gpu(accelerator):
+    if is_gpu(accelerator):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _is_gpu(accelerator: str) -> bool:
+def is_gpu(accelerator: str) -> bool:
+    """Whether that accelerator, in Fabric's words, is a GPU of CUDA here."""
     return accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
 
 
