@@ -18,7 +18,9 @@ from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
+from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder
+from facelex.models.text_fit import replace_text_projection, trained_part, trained_text_arrays
 from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
 from facelex.training import starting_point
@@ -149,6 +151,28 @@ def test_a_run_without_words_takes_the_faces_side(finished: Path) -> None:
     torch.testing.assert_close(
         model.image_encoder.state_dict(), load_model(finished)[0].image_encoder.state_dict()
     )
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_blended_text_side_is_not_blended_again(
+    exported: bool, finished: Path, file: Callable[[str], Path]
+) -> None:
+    """A network that will be blended itself takes only the trained side; its length counts for nothing."""
+    model, spec = build(file("fp32") if exported else finished, tiny_config("model.text_fit=blend"))
+    theirs, their_spec = load_model(finished)
+    trained = trained_part(trained_text_arrays(theirs))
+    assert spec.text_hidden_dim == len(trained["text_bias1"]) == their_spec.hidden_dim
+    assert theirs.text_projection is not None
+    words = torch.randn(5, theirs.text_projection.hidden.in_features)
+    blended = project_words(model, words)
+    replace_text_projection(theirs, trained)
+    torch.testing.assert_close(blended, project_words(theirs, words), rtol=1e-3, atol=1e-4)
+
+
+@torch.inference_mode()
+def project_words(model: DualEncoder, words: torch.Tensor) -> torch.Tensor:
+    assert model.text_projection is not None
+    return torch.nn.functional.normalize(model.eval().text_projection(words), dim=-1)
 
 
 def test_another_space_or_other_vectors_leave_the_words_at_random(finished: Path) -> None:

@@ -26,7 +26,7 @@ from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import images_from_pixels
 from facelex.models.registry import create_image_encoder
 from facelex.models.spec import MEANINGFUL, ModelSpec, vocabulary_name
-from facelex.models.text_fit import replace_text_projection, trained_text_arrays
+from facelex.models.text_fit import replace_text_projection, trained_part, trained_text_arrays
 from facelex.models.weights import create_model, load_model
 from facelex.recognize.model import find_model
 from facelex.recognize.model import load_model as load_onnx
@@ -57,6 +57,7 @@ class StartingPoint:
         encoder_options: Options of that network.
         folded_biases: By the name of a convolution with which a normalisation was folded, that one's bias.
         text: Its text side, None without words that mean something.
+        text_fit: How that was fitted after training (`facelex.models.text_fit`), None where it was not.
         vocabulary: Name of the word vectors the text side is for.
     """
 
@@ -69,6 +70,7 @@ class StartingPoint:
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
     folded_biases: Mapping[str, Tensor] = field(default_factory=dict)
     text: TextArrays | None = None
+    text_fit: str | None = None
     vocabulary: str | None = None
 
     def build(
@@ -83,7 +85,8 @@ class StartingPoint:
 
         The face network is taken whole, with the pixel statistics it was trained for. So are its projection
         and the text side, where both networks have them in the same width for the same word vectors, and the
-        classifier's rows for classes that both know, in any spelling. The rest is random.
+        classifier's rows for classes that both know, in any spelling. The rest is random. Of a blended text
+        side only the trained part is taken by a network that is to be blended itself, or it would be twice.
 
         Args:
             spec: What the new network is to be.
@@ -115,9 +118,10 @@ class StartingPoint:
             taken.append("classifier")
         if self._speaks_of(spec) and _matrices(model.image_projection) == self._matrices("image_projection."):
             assert self.text is not None
+            text = trained_part(self.text) if self.text_fit == spec.text_fit == "blend" else self.text
             self._copy(model, "image_projection.")  # no learned temperature: an exported file has none
-            replace_text_projection(model, self.text)
-            spec = spec.model_copy(update={"text_hidden_dim": len(self.text["text_bias1"])})
+            replace_text_projection(model, text)
+            spec = spec.model_copy(update={"text_hidden_dim": len(text["text_bias1"])})
             taken += ["image_projection", "text_projection"]
         logger.info("starts from %s: %s", self.name, ", ".join(taken))
         return model, spec
@@ -282,6 +286,7 @@ def open_starting_point(name: str) -> StartingPoint:
         encoder_options=model.get("encoder_options", {}),
         folded_biases=biases,
         text=_text_side(network.arrays),
+        text_fit=model.get("text_fit"),
         vocabulary=network.info.get("vocabulary"),
     )
 
@@ -304,6 +309,7 @@ def _of_run(name: str) -> StartingPoint:
         image_encoder=spec.image_encoder,
         encoder_options=spec.encoder_options,
         text=trained_text_arrays(model) if speaks else None,
+        text_fit=spec.text_fit,
         vocabulary=vocabulary_name(spec.vocabulary) if speaks else None,
     )
 
