@@ -37,8 +37,12 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Scale the channels of ``(B, C, H, W)``."""
-        means = maps.mean(dim=(2, 3), keepdim=True)
-        return maps * torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+        return maps * self.factors(maps.mean(dim=(2, 3), keepdim=True))
+
+    def factors(self, means: Tensor) -> Tensor:
+        """Return what channels with these means are multiplied by, in [0, 1]; both ``(B, C, 1, 1)``."""
+        factors: Tensor = torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+        return factors
 
 
 class BlurredMaxPool(nn.Sequential):

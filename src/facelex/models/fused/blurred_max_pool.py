@@ -4,7 +4,8 @@ The maximum over windows can be taken from the map as it is, for the same reason
 adds up what ReLU has let through, so every window is normalised. Forward, each answer is made from the 4x4
 values around it. Nothing is kept but the map: the way back finds the windows anew, which costs less than to
 write and read them. It goes over the windows first, for the sums that the batch's mean and variance need, and
-then over the values, each of which asks the four windows that it lies in whether it was chosen.
+then over the values, each of which asks the four windows that it lies in whether it was chosen. The mean over
+each map, which squeeze-excitation asks for, is added up on the way there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from facelex.models.fused.loops import in_one_loop
-from facelex.models.fused.moments import line_through_the_moments
+from facelex.models.fused.moments import Activity, line_through_the_moments, row_activity
 
 
 class NormReluBlurredMaxPool(torch.autograd.Function):
@@ -24,31 +25,48 @@ class NormReluBlurredMaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
-    ) -> Tensor:
-        """Halve ``maps`` by the moments of their batch, ``(C,)``."""
+        ctx: Any,
+        maps: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        eps: float,
+        with_means: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Halve ``maps`` by the moments of their batch, ``(C,)``; also the means of each map if asked for."""
         inverse = (var + eps).rsqrt()
         scale = weight * inverse
         shift = bias - mean * scale
-        ctx.save_for_backward(maps, weight, mean, inverse, scale, shift)
-        return _pool(maps, scale, shift)
+        answer, *sums = _pool(maps, scale, shift, mean if with_means else None)
+        activity = [part.sum(1) for part in sums]
+        ctx.save_for_backward(maps, weight, mean, inverse, scale, shift, *activity)
+        return answer, Activity(*activity).means(maps, scale, bias) if with_means else None
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, grad_means: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients of maps, weight and bias; the moments' is within that of the maps."""
-        maps, weight, mean, inverse, scale, shift = ctx.saved_tensors
+        maps, weight, mean, inverse, scale, shift, *activity = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_windows, sums, products = _to_windows(maps, grad, scale, shift, mean)
         grad_bias = sums.sum((0, 1))
         grad_weight = products.sum((0, 1)) * inverse
+        of_means = None
+        if grad_means is not None:
+            each, more_weight, more_bias = Activity(*activity).gradients(maps, grad_means, inverse)
+            grad_weight, grad_bias, of_means = grad_weight + more_weight, grad_bias + more_bias, each * scale
         line = line_through_the_moments(maps, weight, mean, inverse, grad_weight, grad_bias)
-        return _to_values(maps, of_windows, scale, *line), grad_weight, grad_bias, None, None, None
+        grad_maps = _to_values(maps, of_windows, scale, *line, of_means, shift)
+        return grad_maps, grad_weight, grad_bias, None, None, None, None
 
 
 @in_one_loop
-def _pool(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Normalise by ``scale`` and ``shift``, ``(C,)``, then ReLU and pooling of ``maps``, as above."""
+def _pool(maps: Tensor, scale: Tensor, shift: Tensor, mean: Tensor | None) -> tuple[Tensor, ...]:
+    """Normalise by ``scale`` and ``shift``, ``(C,)``, then ReLU and pooling of ``maps``, as above.
+
+    With the ``mean`` of each channel, ``(C,)``, also add up `Activity` over each two rows, ``(B, H / 2, C)``.
+    """
     rows = maps.permute(0, 2, 3, 1)
     sign = torch.where(scale < 0, -1.0, 1.0)
     even = [torch.arange(0, side, 2) for side in rows.shape[1:3]]
@@ -58,7 +76,11 @@ def _pool(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     active = [[(window * scale + shift).clamp_min(0) for window in row] for row in largest]
     blurred = [left + 2 * middle + right for left, middle, right in active]
     answer = (blurred[0] + 2 * blurred[1] + blurred[2]) / 16
-    return answer.to(maps.dtype).permute(0, 3, 1, 2)
+    pooled = answer.to(maps.dtype).permute(0, 3, 1, 2)
+    if mean is None:
+        return (pooled,)
+    own = [value[a][b] for a in (1, 2) for b in (1, 2)]  # every value of the map is in one of these squares
+    return pooled, *row_activity(own, sign, scale, shift, mean)
 
 
 @in_one_loop
@@ -99,8 +121,18 @@ def _to_windows(
 
 
 @in_one_loop
-def _to_values(maps: Tensor, of_windows: Tensor, scale: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
+def _to_values(
+    maps: Tensor,
+    of_windows: Tensor,
+    scale: Tensor,
+    slope: Tensor,
+    offset: Tensor,
+    of_means: Tensor | None,
+    shift: Tensor,
+) -> Tensor:
     """Give each value the gradients of the windows that chose it, times ``scale``, and a line in the value.
+
+    Those that ReLU lets through also get ``of_means``, ``(B, C)``, which comes back through a map's mean.
 
     A window chooses the first of its largest values, row by row: a value must be larger than those before it
     and as large as those after it. Beyond the border a window has nothing, which is never larger; where a
@@ -125,7 +157,10 @@ def _to_values(maps: Tensor, of_windows: Tensor, scale: Tensor, slope: Tensor, o
         (1, 0): west & south_west & south,
         (1, 1): east & south & south_east,
     }
-    grad = value * sign * slope + offset
+    plain = value * sign
+    grad = plain * slope + offset
+    if of_means is not None:
+        grad = grad + torch.where(plain * scale + shift > 0, of_means[:, None, None], 0.0)
     for (a, b), chosen in windows.items():
         window = of_windows[:, a : a + height, b : b + width].float()
         grad = grad + torch.where(chosen, window, 0.0) * scale

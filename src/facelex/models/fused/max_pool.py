@@ -5,6 +5,7 @@
   for a quarter of the values.
 * The gradient that comes back belongs to the chosen values. What it does to the batch's mean and variance can
   be added up over them alone; the others get a line in their own value (`_spread`).
+* The mean over each map, which squeeze-excitation asks for, is added up while the values are chosen.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from facelex.models.fused.loops import in_one_loop
-from facelex.models.fused.moments import line_through_the_moments, widened
+from facelex.models.fused.moments import Activity, line_through_the_moments, row_activity, widened
 
 
 class NormReluMaxPool(torch.autograd.Function):
@@ -24,26 +25,41 @@ class NormReluMaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
-    ) -> Tensor:
-        """Halve ``maps`` by the moments of their batch, ``(C,)``."""
-        scale = weight * (var + eps).rsqrt()
-        answer, chosen, place = _choose(maps, scale, bias - mean * scale)
-        ctx.save_for_backward(maps, answer, chosen, place, weight, mean, var)
+        ctx: Any,
+        maps: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        eps: float,
+        with_means: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Halve ``maps`` by the moments of their batch, ``(C,)``; also the means of each map if asked for."""
+        inverse = (var + eps).rsqrt()
+        scale = weight * inverse
+        shift = bias - mean * scale
+        answer, chosen, place, *sums = _choose(maps, scale, shift, mean if with_means else None)
+        activity = [part.sum(1) for part in sums]
+        ctx.save_for_backward(maps, answer, chosen, place, weight, mean, var, scale, shift, *activity)
         ctx.eps = eps
-        return answer
+        return answer, Activity(*activity).means(maps, scale, bias) if with_means else None
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, grad_means: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients of maps, weight and bias; the moments' is within that of the maps."""
-        maps, answer, chosen, place, weight, mean, var = ctx.saved_tensors
+        maps, answer, chosen, place, weight, mean, var, scale, shift, *activity = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad = torch.ops.aten.threshold_backward(grad, answer, 0)
         direct, grad_weight, grad_bias = _norm_backward(grad, chosen, weight, mean, var, ctx.eps)
         inverse = (var + ctx.eps).rsqrt()
+        of_means = None
+        if grad_means is not None:
+            each, more_weight, more_bias = Activity(*activity).gradients(maps, grad_means, inverse)
+            grad_weight, grad_bias, of_means = grad_weight + more_weight, grad_bias + more_bias, each * scale
         line = line_through_the_moments(maps, weight, mean, inverse, grad_weight, grad_bias)
-        return _spread(maps, direct, place, *line), grad_weight, grad_bias, None, None, None
+        grad_maps = _spread(maps, direct, place, *line, of_means, scale, shift)
+        return grad_maps, grad_weight, grad_bias, None, None, None, None
 
 
 def _norm_backward(
@@ -63,18 +79,21 @@ def _norm_backward(
 
 
 @in_one_loop
-def _choose(maps: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _choose(maps: Tensor, scale: Tensor, shift: Tensor, mean: Tensor | None) -> tuple[Tensor, ...]:
     """Find in each 2x2 window the value that is largest when normalised; the first of several.
 
     Args:
         maps: ``(B, C, H, W)`` channels-last.
         scale: Per-channel factor, ``(C,)``.
         shift: Per-channel offset, added after scaling, ``(C,)``.
+        mean: Of each channel, ``(C,)``, where `Activity` is asked for.
 
     Returns:
         The normalised value or 0, whichever is larger, and the value itself, both ``(B, C, H / 2, W / 2)`` in
         the type of ``maps``, and the place in the window that it came from, 0 to 3 row by row, in that type
-        too, since loops over numbers of one width are vectorised.
+        too, since loops over numbers of one width are vectorised. If asked for, the two numbers of `Activity`
+        for each row of windows, ``(B, H / 2, C)`` float32: so the loop over a row adds up vectors of
+        channels, and threads share out the rows.
     """
     rows = maps.permute(0, 2, 3, 1)
     sign = torch.where(scale < 0, -1.0, 1.0)
@@ -85,11 +104,21 @@ def _choose(maps: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor,
         best = torch.maximum(best, candidate)
     best = best * sign
     answer = (best * scale + shift).clamp_min(0).to(maps.dtype)
-    return tuple(t.permute(0, 3, 1, 2) for t in (answer, best.to(maps.dtype), place.to(maps.dtype)))  # type: ignore[return-value]
+    windows = tuple(t.permute(0, 3, 1, 2) for t in (answer, best.to(maps.dtype), place.to(maps.dtype)))
+    return windows if mean is None else (*windows, *row_activity(places, sign, scale, shift, mean))
 
 
 @in_one_loop
-def _spread(maps: Tensor, direct: Tensor, place: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
+def _spread(
+    maps: Tensor,
+    direct: Tensor,
+    place: Tensor,
+    slope: Tensor,
+    offset: Tensor,
+    of_means: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+) -> Tensor:
     """Give the chosen values the gradient that came back, and every value a line in itself.
 
     Args:
@@ -98,6 +127,9 @@ def _spread(maps: Tensor, direct: Tensor, place: Tensor, slope: Tensor, offset: 
         place: From :func:`_choose`.
         slope: ``(C,)``, of :func:`~facelex.models.fused.moments.line_through_the_moments`.
         offset: ``(C,)``, of the same.
+        of_means: What comes back through a map's mean to each value that ReLU lets through, ``(B, C)``.
+        scale: ``(C,)``, as in :func:`_choose`.
+        shift: ``(C,)``, as in :func:`_choose`.
     """
     count, channels, height, width = maps.shape
     windows = maps.permute(0, 2, 3, 1).view(count, height // 2, 2, width // 2, 2, channels)
@@ -106,5 +138,8 @@ def _spread(maps: Tensor, direct: Tensor, place: Tensor, slope: Tensor, offset: 
         t.permute(0, 2, 3, 1).view(count, height // 2, 1, width // 2, 1, channels) for t in (direct, place)
     )
     line = windows.float() * slope + offset
+    if of_means is not None:
+        active = windows.float() * scale + shift > 0
+        line = line + torch.where(active, of_means.view(count, 1, 1, 1, 1, channels), 0.0)
     grad = line + torch.where(place.float() == here, direct.float(), 0.0)
     return grad.to(maps.dtype).view(count, height, width, channels).permute(0, 3, 1, 2)

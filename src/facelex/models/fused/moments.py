@@ -1,6 +1,9 @@
-"""Mean and variance of a batch's maps, and what a gradient through them does to every value."""
+"""Mean and variance of a batch's maps, what ReLU leaves of each map, and gradients through them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,3 +79,64 @@ def widened(maps: Tensor) -> tuple[Tensor, int]:
         fold *= 2
     rows = maps.permute(0, 2, 3, 1).view(count, height, width // fold, fold * channels)
     return rows.permute(0, 3, 1, 2), fold
+
+
+class Activity(NamedTuple):
+    """What ReLU lets through of each normalised map, from which its mean and that one's gradient follow.
+
+    Attributes:
+        counts: How many values it lets through, ``(B, C)`` float32.
+        distances: The sum of their distances from the batch's mean before normalisation, ``(B, C)`` float32.
+    """
+
+    counts: Tensor
+    distances: Tensor
+
+    def means(self, maps: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        """Mean over each map after normalisation and ReLU, ``(B, C, 1, 1)`` float32.
+
+        Args:
+            maps: ``(B, C, H, W)``, for its size.
+            scale: ``weight / std`` of the normalisation, ``(C,)``.
+            bias: Of the normalisation, ``(C,)``.
+        """
+        sums = self.distances * scale + self.counts * bias
+        return (sums / _size(maps))[:, :, None, None]
+
+    def gradients(self, maps: Tensor, grad: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Take a gradient of the means, ``(B, C, 1, 1)``, back.
+
+        Returns:
+            That of each value that ReLU has let through, after normalisation, ``(B, C)``; and, of all of
+            them, those of the weight and the bias of the normalisation, ``(C,)`` each.
+        """
+        each = grad[:, :, 0, 0] / _size(maps)
+        return each, (each * self.distances).sum(0) * inverse, (each * self.counts).sum(0)
+
+
+def row_activity(
+    values: Sequence[Tensor], sign: Tensor, scale: Tensor, shift: Tensor, mean: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add up `Activity` over each row of windows, within a compiled loop.
+
+    Args:
+        values: Those at each place of the windows times ``sign``, ``(B, H / 2, W / 2, C)`` float32 each.
+        sign: 1 or -1, ``(C,)``.
+        scale: ``weight / std``, ``(C,)``.
+        shift: What is added after scaling, ``(C,)``.
+        mean: Of the batch, ``(C,)``.
+
+    Returns:
+        Counts and distances, ``(B, H / 2, C)`` each.
+    """
+    plain = [value * sign for value in values]
+    active = [value * scale + shift > 0 for value in plain]
+    counts = sum(torch.where(lets, 1.0, 0.0) for lets in active)
+    distances = sum(torch.where(lets, value - mean, 0.0) for lets, value in zip(active, plain, strict=True))
+    assert isinstance(counts, Tensor)
+    assert isinstance(distances, Tensor)
+    return counts.sum(2), distances.sum(2)
+
+
+def _size(maps: Tensor) -> int:
+    return maps.shape[2] * maps.shape[3]
