@@ -26,8 +26,12 @@ Further shapes run uncompiled, which PyTorch says in a warning."""
 NARROW = 256
 """Bits of the vectors for float32 where AVX-512 has 512: as fast for all widths, since memory is what bounds
 these loops, while channels that leave half a vector over (8, 24, 40) were taken one by one, up to twenty
-times as slowly. bfloat16 keeps the long ones: such channels are slow with either there, others slower with
-short ones."""
+times as slowly. bfloat16 keeps the long ones, of 32 numbers, which are faster, unless half of one is left
+over (16, 48, 80 channels). With a quarter of one left over (8, 24, 40) it is slow either way."""
+
+ONE_LOOP = {"realize_reads_threshold": 1000, "realize_opcount_threshold": 10_000}
+"""What several results of a pass share is computed within their loop. By default the compiler writes what
+takes more than 4 readings or 30 operations to memory as float32 and reads it again in loops of their own."""
 
 _failures: list[str] = []
 """Why a shape could not be compiled although the trial could; nothing is compiled after the first."""
@@ -48,7 +52,7 @@ def in_one_loop(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         first = args[0]
         assert isinstance(first, torch.Tensor)
-        narrow = _is_narrow(first.dtype)
+        narrow = _is_narrow(first)
         try:
             if narrow not in compiled:  # only now, since importing the compiler takes seconds
                 compiled[narrow] = _compile(function, narrow)
@@ -73,7 +77,8 @@ def _compiler_works() -> bool:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
         with torch.no_grad():
             for dtype in (torch.bfloat16, torch.float32):
-                _compile(_trial, _is_narrow(dtype))(torch.zeros(2, 16, dtype=dtype))
+                values = torch.zeros(2, 32, dtype=dtype)
+                _compile(_trial, _is_narrow(values))(values)
     except Exception as error:
         logger.warning(
             "Training runs without its fused CPU loops, which need a C++ compiler, Python's headers "
@@ -84,12 +89,15 @@ def _compiler_works() -> bool:
     return True
 
 
-def _is_narrow(dtype: torch.dtype) -> bool:
-    return dtype == torch.float32 and "AVX512" in torch.backends.cpu.get_cpu_capability()
+def _is_narrow(maps: torch.Tensor) -> bool:
+    """Whether loops over the channels of ``(B, C, ...)`` are to take half a vector at a time."""
+    if "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        return False
+    return maps.dtype == torch.float32 or maps.shape[1] % 32 == 16
 
 
 def _compile(function: Callable[P, T], narrow: bool) -> Callable[P, T]:
-    options: dict[str, Any] = {"cpp.simdlen": NARROW} if narrow else {}
+    options: dict[str, Any] = ONE_LOOP | ({"cpp.simdlen": NARROW} if narrow else {})
     compiled: Callable[P, T] = torch.compile(function, dynamic=False, options=options)
     return compiled
 

@@ -94,16 +94,18 @@ class _Block(NamedTuple):
     def at_the_start_of(cls, layers: Sequence[nn.Module]) -> _Block | None:
         """None where the first layers are none."""
         rest = list(layers[:4])
-        norm = excitation = None
+        norm: nn.BatchNorm2d | None = None
+        excitation: SqueezeExcitation | None = None
         if len(rest) >= 2 and isinstance(rest[0], nn.BatchNorm2d) and isinstance(rest[1], nn.ReLU):
             norm = rest[0]
             del rest[:2]
         if rest and isinstance(rest[0], SqueezeExcitation):
-            excitation = rest.pop(0)
+            excitation = rest[0]
+            del rest[0]
         at_once = _at_once(rest[0]) if rest else None
         if at_once is None:
             return None
-        return cls(norm, excitation, at_once, 2 * bool(norm) + bool(excitation) + 1)
+        return cls(norm, excitation, at_once, len(layers[:4]) - len(rest) + 1)
 
 
 def _at_once(pool: nn.Module) -> AtOnce | None:
