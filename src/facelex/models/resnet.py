@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from facelex.models.blocks import check_images, conv_bn_relu, init_weights
+from facelex.models.fused import FusedSequential, norm_relu
 from facelex.models.registry import register_image_encoder
 from facelex.models.small_maps import Conv3x3
 
@@ -41,13 +42,11 @@ class BasicBlock(nn.Module):
         self.conv2 = Conv3x3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
         self.shortcut = _shortcut(in_channels, width, stride)
-        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, width, H / stride, W / stride)``."""
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        return self.relu(out + self.shortcut(x))
+        out = norm_relu(self.conv1(x), self.bn1)
+        return norm_relu(self.conv2(out), self.bn2, self.shortcut(x))
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -69,14 +68,12 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, width * self.expansion, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
         self.shortcut = _shortcut(in_channels, width * self.expansion, stride)
-        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, 4 * width, H / stride, W / stride)``."""
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return self.relu(out + self.shortcut(x))
+        out = norm_relu(self.conv1(x), self.bn1)
+        out = norm_relu(self.conv2(out), self.bn2)
+        return norm_relu(self.conv3(out), self.bn3, self.shortcut(x))
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -97,7 +94,7 @@ class ResNet(nn.Module):
         """Build the network with ``depths`` blocks in its four stages."""
         super().__init__()
         self.in_channels = in_channels
-        self.stem = nn.Sequential(*conv_bn_relu(in_channels, STAGE_WIDTHS[0]))
+        self.stem = FusedSequential(*conv_bn_relu(in_channels, STAGE_WIDTHS[0]))
         channels = STAGE_WIDTHS[0]
         stages: list[nn.Module] = []
         for index, (width, depth) in enumerate(zip(STAGE_WIDTHS, depths, strict=True)):

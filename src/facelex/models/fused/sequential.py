@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from facelex.models.fused import loops
 from facelex.models.fused.blurred_max_pool import NormReluBlurredMaxPool
 from facelex.models.fused.max_pool import NormReluMaxPool
 from facelex.models.fused.moments import batch_moments
+from facelex.models.fused.norm_activation import NormRelu
 
 SMALLEST = 2**18
 """Values in a map (all images and channels) from which on it pays; below, calls cost more than the work."""
@@ -42,17 +42,52 @@ class FusedSequential(nn.Sequential):
         """Map ``(B, C, H, W)`` through all layers."""
         layers = list(self)
         while layers:
-            block = _Block.at_the_start_of(layers) if self.fuse else None
-            if block and block.norm and _pays(block.norm, maps):
-                maps = norm_relu_pool(maps, block.norm, block.at_once, block.excitation)
-                del layers[: block.length]
-            elif block and block.excitation and not block.norm:
-                factors = block.excitation.factors(maps.mean(dim=(2, 3), keepdim=True))
-                maps = layers[1](maps) * factors
-                del layers[:2]
-            else:
-                maps = layers.pop(0)(maps)
+            maps, count = _run_at_once(layers, maps) if self.fuse else (layers[0](maps), 1)
+            del layers[:count]
         return maps
+
+
+def _run_at_once(layers: Sequence[nn.Module], maps: Tensor) -> tuple[Tensor, int]:
+    """Run as many of the first layers at once as can be, at least one; return the map and their number."""
+    match layers:
+        case [nn.BatchNorm2d() as norm, nn.ReLU(), SqueezeExcitation() as excitation, pool, *_] if (
+            at_once := _at_once(pool)
+        ) and _pays(norm, maps, halved=True):
+            return norm_relu_pool(maps, norm, at_once, excitation), 4
+        case [nn.BatchNorm2d() as norm, nn.ReLU(), pool, *_] if (at_once := _at_once(pool)) and _pays(
+            norm, maps, halved=True
+        ):
+            return norm_relu_pool(maps, norm, at_once), 3
+        case [nn.BatchNorm2d() as norm, nn.ReLU(), *_] if _pays(norm, maps):
+            return _norm_relu(maps, norm, None), 2
+        case [SqueezeExcitation() as excitation, pool, *_] if _at_once(pool):
+            return pool(maps) * excitation.factors(maps.mean(dim=(2, 3), keepdim=True)), 2
+    return layers[0](maps), 1
+
+
+def norm_relu(maps: Tensor, norm: nn.BatchNorm2d, shortcut: Tensor | None = None) -> Tensor:
+    """Normalise as ``norm`` does, add the shortcut if there is one, and ReLU; at once where that pays.
+
+    Args:
+        maps: ``(B, C, H, W)``.
+        norm: In training its running statistics are updated.
+        shortcut: As large as ``maps``.
+
+    Returns:
+        ``(B, C, H, W)``.
+    """
+    alike = shortcut is None or (
+        shortcut.dtype == maps.dtype and shortcut.is_contiguous(memory_format=torch.channels_last)
+    )
+    if alike and _pays(norm, maps):
+        return _norm_relu(maps, norm, shortcut)
+    normalised = norm(maps)
+    return torch.relu_(normalised if shortcut is None else normalised + shortcut)
+
+
+def _norm_relu(maps: Tensor, norm: nn.BatchNorm2d, shortcut: Tensor | None) -> Tensor:
+    inputs = (maps, norm.weight, norm.bias, *batch_moments(maps.detach(), norm), norm.eps, shortcut)
+    return NormRelu.apply(*inputs)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def norm_relu_pool(
@@ -75,39 +110,6 @@ def norm_relu_pool(
     return pooled if excitation is None else pooled * excitation.factors(means)  # type: ignore[no-any-return]
 
 
-class _Block(NamedTuple):
-    """Layers that may run at once: a pooling and what precedes it, from the normalisation or from the means.
-
-    Attributes:
-        norm: None if that and ReLU are not among the layers.
-        excitation: None if there is none.
-        at_once: The kind of pooling.
-        length: Number of layers.
-    """
-
-    norm: nn.BatchNorm2d | None
-    excitation: SqueezeExcitation | None
-    at_once: AtOnce
-    length: int
-
-    @classmethod
-    def at_the_start_of(cls, layers: Sequence[nn.Module]) -> _Block | None:
-        """None where the first layers are none."""
-        rest = list(layers[:4])
-        norm: nn.BatchNorm2d | None = None
-        excitation: SqueezeExcitation | None = None
-        if len(rest) >= 2 and isinstance(rest[0], nn.BatchNorm2d) and isinstance(rest[1], nn.ReLU):
-            norm = rest[0]
-            del rest[:2]
-        if rest and isinstance(rest[0], SqueezeExcitation):
-            excitation = rest[0]
-            del rest[0]
-        at_once = _at_once(rest[0]) if rest else None
-        if at_once is None:
-            return None
-        return cls(norm, excitation, at_once, len(layers[:4]) - len(rest) + 1)
-
-
 def _at_once(pool: nn.Module) -> AtOnce | None:
     """What takes this pooling together with the layers before it."""
     if isinstance(pool, BlurredMaxPool):
@@ -118,8 +120,8 @@ def _at_once(pool: nn.Module) -> AtOnce | None:
     return NormReluMaxPool if usual else None
 
 
-def _pays(norm: nn.BatchNorm2d, maps: Tensor) -> bool:
-    """Whether it is done on this map: in training, on a CPU, at even sizes, and large enough."""
+def _pays(norm: nn.BatchNorm2d, maps: Tensor, *, halved: bool = False) -> bool:
+    """Whether it is done on this map: in training, on a CPU, large enough, and even where it is halved."""
     if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():  # where no loops of our own are compiled
         return False
     return (
@@ -128,7 +130,7 @@ def _pays(norm: nn.BatchNorm2d, maps: Tensor) -> bool:
         and maps.device.type == "cpu"
         and maps.dtype in (torch.bfloat16, torch.float32)
         and maps.numel() >= SMALLEST
-        and maps.shape[2] % 2 == maps.shape[3] % 2 == 0
+        and not (halved and (maps.shape[2] % 2 or maps.shape[3] % 2))
         and maps.is_contiguous(memory_format=torch.channels_last)
         and loops.are_usable()
     )
