@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.fused import FusedSequential
+from facelex.models.fused import switch_off
 from facelex.models.registry import create_image_encoder
 from facelex.models.small_maps import Conv3x3
 
@@ -23,11 +23,10 @@ def create_model(encoder: str, device: str, *, ours: bool, seed: int = 0, dropou
     model: nn.Module = DualEncoder(create_image_encoder(encoder), 7, dropout=dropout).to(device)
     if ours:
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    switch_off(model)
     for module in model.modules():
         if isinstance(module, Conv3x3):
             module.products = False
-        if isinstance(module, FusedSequential):
-            module.fuse = False
     return model
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from facelex.models.blocks import BlurredMaxPool, SqueezeExcitation
+from facelex.models.blocks import BlurredMaxPool, ConvolvedMaxPool, SqueezeExcitation
 from facelex.models.fused import (
     FusedSequential,
     blurred_max_pool,
@@ -26,6 +26,7 @@ from facelex.models.fused import (
     norm_activation,
     norm_relu,
     sequential,
+    switch_off,
 )
 from facelex.models.registry import create_image_encoder
 
@@ -121,7 +122,7 @@ def count_fused(monkeypatch: pytest.MonkeyPatch, stack: nn.Module, images: Tenso
 
 @any_pool
 @pytest.mark.parametrize("shape", [(6, 16, 8, 12), (6, 13, 8, 12), (6, 1, 8, 12), (6, 16, 2, 2)])
-def test_float32_equals_the_three_layers(
+def test_float32_equals_the_layers(
     shape: tuple[int, ...], pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = maps(*shape)
@@ -133,17 +134,19 @@ def test_float32_equals_the_three_layers(
 @any_pool
 def test_values_far_from_zero_keep_their_variance(pool: str) -> None:
     """Moments are put together from those of groups of pixels, not from sums of squares."""
-    images = maps(6, 16, 8, 12) + 1000
-    for ours, theirs in zip(*both_ways(layers(16, pool), images)):
-        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=1e-3, check_stride=False)
+    stack, images = layers(16, pool), maps(6, 16, 8, 12) + 1000
+    exact = copy.deepcopy(stack).double()
+    exact.fuse = False
+    for ours, truth in zip(results(stack, images), results(exact, images.double())):
+        torch.testing.assert_close(ours.double(), truth.double(), rtol=1e-3, atol=2e-3, check_stride=False)
 
 
 @any_pool
-def test_bfloat16_is_as_near_to_float32_as_the_three_layers_are(pool: str) -> None:
+def test_bfloat16_is_as_near_to_float32_as_the_layers_are(pool: str) -> None:
     images = maps(32, 16, 12, 12, dtype=torch.bfloat16)
     exact = results(copy.deepcopy(layers(16, pool)), images.float())
     ours, theirs = both_ways(layers(16, pool), images)
-    slack = 0.01 if "excited" in pool else 0.001  # factors' gradients are sums of fewer products
+    slack = 0.01 if "excited" in pool else 0.001  # a factor's gradient is a sum of few rounded products
     for mine, reference, truth in zip(ours, theirs, exact):
         error = float((mine.float() - truth).norm())
         assert error <= 1.2 * float((reference.float() - truth).norm()) + slack * float(truth.float().norm())
@@ -157,9 +160,10 @@ def test_compiled_passes_answer_as_the_uncompiled(
 ) -> None:
     if not loops.are_usable():
         pytest.skip("needs a C++ compiler")
-    shapes = [(6, 16, 8, 12)]
-    if dtype == torch.float32:
-        shapes.append((5, 24, 4, 6))  # another shape for the same loops, and half a vector over
+    shapes = [
+        (6, 16, 8, 12),
+        (5, 24 if dtype == torch.float32 else 32, 4, 6),
+    ]  # half a vector over, and another
     in_loops = [results(layers(shape[1], pool), maps(*shape, dtype=dtype)) for shape in shapes]
     assert loops.are_usable()
     for module, name in PASSES:
@@ -167,6 +171,39 @@ def test_compiled_passes_answer_as_the_uncompiled(
     for compiled, shape in zip(in_loops, shapes):
         for ours, theirs in zip(compiled, results(layers(shape[1], pool), maps(*shape, dtype=dtype))):
             torch.testing.assert_close(ours, theirs, check_stride=False)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_compiled_sum_with_a_shortcut_answers_as_the_uncompiled(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not loops.are_usable():
+        pytest.skip("needs a C++ compiler")
+    compiled = with_shortcut(dtype)
+    assert loops.are_usable()
+    for module, name in PASSES:
+        monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
+    for ours, theirs in zip(compiled, with_shortcut(dtype)):
+        torch.testing.assert_close(ours, theirs, check_stride=False)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "channels", "narrow"),
+    [
+        ("AVX512", torch.float32, 64, True),
+        ("AVX512", torch.bfloat16, 64, False),
+        ("AVX512", torch.bfloat16, 48, True),
+        ("AVX512", torch.bfloat16, 24, False),
+        ("AVX2", torch.float32, 64, False),
+        ("AVX2", torch.bfloat16, 48, False),
+    ],
+)
+def test_short_vectors_are_taken_where_they_are_as_fast(
+    capability: str, dtype: torch.dtype, channels: int, narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert loops._is_narrow(torch.zeros(2, channels, 1, 1, dtype=dtype)) == narrow
 
 
 @any_pool
@@ -255,31 +292,43 @@ def test_anything_else_is_left_to_the_layers(
     assert count_fused(monkeypatch, stack.to(images.dtype), images) == {"pooled": 0, "plain": plain}, why
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_shortcut_is_added_in_the_same_pass(dtype: torch.dtype) -> None:
-    """Beside the layers in float32: answer, gradients of both maps and of the weights."""
+def with_shortcut(dtype: torch.dtype, *, fuse: bool = True) -> list[Tensor]:
+    """Answer, gradients of the maps, the shortcut and the weights, running statistics."""
+    norm = layers(16)[0]
+    inputs = maps(8, 16, 6, 6, dtype=dtype).requires_grad_()
+    shortcut = maps(8, 16, 6, 6, dtype=dtype).flip(0).contiguous(memory_format=torch.channels_last)
+    shortcut.requires_grad_()
+    answer = norm_relu(inputs, norm, shortcut, fuse=fuse)
+    above = torch.randn(answer.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
+    answer.backward(above)
+    slopes = [inputs.grad, shortcut.grad, norm.weight.grad, norm.bias.grad]
+    return [answer.detach(), *slopes, *norm.buffers()]  # type: ignore[list-item]
 
-    def outcome(fused: bool, dtype: torch.dtype) -> list[Tensor]:
-        norm = layers(16)[0]
-        inputs = maps(8, 16, 6, 6, dtype=dtype).requires_grad_()
-        shortcut = maps(8, 16, 6, 6, dtype=dtype).flip(0).contiguous(memory_format=torch.channels_last)
-        shortcut.requires_grad_()
-        answer = norm_relu(inputs, norm, shortcut) if fused else torch.relu(norm(inputs) + shortcut)
-        above = torch.randn(answer.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
-        answer.backward(above)
-        return [
-            answer.detach(),
-            inputs.grad,
-            shortcut.grad,
-            norm.weight.grad,
-            norm.bias.grad,
-            *norm.buffers(),
-        ]  # type: ignore[list-item]
 
-    truth = outcome(False, torch.float32)
-    slack = 1e-5 if dtype == torch.float32 else 0.02
-    for ours, expected in zip(outcome(True, dtype), truth):
+@pytest.mark.parametrize(("dtype", "slack"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_a_shortcut_is_added_in_the_same_pass(
+    dtype: torch.dtype, slack: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = with_shortcut(torch.float32, fuse=False)
+    used: list[Any] = []
+    passes = sequential._norm_relu
+    monkeypatch.setattr(sequential, "_norm_relu", lambda *inputs: (used.append(1), passes(*inputs))[1])
+    for ours, expected in zip(with_shortcut(dtype), truth):
         assert float((ours - expected).float().norm()) <= slack * float(expected.float().norm())
+    assert used == [1]
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(4, 16), nn.Identity(), nn.InstanceNorm2d(16, affine=True, track_running_stats=True)]
+)
+def test_another_normalisation_is_left_to_itself(norm: nn.Module) -> None:
+    images = maps(4, 16, 8, 8)
+    torch.testing.assert_close(norm_relu(images, norm), torch.relu(copy.deepcopy(norm)(images)))
+
+
+def test_weights_in_bfloat16_are_left_to_the_layers() -> None:
+    stack, images = layers(16).to(torch.bfloat16), maps(4, 16, 8, 8, dtype=torch.bfloat16)
+    assert stack(images).dtype == torch.bfloat16
 
 
 def test_a_shortcut_of_another_layout_or_in_evaluation_is_added_by_the_layers() -> None:
@@ -293,17 +342,14 @@ def test_a_shortcut_of_another_layout_or_in_evaluation_is_added_by_the_layers() 
     assert torch.equal(norm.running_mean, before)
 
 
-@pytest.mark.parametrize("pool", ["excited, max", "excited, blurred"])
-def test_factors_multiply_the_pooled_map_in_evaluation_too(pool: str) -> None:
-    stack, images = layers(16, pool).eval(), maps(4, 16, 8, 8)
-    multiplied: list[torch.Size] = []
-    stack[2].excite.register_forward_hook(lambda *_: multiplied.append(images.shape))
-    stack[2].register_forward_hook(lambda *_: pytest.fail("the whole map was multiplied"))
-    ours = stack(images)
-    assert multiplied, "the means are asked for"
-    stack[2]._forward_hooks.clear()
-    stack.fuse = False
-    torch.testing.assert_close(ours, stack(images), check_stride=False)
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2, 2, ceil_mode=True), BlurredMaxPool(), ConvolvedMaxPool()])
+def test_factors_multiply_the_pooled_map_in_evaluation_too(pool: nn.Module) -> None:
+    excitation = SqueezeExcitation(16)
+    stack, images = FusedSequential(excitation, pool).eval(), maps(4, 16, 8, 8)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as during:
+        apart = pool(excitation(images))
+        during.setattr(SqueezeExcitation, "forward", lambda *_: pytest.fail("the whole map was multiplied"))
+        torch.testing.assert_close(stack(images), apart, check_stride=False)
 
 
 def test_small_maps_are_left_to_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +375,8 @@ def test_every_normalisation_with_a_relu_is_fused(
     encoder = create_image_encoder(name, **options)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert count_fused(monkeypatch, encoder, images) == {"pooled": pooled, "plain": plain}
+    switch_off(encoder)
+    assert count_fused(monkeypatch, encoder, images) == {"pooled": 0, "plain": 0}
 
 
 def test_counting_operations_leaves_the_layers_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

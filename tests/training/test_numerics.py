@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from facelex.data.sketch import sketch_dataset
 from facelex.losses.objective import Objective, Targets
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.fused import FusedSequential
+from facelex.models.fused import switch_off
 from facelex.models.prediction import images_from_pixels
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.resnet import BasicBlock, Bottleneck
@@ -78,11 +78,10 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 def plain_pass(model: DualEncoder, images: Tensor, labels: Tensor) -> Pass:
+    switch_off(model)
     for module in model.modules():
         if isinstance(module, Conv3x3):
             module.products = False
-        if isinstance(module, FusedSequential):
-            module.fuse = False
     loss, _ = OBJECTIVE(model(images.contiguous()), Targets(labels))
     loss.backward()
     return Pass(float(loss.detach()), gradients(model))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_training import FACES, StopAfter, differing, tiny_config, two_phases, weights
+from torch import nn
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
@@ -19,9 +20,9 @@ from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
 from facelex.models.dual_encoder import DualEncoder
-from facelex.models.registry import create_image_encoder
+from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.text_fit import replace_text_projection, trained_part, trained_text_arrays
-from facelex.models.weights import load_model
+from facelex.models.weights import create_model, load_model
 from facelex.recognize.model import load_model as load_onnx
 from facelex.training import starting_point
 from facelex.training.cells import check_cells, list_cells
@@ -30,6 +31,7 @@ from facelex.training.export import export_run
 from facelex.training.model_spec import class_vectors, describe_model
 from facelex.training.run import train_run
 from facelex.training.starting_point import open_starting_point
+from facelex.training.unfolding import unfold
 
 TRAIN = FACES.indices("train")
 
@@ -151,6 +153,17 @@ def test_a_run_without_words_takes_the_faces_side(finished: Path) -> None:
     torch.testing.assert_close(
         model.image_encoder.state_dict(), load_model(finished)[0].image_encoder.state_dict()
     )
+
+
+@pytest.mark.parametrize("name", list_image_encoders())
+def test_every_encoder_runs_each_normalisation_right_behind_its_convolution(name: str) -> None:
+    """Or a file in which the two are one could not be taken apart again."""
+    spec = describe_model(tiny_config(f"model.image_encoder={name}"), FACES, TRAIN, None)
+    model = create_model(spec.model_copy(update={"has_words": False}), None)
+    modules = dict(model.image_encoder.named_modules(prefix="image_encoder"))
+    folded = {key: torch.zeros(m.out_channels) for key, m in modules.items() if isinstance(m, nn.Conv2d)}
+    norms = {key for key, module in modules.items() if isinstance(module, nn.BatchNorm2d)}
+    assert unfold(model, folded, torch.rand(2, 1, 32, 32)) == norms
 
 
 @pytest.mark.parametrize("exported", [False, True])

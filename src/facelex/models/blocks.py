@@ -37,12 +37,15 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Scale the channels of ``(B, C, H, W)``."""
-        return maps * self.factors(maps.mean(dim=(2, 3), keepdim=True))
+        return maps * self.factors(self.means(maps))
+
+    def means(self, maps: Tensor) -> Tensor:
+        """Of each channel, ``(B, C, H, W)`` to ``(B, C, 1, 1)``."""
+        return maps.mean(dim=(2, 3), keepdim=True)
 
     def factors(self, means: Tensor) -> Tensor:
         """Return what channels with these means are multiplied by, in [0, 1]; both ``(B, C, 1, 1)``."""
-        factors: Tensor = torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
-        return factors
+        return torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
 
 
 class BlurredMaxPool(nn.Sequential):

@@ -31,9 +31,14 @@ STAGE_WIDTHS = (64, 128, 256, 512)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: ``relu(F(x) + shortcut(x))``, Eq. 1 and 2 of the paper."""
+    """Two 3x3 convolutions beside a shortcut: ``relu(F(x) + shortcut(x))``, Eq. 1 and 2 of the paper.
+
+    Attributes:
+        fuse: Whether normalisation, sum and ReLU may run at once (`facelex.models.fused`).
+    """
 
     expansion = 1
+    fuse: bool = True
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -45,8 +50,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, width, H / stride, W / stride)``."""
-        out = norm_relu(self.conv1(x), self.bn1)
-        return norm_relu(self.conv2(out), self.bn2, self.shortcut(x))
+        shortcut = self.shortcut(x)  # first, so that each normalisation directly follows its convolution
+        out = norm_relu(self.conv1(x), self.bn1, fuse=self.fuse)
+        return norm_relu(self.conv2(out), self.bn2, shortcut, fuse=self.fuse)
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
@@ -55,9 +61,14 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3x3 convolution between two 1x1, "responsible for reducing and then increasing" the width."""
+    """A 3x3 convolution between two 1x1, "responsible for reducing and then increasing" the width.
+
+    Attributes:
+        fuse: As in :class:`BasicBlock`.
+    """
 
     expansion = 4
+    fuse: bool = True
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -71,9 +82,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, 4 * width, H / stride, W / stride)``."""
-        out = norm_relu(self.conv1(x), self.bn1)
-        out = norm_relu(self.conv2(out), self.bn2)
-        return norm_relu(self.conv3(out), self.bn3, self.shortcut(x))
+        shortcut = self.shortcut(x)  # first, as in BasicBlock
+        out = norm_relu(self.conv1(x), self.bn1, fuse=self.fuse)
+        out = norm_relu(self.conv2(out), self.bn2, fuse=self.fuse)
+        return norm_relu(self.conv3(out), self.bn3, shortcut, fuse=self.fuse)
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:

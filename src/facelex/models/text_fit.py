@@ -147,6 +147,7 @@ def trained_part(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray
     The hidden units of the fitted side come last, two for each dimension, and it has no output bias.
     """
     count = len(arrays["text_bias1"]) - 2 * len(arrays["text_bias2"])
+    assert count > 0, "no blend: too few hidden units for two sides"
     return {
         **arrays,
         "text_weight1": arrays["text_weight1"][:count],

@@ -54,8 +54,8 @@ class NormReluBlurredMaxPool(torch.autograd.Function):
         grad_weight = products.sum((0, 1)) * inverse
         of_means = None
         if grad_means is not None:
-            each, more_weight, more_bias = Activity(*activity).gradients(maps, grad_means, inverse)
-            grad_weight, grad_bias, of_means = grad_weight + more_weight, grad_bias + more_bias, each * scale
+            to_weight, to_bias, of_means = Activity(*activity).take_back(maps, grad_means, scale, inverse)
+            grad_weight, grad_bias = grad_weight + to_weight, grad_bias + to_bias
         line = line_through_the_moments(maps, weight, mean, inverse, grad_weight, grad_bias)
         grad_maps = _to_values(maps, of_windows, scale, *line, of_means, shift)
         return grad_maps, grad_weight, grad_bias, None, None, None, None

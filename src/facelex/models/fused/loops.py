@@ -18,16 +18,17 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-SHAPES = 64
+SHAPES = 256
 """How many loops a process may compile for each pass: loops for any shape would not be vectorised, so each
-shape (with autocast on or off) gets its own, in a second that PyTorch's cache on disk saves the next time.
-Further shapes run uncompiled, which PyTorch says in a warning."""
+shape (with autocast on or off, frozen or not) gets its own, in a second that PyTorch's cache on disk saves
+the next time. ResNet50 at three image sizes has 33. Further shapes run uncompiled, which PyTorch says in a
+warning."""
 
 NARROW = 256
-"""Bits of the vectors for float32 where AVX-512 has 512: as fast for all widths, since memory is what bounds
-these loops, while channels that leave half a vector over (8, 24, 40) were taken one by one, up to twenty
-times as slowly. bfloat16 keeps the long ones, of 32 numbers, which are faster, unless half of one is left
-over (16, 48, 80 channels). With a quarter of one left over (8, 24, 40) it is slow either way."""
+"""Bits of shorter vectors, where AVX-512 has 512. float32 takes them: memory bounds these loops, so they are
+as fast, while channels that left half a long vector over (8, 24, 40) were taken one by one, up to twenty
+times as slowly. bfloat16, of which a long vector holds 32 numbers, takes them only where half of one is left
+over (16, 48, 80 channels); with a quarter left over (8, 24, 40) it is slow either way."""
 
 ONE_LOOP = {"realize_reads_threshold": 1000, "realize_opcount_threshold": 10_000}
 """What several results of a pass share is computed within their loop. By default the compiler writes what
@@ -43,7 +44,10 @@ def are_usable() -> bool:
 
 
 def in_one_loop(function: Callable[P, T]) -> Callable[P, T]:
-    """Compile ``function``, of tensors, for each shape as it comes; where that fails it runs as it is."""
+    """Compile ``function``, of ``(B, C, H, W)`` maps and other tensors, for each shape as it comes.
+
+    Where that fails it runs as it is.
+    """
     compiled: dict[bool, Callable[P, T]] = {}
 
     @functools.wraps(function)
@@ -74,10 +78,11 @@ def _compiler_works() -> bool:
         return False
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it reports that there is no GPU
     try:
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
+        for limit in ("recompile_limit", "accumulated_recompile_limit"):
+            setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), SHAPES))
         with torch.no_grad():
-            for dtype in (torch.bfloat16, torch.float32):
-                values = torch.zeros(2, 32, dtype=dtype)
+            for dtype, channels in ((torch.bfloat16, 32), (torch.bfloat16, 16), (torch.float32, 32)):
+                values = torch.zeros(2, channels, dtype=dtype)
                 _compile(_trial, _is_narrow(values))(values)
     except Exception as error:
         logger.warning(

@@ -55,8 +55,8 @@ class NormReluMaxPool(torch.autograd.Function):
         inverse = (var + ctx.eps).rsqrt()
         of_means = None
         if grad_means is not None:
-            each, more_weight, more_bias = Activity(*activity).gradients(maps, grad_means, inverse)
-            grad_weight, grad_bias, of_means = grad_weight + more_weight, grad_bias + more_bias, each * scale
+            to_weight, to_bias, of_means = Activity(*activity).take_back(maps, grad_means, scale, inverse)
+            grad_weight, grad_bias = grad_weight + to_weight, grad_bias + to_bias
         line = line_through_the_moments(maps, weight, mean, inverse, grad_weight, grad_bias)
         grad_maps = _spread(maps, direct, place, *line, of_means, scale, shift)
         return grad_maps, grad_weight, grad_bias, None, None, None, None

@@ -103,15 +103,23 @@ class Activity(NamedTuple):
         sums = self.distances * scale + self.counts * bias
         return (sums / _size(maps))[:, :, None, None]
 
-    def gradients(self, maps: Tensor, grad: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def take_back(
+        self, maps: Tensor, grad_means: Tensor, scale: Tensor, inverse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Take a gradient of the means, ``(B, C, 1, 1)``, back.
 
+        Args:
+            maps: As above.
+            grad_means: The gradient.
+            scale: As above.
+            inverse: ``1 / std``, ``(C,)``.
+
         Returns:
-            That of each value that ReLU has let through, after normalisation, ``(B, C)``; and, of all of
-            them, those of the weight and the bias of the normalisation, ``(C,)`` each.
+            What it adds to the gradients of the normalisation's weight and bias, ``(C,)`` each, and to that
+            of every value of the map that ReLU let through, ``(B, C)``.
         """
-        each = grad[:, :, 0, 0] / _size(maps)
-        return each, (each * self.distances).sum(0) * inverse, (each * self.counts).sum(0)
+        each = grad_means[:, :, 0, 0] / _size(maps)
+        return (each * self.distances).sum(0) * inverse, (each * self.counts).sum(0), each * scale
 
 
 def row_activity(

@@ -61,10 +61,10 @@ class NormRelu(torch.autograd.Function):
 @in_one_loop
 def _activate(maps: Tensor, shortcut: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
     """Normalise ``(B, C, H, W)`` by ``scale`` and ``shift``, ``(C,)``, add the shortcut, and ReLU."""
-    sums = maps.permute(0, 2, 3, 1).float() * scale + shift
+    answer = maps.permute(0, 2, 3, 1).float() * scale + shift
     if shortcut is not None:
-        sums = sums + shortcut.permute(0, 2, 3, 1).float()
-    return sums.clamp_min(0).to(maps.dtype).permute(0, 3, 1, 2)
+        answer = answer + shortcut.permute(0, 2, 3, 1).float()
+    return answer.clamp_min(0).to(maps.dtype).permute(0, 3, 1, 2)
 
 
 @in_one_loop
@@ -98,7 +98,7 @@ def _to_values(
 ) -> Tensor:
     """Give each value its gradient times ``scale``, where ReLU let it through, and a line in the value.
 
-    Without ``shift`` only that is in ``grad`` which ReLU let through.
+    Where ``shift`` is None, ReLU has been seen to already: ``grad`` is zero where it let nothing through.
     """
     rows, back = maps.permute(0, 2, 3, 1).float(), grad.permute(0, 2, 3, 1).float()
     if shift is not None:
