@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from facelex.models.fused.loops import in_one_loop
-from facelex.models.fused.moments import Activity, line_through_the_moments, row_activity
+from facelex.models.fused.moments import Activity, line_through_the_moments, row_activity, scale_and_shift
 
 
 class NormReluBlurredMaxPool(torch.autograd.Function):
@@ -35,9 +35,7 @@ class NormReluBlurredMaxPool(torch.autograd.Function):
         with_means: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Halve ``maps`` by the moments of their batch, ``(C,)``; also the means of each map if asked for."""
-        inverse = (var + eps).rsqrt()
-        scale = weight * inverse
-        shift = bias - mean * scale
+        inverse, scale, shift = scale_and_shift(weight, bias, mean, var, eps)
         answer, *sums = _pool(maps, scale, shift, mean if with_means else None)
         activity = [part.sum(1) for part in sums]
         ctx.save_for_backward(maps, weight, mean, inverse, scale, shift, *activity)

@@ -17,7 +17,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from facelex.models.fused.loops import in_one_loop
-from facelex.models.fused.moments import Activity, line_through_the_moments, row_activity, widened
+from facelex.models.fused.moments import (
+    Activity,
+    line_through_the_moments,
+    row_activity,
+    scale_and_shift,
+    widened,
+)
 
 
 class NormReluMaxPool(torch.autograd.Function):
@@ -35,12 +41,11 @@ class NormReluMaxPool(torch.autograd.Function):
         with_means: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Halve ``maps`` by the moments of their batch, ``(C,)``; also the means of each map if asked for."""
-        inverse = (var + eps).rsqrt()
-        scale = weight * inverse
-        shift = bias - mean * scale
+        inverse, scale, shift = scale_and_shift(weight, bias, mean, var, eps)
         answer, chosen, place, *sums = _choose(maps, scale, shift, mean if with_means else None)
         activity = [part.sum(1) for part in sums]
-        ctx.save_for_backward(maps, answer, chosen, place, weight, mean, var, scale, shift, *activity)
+        moments = (mean, var, inverse, scale, shift)
+        ctx.save_for_backward(maps, answer, chosen, place, weight, *moments, *activity)
         ctx.eps = eps
         return answer, Activity(*activity).means(maps, scale, bias) if with_means else None
 
@@ -48,11 +53,11 @@ class NormReluMaxPool(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_means: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients of maps, weight and bias; the moments' is within that of the maps."""
-        maps, answer, chosen, place, weight, mean, var, scale, shift, *activity = ctx.saved_tensors
+        maps, answer, chosen, place, weight, *rest = ctx.saved_tensors
+        mean, var, inverse, scale, shift, *activity = rest
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad = torch.ops.aten.threshold_backward(grad, answer, 0)
         direct, grad_weight, grad_bias = _norm_backward(grad, chosen, weight, mean, var, ctx.eps)
-        inverse = (var + ctx.eps).rsqrt()
         of_means = None
         if grad_means is not None:
             to_weight, to_bias, of_means = Activity(*activity).take_back(maps, grad_means, scale, inverse)

@@ -36,6 +36,19 @@ def batch_moments(maps: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return mean, var
 
 
+def scale_and_shift(
+    weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Write a normalisation by given moments as a factor and an offset.
+
+    Returns:
+        ``1 / std``, the factor and what is added after it, ``(C,)`` each.
+    """
+    inverse = (var + eps).rsqrt()
+    scale = weight * inverse
+    return inverse, scale, bias - mean * scale
+
+
 def line_through_the_moments(
     maps: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, grad_weight: Tensor, grad_bias: Tensor
 ) -> tuple[Tensor, Tensor]:

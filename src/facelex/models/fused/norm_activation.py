@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from facelex.models.fused.loops import in_one_loop
-from facelex.models.fused.moments import line_through_the_moments
+from facelex.models.fused.moments import line_through_the_moments, scale_and_shift
 
 
 class NormRelu(torch.autograd.Function):
@@ -32,9 +32,7 @@ class NormRelu(torch.autograd.Function):
         shortcut: Tensor | None,
     ) -> Tensor:
         """Normalise ``maps`` by the moments of their batch, ``(C,)``, and add the shortcut if any."""
-        inverse = (var + eps).rsqrt()
-        scale = weight * inverse
-        shift = bias - mean * scale
+        inverse, scale, shift = scale_and_shift(weight, bias, mean, var, eps)
         answer = _activate(maps, shortcut, scale, shift)
         kept = () if shortcut is None else (answer,)
         ctx.save_for_backward(maps, weight, mean, inverse, scale, shift, *kept)
