@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facelex.models.prediction import images_from_pixels
-from facelex.training.augment import alternating_reflection, augment_images
+from facelex.training.augment import _affine_maps, alternating_reflection, augment_images
 from facelex.training.config import AugmentConfig
 
 NOTHING = {
@@ -157,6 +157,30 @@ def test_erasing_takes_the_share_asked_for() -> None:
     assert float(shares.max()) < 0.14
     inside = shares.sort().values[len(shares) // 2 :]  # holes at the border are cut off
     assert float(inside.median()) == pytest.approx(0.1, abs=0.02)
+
+
+def test_holes_hold_noise_of_all_levels() -> None:
+    black = torch.zeros(64, 1, 35, 35, dtype=torch.uint8)
+    holes = augment(black, size=35, erasing=1, erasing_area=(0.5, 0.5))
+    levels = (holes * 255).round().long()
+    torch.testing.assert_close(holes, levels / 255)
+    inside = levels[levels > 0]
+    counts = torch.bincount(inside, minlength=256)[1:]
+    assert len(inside) > 20_000
+    assert float(counts.min() / counts.float().mean()) > 0.6
+    assert float(counts.max() / counts.float().mean()) < 1.4
+    pairs = torch.stack([inside[:-1], inside[1:]]).float()
+    assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.03
+
+
+def test_pixels_come_from_where_torch_s_own_affine_map_takes_them() -> None:
+    images = noise(100)
+    config = AugmentConfig(**(NOTHING | {"rotation": 25, "translation": 0.1, "resize": 0.2}))  # type: ignore[arg-type]
+    maps = _affine_maps(100, config, torch.Generator().manual_seed(5), None)
+    grid = F.affine_grid(maps, [100, 1, 20, 20], False)
+    expected = F.grid_sample(images.float() / 255, grid, padding_mode="reflection", align_corners=False)
+    result = augment_images(images, 20, config, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
 
 
 def test_brightness_and_contrast_are_one_linear_change_a_picture() -> None:
