@@ -83,19 +83,23 @@ def peak_memory_mb(device: torch.device) -> float:
     return peak_resident_mb()
 
 
+class UntrainableError(FacelexError):
+    """It is a run's own settings that keep it from being trained; with others it might be, here and now."""
+
+
 @contextmanager
 def sizes_suit() -> Iterator[None]:
     """Say what to do where a run turns out too large for memory, or too small for batch normalisation.
 
     Raises:
-        FacelexError: In place of what PyTorch and NumPy raise then.
+        UntrainableError: In place of what PyTorch and NumPy raise then.
     """
     try:
         yield
     except ValueError as error:
         if _ONE_VALUE not in str(error):
             raise
-        raise FacelexError(
+        raise UntrainableError(
             "Expected batches and images large enough to normalise, but a layer got one value for each "
             "channel. Set a larger batch_size or image_size."
         ) from error
@@ -103,7 +107,7 @@ def sizes_suit() -> Iterator[None]:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and _NO_MEMORY not in str(error):
             raise
         reason = ". ".join(str(error).split(". ")[:2]).rstrip(".") or "out of memory"
-        raise FacelexError(
+        raise UntrainableError(
             f"Expected dataset, network and a batch to fit into memory, but got: {reason}. Set a smaller "
             "batch_size or image_size, or prepare the dataset with a smaller --size."
         ) from error

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from facelex.data.dataset import FaceDataset
-from facelex.errors import FacelexError
 from facelex.models.weights import create_model
 from facelex.run_files import CHECKPOINT
 from facelex.training.batches import steps_per_epoch
@@ -20,7 +19,7 @@ from facelex.training.build_phase import create_phase_trainer, freeze_all_but
 from facelex.training.checkpoint import remove_leftovers, save_checkpoint
 from facelex.training.config import RunConfig
 from facelex.training.devices import create_fabric
-from facelex.training.environment import peak_memory_mb, sizes_suit
+from facelex.training.environment import UntrainableError, peak_memory_mb, sizes_suit
 from facelex.training.examples import Examples, check_dataset, device_split, training_index
 from facelex.training.fabric import Fabric, launched
 from facelex.training.lock import lock_for_all
@@ -72,8 +71,9 @@ def train_run(
 
     Raises:
         RunInUseError: If another process is training in the folder.
+        UntrainableError: If the loss stops being a number, or the run is too large for memory.
         FacelexError: If the folder holds another run, the dataset differs from the checkpoint's, the device
-            is not there, the loss stops being a number, or the disk refuses.
+            is not there, or the disk refuses.
     """
     check_dataset(config, dataset)
     find_checkpoint(config, dataset, folder, resume=resume)  # what is wrong with it is said first
@@ -166,9 +166,9 @@ class Training:
         for epoch in range(epochs_done, phase.epochs):
             row = self._run_epoch(trainer, number, epoch)
             self.rows.append(row)
-            self.reporter.epoch(row)
             if self.fabric.is_global_zero:
                 self._save(trainer, number, epoch + 1)
+            self.reporter.epoch(row)
         if trainer.average:  # the next phase starts from the average
             self.model.load_state_dict(trainer.average.model.state_dict())
 
@@ -195,7 +195,7 @@ class Training:
         ended = time.perf_counter()
         val_loss, val_accuracy = trainer.evaluate(self.val, config.image_size)
         if not math.isfinite(result.loss + val_loss):  # the last step shows in val_loss alone
-            raise FacelexError(
+            raise UntrainableError(
                 f"The loss of phase {phase.name!r}, epoch {epoch + 1}, is not a number any more. Start a "
                 "new run with a lower optimizer.lr, optimizer.clip_grad_norm=1 or precision=32-true."
             )

@@ -37,15 +37,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
         if not path.is_file():
             error = unknown_name("config", str(name_or_path), list_configs())
             raise FacelexError(f"{error} Or give the path of a .yaml file.")
-    try:
-        raw = _read_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FacelexError(f"Cannot read the config {path}: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FacelexError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(raw, dict):
-        raise FacelexError(f"Expected {path} to hold keys and values, but got {type(raw).__name__}.")
-    raw = _unshared(raw)
+    raw = _unshared(read_mapping(path, "config"))
     faults: list[str] = []
     for override in overrides:
         try:
@@ -53,6 +45,27 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
         except FacelexError as error:
             faults.append(str(error))
     return validate_config(raw, path.name, faults)
+
+
+def read_mapping(path: Path, kind: str) -> dict[Any, Any]:
+    """Read a YAML file of keys and values, none of them given twice.
+
+    Args:
+        path: The file.
+        kind: What the file is, for the message.
+
+    Raises:
+        FacelexError: If it cannot be read or holds something else.
+    """
+    try:
+        raw = read_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FacelexError(f"Cannot read the {kind} {path}: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FacelexError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(raw, dict):
+        raise FacelexError(f"Expected {path} to hold keys and values, but got {type(raw).__name__}.")
+    return raw
 
 
 def validate_config(raw: dict[str, Any], where: str, faults: Sequence[str] = ()) -> RunConfig:
@@ -124,7 +137,8 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
-def _read_yaml(text: str) -> Any:
+def read_yaml(text: str) -> Any:
+    """Read YAML; a key that stands twice in a mapping is an error."""
     return yaml.load(text, Loader=_UniqueKeys)
 
 
@@ -140,7 +154,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise FacelexError(f"Expected an override like optimizer.lr=0.01, but got {override!r}.")
     try:
-        value = _read_yaml(text)
+        value = read_yaml(text)
     except yaml.YAMLError as error:
         raise FacelexError(f"The value of {key!r} is not valid YAML: {text!r}.") from error
     if isinstance(value, str):

@@ -1,0 +1,110 @@
+"""``facelex tune``: a search for better settings of a configuration."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from facelex.cli.options import DONE, FAILED, set_torch_threads
+from facelex.cli.screen import outliving_the_reader
+from facelex.errors import FacelexError, require
+
+app = App(name="tune", help="Search hyperparameters.")
+
+
+@app.default
+@outliving_the_reader()
+def tune(
+    *,
+    config: Annotated[str, Parameter(alias="-c")] = "quick",
+    space: str | None = None,
+    vary: Annotated[list[str] | None, Parameter(negative="")] = None,
+    overrides: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    trials: int = 20,
+    minutes: float | None = None,
+    sampler: Literal["tpe", "random"] = "tpe",
+    prune: bool = True,
+    output: Annotated[Path, Parameter(alias="-o")] = Path("runs/tune"),
+    data: str | None = None,
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    threads: int | None = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Train with other settings again and again, and keep those that have most of val right.
+
+    Each trial is a run in OUTPUT/trial-NUMBER. trials.csv lists all of them and best.yaml is the best one's
+    configuration, for train and compare. The same command goes on where it was interrupted; given several
+    times at once, on one machine or on several that share a disk, its processes work on one search.
+    The test split is never looked at. The exit code is 1 if no trial could be finished.
+
+    Args:
+        config: The configuration to vary.
+        space: What to vary: a shipped search space (paper, sgd) or a YAML file of keys with ranges or lists.
+        vary: Vary one setting, for example --vary 'optimizer.lr={low: 0.01, high: 0.3, log: true}' or
+            --vary 'model.dropout=[0, 0.2, 0.4]'; may be repeated.
+        overrides: Change a setting of all trials, for example --set max_epochs_per_phase=8.
+        trials: How many trials the search is to have, those of before included.
+        minutes: Begin no further trial after this time.
+        sampler: tpe proposes what resembles the better trials so far; random does not.
+        prune: Of the trials that reach a ninth and a third of the epochs go on with the best third;
+            --no-prune trains all to the end.
+        output: Folder of the search.
+        data: Dataset file, in place of the configuration's.
+        accelerator: auto, cpu or cuda.
+        threads: CPU threads; all cores by default.
+        quiet: Print no epochs, only how trials begin and end.
+    """
+    require("torch", "train", "Searching")
+    require("optuna", "tune", "Searching")
+    from facelex.training.memory import keep_memory
+
+    keep_memory()
+    from rich.console import Console
+
+    from facelex.data.load import load_dataset
+    from facelex.training.config import load_config
+    from facelex.training.progress import RichReporter, SilentReporter
+    from facelex.training.tuning.results import BEST, best_trial, count_states, trials_table, write_trials
+    from facelex.training.tuning.search import Search
+    from facelex.training.tuning.space import load_space
+
+    _check_limits(trials, minutes)
+    sets = [*(overrides or []), *([f"data={data}"] if data else [])]
+    varied = load_space(space, vary or [])
+    dataset = load_dataset(load_config(config, sets).data)
+    set_torch_threads(threads)
+    search = Search(output, config, sets, varied, dataset, sampler=sampler, prune=prune)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    search.run(
+        trials,
+        minutes=minutes,
+        accelerator=accelerator,
+        reporter=SilentReporter() if quiet else RichReporter(console),
+        announce=say,
+        after_trial=partial(write_trials, search),
+    )
+    write_trials(search)
+    best = best_trial(search)
+    if best is None:
+        say(f"{output}: nothing to choose from yet ({count_states(search)}).")
+        return FAILED
+    say(f"Accuracy on val, %, mean of each image and its mirror image ({count_states(search)})")
+    console.print(trials_table(search))
+    say(
+        f"{search.trial_folder(best.number)}: validation accuracy {100 * (best.value or 0.0):.2f} %. It was "
+        f"chosen by these very images, so expect less of other seeds and other faces: train "
+        f"{output / BEST} with several seeds before you call it better."
+    )
+    return DONE
+
+
+def _check_limits(trials: int, minutes: float | None) -> None:
+    if trials < 1:
+        raise FacelexError(f"Expected --trials of at least 1, but got {trials}.")
+    if minutes is not None and not minutes > 0:
+        raise FacelexError(f"Expected --minutes above 0, but got {minutes:g}.")
