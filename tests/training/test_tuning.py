@@ -13,21 +13,22 @@ pytest.importorskip("optuna")
 
 import yaml
 from optuna.trial import TrialState
-from tiny_training import FACES, TINY
+from tiny_training import FACES, StopAfter, tiny_config
 
 import facelex.training.tuning.search as search_module
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
+from facelex.files import write_text
 from facelex.training.config import RunConfig, load_config
 from facelex.training.environment import UntrainableError
 from facelex.training.lock import RunInUseError, lock_folder
-from facelex.training.progress import Reporter, SilentReporter
+from facelex.training.progress import Reporter
 from facelex.training.results import RunResult
 from facelex.training.tuning.results import best_trial, count_states, trials_table, write_trials
 from facelex.training.tuning.search import Search
 from facelex.training.tuning.space import load_space
 
-EPOCHS = 9
+EPOCHS = 10  # so that trials are compared after two and four
 SPACE = ("optimizer.lr={low: 0.001, high: 1.0, log: true}", "model.dropout={low: 0.0, high: 0.5}")
 
 Curve = Callable[[RunConfig, int], float]
@@ -38,16 +39,21 @@ def rate_decides(config: RunConfig, epoch: int) -> float:
 
 
 def open_search(folder: Path, *overrides: str, space: tuple[str, ...] = SPACE, **options: Any) -> Search:
-    sets = [*TINY, "method=baseline", f"methods.baseline.0.epochs={EPOCHS}", *overrides]
-    return Search(folder, "sketch", sets, load_space(None, space), FACES, **options)
+    base = tiny_config("method=baseline", f"methods.baseline.0.epochs={EPOCHS}", *overrides)
+    return Search(folder, base, load_space(None, space), FACES, **options)
 
 
 def pretend(
-    monkeypatch: pytest.MonkeyPatch, curve: Curve, *, stop_at: tuple[int, int] | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    curve: Curve,
+    *,
+    stop_at: tuple[int, int] | None = None,
+    busy: str = "",
 ) -> list[str]:
     """Let trials have accuracies without training; returns a list of what was run: ``FOLDER:EPOCH``.
 
-    ``stop_at``: the number of a run and the epoch after which the process is stopped.
+    ``stop_at``: the number of a run and the epoch after which the process is stopped; ``busy``: what another
+    process is training.
     """
     ran: list[str] = []
     runs: list[Path] = []
@@ -55,12 +61,15 @@ def pretend(
     def train_run(
         config: RunConfig, dataset: Any, folder: Path, *, reporter: Reporter, **_: Any
     ) -> RunResult:
+        if folder.name == busy:
+            raise RunInUseError("by another process")
         folder.mkdir(parents=True, exist_ok=True)
         runs.append(folder)
         checkpoint = folder / "checkpoint.pt"
         done = int(checkpoint.read_text()) if checkpoint.exists() else 0
         reporter.start(EPOCHS * 100, done * 100)
         for epoch in range(done + 1, EPOCHS + 1):
+            reporter.step(100)
             checkpoint.write_text(str(epoch))
             ran.append(f"{folder.name}:{epoch}")
             reporter.epoch({"val_accuracy": curve(config, epoch)})
@@ -119,8 +128,7 @@ def test_trials_that_fall_behind_end_at_a_ninth_or_a_third(
     said: list[str] = []
     search.run(20, announce=said.append)
     ended = {trial.last_step for trial in search.trials if trial.state == TrialState.PRUNED}
-    assert ended <= {1, 3}
-    assert 1 in ended
+    assert ended == {2, 4}
     finished = [trial for trial in search.trials if trial.state == TrialState.COMPLETE]
     assert 2 <= len(finished) <= 10
     best = best_trial(search)
@@ -154,23 +162,50 @@ def test_a_trial_that_another_process_is_training_is_left_to_it(
     pretend(monkeypatch, rate_decides, stop_at=(1, 2))
     with pytest.raises(KeyboardInterrupt):
         open_search(tmp_path).run(3)
-    pretend(monkeypatch, rate_decides)
-    simulated = search_module.train_run
-
-    def locking(config: RunConfig, dataset: Any, folder: Path, **options: Any) -> RunResult:
-        if folder.name == "trial-0000":
-            raise RunInUseError("by another process")
-        return simulated(config, dataset, folder, **options)
-
-    monkeypatch.setattr(search_module, "train_run", locking)
+    pretend(monkeypatch, rate_decides, busy="trial-0000")
     search = open_search(tmp_path)
     said: list[str] = []
     search.run(3, announce=said.append)
-    assert said[1] == "[1/3] trial-0000 is left to the process that is training it"
+    assert not any("trial-0000" in line for line in said)
     assert search.trials[0].state == TrialState.RUNNING
     assert len(search.trials) == 3  # the other process's counts
     assert (tmp_path / "trial-0000" / "checkpoint.pt").exists()
     assert "1 not finished" in count_states(search)
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
+@pytest.mark.parametrize("moment", [0, 4])
+def test_a_trial_that_another_process_ends_meanwhile_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: TrialState, moment: int
+) -> None:
+    """``moment``: before this process hears of the trial's beginning, or after that epoch."""
+    pretend(monkeypatch, rate_decides, stop_at=(1, 2))
+    with pytest.raises(KeyboardInterrupt):
+        open_search(tmp_path).run(1)
+    ended: list[int] = []
+
+    def end_elsewhere(epoch: int) -> None:
+        if epoch == moment and not ended:
+            ended.append(epoch)
+            value = 0.5 if state == TrialState.COMPLETE else None
+            open_search(tmp_path).study.tell(0, value, state=state)
+
+    def curve(config: RunConfig, epoch: int) -> float:
+        end_elsewhere(epoch)
+        return rate_decides(config, epoch)
+
+    pretend(monkeypatch, curve)
+    simulated = search_module.train_run
+
+    def train_run(*arguments: Any, **options: Any) -> RunResult:
+        end_elsewhere(0)
+        return simulated(*arguments, **options)
+
+    monkeypatch.setattr(search_module, "train_run", train_run)
+    search = open_search(tmp_path)
+    search.run(1)
+    assert ended == [moment]
+    assert search.trials[0].state == state
 
 
 def test_settings_that_cannot_be_trained_fail_and_what_is_wrong_here_stops_the_search(
@@ -185,21 +220,52 @@ def test_settings_that_cannot_be_trained_fail_and_what_is_wrong_here_stops_the_s
 
     full = False
     pretend(monkeypatch, diverging)
-    search = open_search(tmp_path, space=("optimizer.lr=[0.1, 0.9]",), prune=False)
+    search = open_search(tmp_path, space=("optimizer.lr=[0.1, 0.2, 0.8, 0.9]",), prune=False)
     said: list[str] = []
-    search.run(6, announce=said.append)
-    failed = [trial for trial in search.trials if trial.state == TrialState.FAIL]
-    assert {trial.params["optimizer.lr"] for trial in failed} == {"0.9"}
-    assert {t.params["optimizer.lr"] for t in search.trials if t.state == TrialState.COMPLETE} == {"0.1"}
-    assert sum(line.endswith("failed: The loss is not a number any more.") for line in said) == len(failed)
+    search.run(4, announce=said.append)
+    states = {trial.params["optimizer.lr"]: trial.state.name for trial in search.trials}
+    assert states == {"0.1": "COMPLETE", "0.2": "COMPLETE", "0.8": "FAIL", "0.9": "FAIL"}
+    assert sum(line.endswith(": The loss is not a number any more.") for line in said) == 2
+
     full = True
+    search = open_search(tmp_path / "full", prune=False)
     with pytest.raises(FacelexError, match="The disk is full"):
-        search.run(30)
-    waiting = search.trials[-1]
-    assert waiting.state == TrialState.RUNNING
+        search.run(1)
+    (never_trained,) = search.trials  # it may be its settings, so it is not taken up again
+    assert never_trained.state == TrialState.FAIL
+    write_text(tmp_path / "full" / "trial-0001" / "metrics.csv", "phase,epoch\n")
+    with pytest.raises(FacelexError, match="The disk is full"):
+        search.run(2)
+    assert search.trials[1].state == TrialState.RUNNING
     full = False
-    search.run(waiting.number + 1)
-    assert search.trials[waiting.number].state == TrialState.COMPLETE
+    search.run(2)
+    assert search.trials[1].state == TrialState.COMPLETE
+
+
+def test_a_search_none_of_whose_trials_can_be_trained_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(config: RunConfig, epoch: int) -> float:
+        raise UntrainableError("The loss is not a number any more.")
+
+    pretend(monkeypatch, diverging)
+    search = open_search(tmp_path)
+    with pytest.raises(FacelexError, match="5 trials in a row failed, the last one: The loss is not"):
+        search.run(20)
+    assert len(search.trials) == 5
+
+
+def test_settings_that_were_tried_are_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = pretend(monkeypatch, rate_decides)
+    space = ("optimizer.lr=[0.1, 0.2]", "model.dropout=[0, 0.5]")
+    search = open_search(tmp_path, space=space, prune=False)
+    search.run(20)
+    assert len({tuple(trial.params.values()) for trial in search.trials}) == len(search.trials) == 4
+    assert len(ran) == 4 * EPOCHS
+    write_trials(search)
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 5
 
 
 def test_settings_that_do_not_go_together_fail_by_themselves(
@@ -208,7 +274,7 @@ def test_settings_that_do_not_go_together_fail_by_themselves(
     pretend(monkeypatch, rate_decides)
     space = ("augment.mixup=[0, 0.2]", "methods.baseline.0.losses.supervised_contrastive=[0, 0.5]")
     search = open_search(tmp_path, space=space, prune=False)
-    search.run(12)
+    search.run(4)
     states = {tuple(trial.params.values()): trial.state.name for trial in search.trials}
     assert states[("0.2", "0.5")] == "FAIL"
     assert {state for pair, state in states.items() if pair != ("0.2", "0.5")} == {"COMPLETE"}
@@ -224,10 +290,7 @@ def test_another_search_in_the_same_folder_is_refused(
     with pytest.raises(FacelexError, match="began with other values of the varied settings"):
         open_search(tmp_path, space=SPACE[:1])
     with pytest.raises(FacelexError, match="began with other values of the dataset"):
-        Search(
-            tmp_path, "sketch", [*TINY, "method=baseline", f"methods.baseline.0.epochs={EPOCHS}"],
-            load_space(None, SPACE), sketch_dataset(150, seed=1),
-        )  # fmt: skip
+        Search(tmp_path, open_search(tmp_path).base, load_space(None, SPACE), sketch_dataset(150, seed=1))
     assert len(open_search(tmp_path).trials) == 1
 
 
@@ -236,11 +299,15 @@ def test_a_damaged_journal_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     open_search(tmp_path).run(2)
     journal = tmp_path / search_module.JOURNAL
     lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join([*lines[:3], "no json\n", *lines[3:]]))
-    with pytest.raises(FacelexError, match=r"study\.log is damaged\. Restore it, or delete"):
-        open_search(tmp_path)
-    journal.write_text("".join(lines)[:-7])  # the process died while it wrote
-    assert len(open_search(tmp_path).trials) == 2
+    for nonsense in ("no json\n", "\0\0\0\n", "3\n"):
+        journal.write_text("".join([*lines[:3], nonsense, *lines[3:]]))
+        with pytest.raises(FacelexError, match=r"study\.log is damaged\. Restore it, or delete"):
+            open_search(tmp_path)
+    journal.write_text("".join(lines)[:-7])  # the process was killed while it wrote
+    search = open_search(tmp_path)
+    search.run(4)
+    assert len(open_search(tmp_path).trials) == 4
+    assert count_states(search).startswith("4 trials: ")
 
 
 def test_no_further_trial_begins_after_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,16 +362,6 @@ def test_a_real_search_finds_the_rate_at_which_a_network_learns(tmp_path: Path) 
     assert not (folder / "checkpoint.pt").exists()
 
 
-class StopAfter(SilentReporter):
-    def __init__(self, epochs: int):
-        self.left = epochs
-
-    def epoch(self, row: dict[str, float | int | str]) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-
 def test_a_real_trial_that_was_interrupted_ends_with_the_accuracy_of_a_whole_one(tmp_path: Path) -> None:
     options: dict[str, Any] = {"space": ("optimizer.lr={low: 0.01, high: 0.1}",), "prune": False}
     whole = open_search(tmp_path / "whole", "methods.baseline.0.epochs=3", **options)
@@ -320,3 +377,57 @@ def test_a_real_trial_that_was_interrupted_ends_with_the_accuracy_of_a_whole_one
     parts.run(1)
     assert parts.trials[0].value == whole.trials[0].value
     assert parts.trials[0].intermediate_values == whole.trials[0].intermediate_values
+
+
+def test_methods_of_other_phases_are_not_compared_midway(tmp_path: Path) -> None:
+    for varied in ("method=[baseline, multimodal]", "methods.baseline.0.epochs={low: 2, high: 20}"):
+        with pytest.raises(FacelexError, match=r"Expected phases alike in all trials, .* with --no-prune"):
+            open_search(tmp_path, space=(varied,))
+        assert not (tmp_path / "study.log").exists()
+        open_search(tmp_path / varied[:6], space=(varied,), prune=False)
+
+
+@pytest.mark.parametrize(
+    ("varied", "message"),
+    [
+        ("optimiser.lr=[0.1, 0.2]", "Unknown key 'optimiser'. Did you mean 'optimizer'?"),
+        ("model.dropout={low: 0, high: 1.5}", "model.dropout: input should be less than 1, but got 1.5"),
+        ("schedule.name=[cosine, linear]", "schedule.name: input should be 'constant', 'cosine'"),
+        ("model.image_encoder=[tiny_cnn, vgg12]", "Unknown image encoder 'vgg12'. Did you mean 'vgg16'?"),
+        ("model.encoder_options=[{}, {wdth: 2}]", "has no option 'wdth'"),
+        ("vote_weight=[0, 0.5]", "the dataset has no FER+ votes"),
+    ],
+)
+def test_what_no_trial_could_be_trained_with_is_found_first(
+    tmp_path: Path, varied: str, message: str
+) -> None:
+    with pytest.raises(FacelexError) as caught:
+        open_search(tmp_path / "search", space=(varied,))
+    assert message in str(caught.value)
+    assert not (tmp_path / "search").exists()
+
+
+def test_a_trial_continued_without_pruning_joins_the_comparison_at_its_own_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_alike(config: RunConfig, epoch: int) -> float:
+        return epoch / EPOCHS
+
+    pretend(monkeypatch, all_alike, stop_at=(1, 7))
+    with pytest.raises(KeyboardInterrupt):
+        open_search(tmp_path, prune=False).run(6)
+    pretend(monkeypatch, all_alike)
+    search = open_search(tmp_path)
+    search.run(6)
+    assert {trial.state for trial in search.trials} == {TrialState.COMPLETE}
+
+
+def test_a_search_opened_in_a_relative_folder_outlives_a_process_killed_while_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pretend(monkeypatch, rate_decides)
+    open_search(Path("runs/tune")).run(1)
+    monkeypatch.setattr(search_module, "LOCK_SECONDS", 1)
+    write_text(Path("runs/tune/study.log.lock"), "")
+    open_search(Path("runs/tune")).run(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,9 +76,11 @@ def tune(
     _check_limits(trials, minutes)
     sets = [*(overrides or []), *([f"data={data}"] if data else [])]
     varied = load_space(space, vary or [])
-    dataset = load_dataset(load_config(config, sets).data)
+    _check_not_set(varied.distributions, sets)
+    base = load_config(config, sets)
+    dataset = load_dataset(base.data)
     set_torch_threads(threads)
-    search = Search(output, config, sets, varied, dataset, sampler=sampler, prune=prune)
+    search = Search(output, base, varied, dataset, sampler=sampler, prune=prune)
     console = Console(width=None if sys.stdout.isatty() else 120)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     search.run(
@@ -101,6 +104,12 @@ def tune(
         f"{output / BEST} with several seeds before you call it better."
     )
     return DONE
+
+
+def _check_not_set(varied: Iterable[str], sets: Iterable[str]) -> None:
+    twice = sorted({setting.partition("=")[0] for setting in sets} & set(varied))
+    if twice:
+        raise FacelexError(f"{twice[0]} is varied, and set for all trials. Leave one of the two out.")
 
 
 def _check_limits(trials: int, minutes: float | None) -> None:

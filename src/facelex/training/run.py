@@ -166,9 +166,9 @@ class Training:
         for epoch in range(epochs_done, phase.epochs):
             row = self._run_epoch(trainer, number, epoch)
             self.rows.append(row)
+            self.reporter.epoch(row)
             if self.fabric.is_global_zero:
                 self._save(trainer, number, epoch + 1)
-            self.reporter.epoch(row)
         if trainer.average:  # the next phase starts from the average
             self.model.load_state_dict(trainer.average.model.state_dict())
 

@@ -1,6 +1,12 @@
 """The configuration of a run: what can be set, and how it is read from YAML and the command line."""
 
-from facelex.training.config.reading import CONFIG_FOLDER, list_configs, load_config, validate_config
+from facelex.training.config.reading import (
+    CONFIG_FOLDER,
+    list_configs,
+    load_config,
+    override_config,
+    validate_config,
+)
 from facelex.training.config.sections import (
     AugmentConfig,
     LossConfig,
@@ -24,5 +30,6 @@ __all__ = [
     "Section",
     "list_configs",
     "load_config",
+    "override_config",
     "validate_config",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -138,8 +138,15 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def read_yaml(text: str) -> Any:
-    """Read YAML; a key that stands twice in a mapping is an error."""
-    return yaml.load(text, Loader=_UniqueKeys)
+    """Read YAML; a key that stands twice in a mapping is an error.
+
+    Raises:
+        yaml.YAMLError: If it is none.
+    """
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)
+    except (ValueError, TypeError) as error:  # a date that is none, a list as a key
+        raise yaml.YAMLError(str(error)) from error
 
 
 def _unshared(node: Any) -> Any:
@@ -147,6 +154,26 @@ def _unshared(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _unshared(value) for key, value in node.items()}
     return [_unshared(value) for value in node] if isinstance(node, list) else node
+
+
+def override_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """Change single settings of a configuration.
+
+    Args:
+        config: What is changed.
+        settings: Values by key, as ``--set`` names them.
+
+    Raises:
+        FacelexError: Listing everything that is wrong.
+    """
+    raw = config.model_dump(mode="json")
+    faults: list[str] = []
+    for key, value in settings.items():
+        try:
+            _set(raw, key, value)
+        except FacelexError as error:
+            faults.append(str(error))
+    return validate_config(raw, ", ".join(settings), faults)
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -160,6 +187,10 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if isinstance(value, str):
         with suppress(ValueError):  # YAML 1.1 reads 1e-4 as a string; people mean the number
             value = float(value)
+    _set(raw, key, value)
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     node: Any = raw
     *parents, last = key.split(".")
     if parents[:1] == ["methods"] and parents[1:]:

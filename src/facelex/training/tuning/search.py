@@ -7,17 +7,20 @@ processes can work on it side by side.
 from __future__ import annotations
 
 import json
-import os
+import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+import torch
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -26,21 +29,33 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.run_folder import load_run_folder
+from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.run_files import CHECKPOINT, METRICS
-from facelex.training.config import RunConfig, load_config
+from facelex.training.config import RunConfig, override_config, validate_config
 from facelex.training.environment import UntrainableError
-from facelex.training.examples import TEACHER_ANSWERS
+from facelex.training.examples import TEACHER_ANSWERS, check_dataset
 from facelex.training.lock import RunInUseError
 from facelex.training.progress import Reporter, SilentReporter
-from facelex.training.resume import changed_settings
+from facelex.training.resume import changed_settings, sources
 from facelex.training.run import train_run
-from facelex.training.tuning.space import SearchSpace, as_override
+from facelex.training.tuning.space import SearchSpace
 
 JOURNAL = "study.log"
 """All that is known of a search: what it varies, its trials and their accuracies."""
 
 REDUCTION = 3
 """Of the trials that reach a ninth and a third of the epochs, the best third goes on."""
+
+FAILED_IN_A_ROW = 5
+"""After so many trials that cannot be trained it is not their settings that are wrong."""
+
+PROPOSALS = 100
+"""After so many proposals in a row that were made before, all settings count as tried."""
+
+LOCK_SECONDS = 30
+"""So old a lock on the journal was left by a process that was killed while it wrote, which takes a moment."""
+
+IDENTITY, REPEATS = "facelex", "repeats"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -50,8 +65,7 @@ class Search:
 
     Args:
         folder: Where the trials and the journal lie.
-        config: The configuration that is varied.
-        overrides: Settings of all trials, as ``--set`` has them.
+        base: The configuration that is varied.
         space: What is varied.
         dataset: What every trial learns from; its val split decides.
         sampler: ``tpe``, which proposes what resembles the better trials so far (tree-structured Parzen
@@ -60,40 +74,64 @@ class Search:
             https://arxiv.org/abs/1810.05934).
 
     Raises:
-        FacelexError: If the space does not fit the configuration, or the folder holds another search.
+        FacelexError: If the space does not fit configuration and dataset, trials of different lengths are to
+            be compared midway, or the folder holds another search.
     """
 
     def __init__(
         self,
         folder: Path,
-        config: str,
-        overrides: Sequence[str],
+        base: RunConfig,
         space: SearchSpace,
         dataset: FaceDataset,
         *,
         sampler: str = "tpe",
         prune: bool = True,
     ):
-        self.folder, self.space, self.dataset = folder, space, dataset
-        self._config, self._overrides = config, overrides
-        self.base = space.check(config, overrides)
-        epochs = sum(phase.epochs for phase in self.base.phases)
-        pruner = SuccessiveHalvingPruner(max(1, epochs // REDUCTION**2), REDUCTION) if prune else NopPruner()
-        self.study = _open_study(folder, NumberedSampler(sampler, self.base.seed), pruner)
+        self.folder, self.base, self.space, self.dataset, self.prune = folder, base, space, dataset, prune
+        self._check_settings()
+        self._identity = {
+            "config": base.model_dump_json(),
+            "space": {key: distribution_to_json(value) for key, value in self._distributions.items()},
+            "data": dataset.fingerprint,
+            "sources": sources(base),
+        }
+        self.study = _open_study(folder, NumberedSampler(sampler, base.seed))
         self._check_same_search()
+        for trial in self.trials:
+            if trial.state.is_finished():  # its process may have been ended before it did so itself
+                _remove_checkpoint(self.trial_folder(trial.number))
+
+    def _check_settings(self) -> None:
+        """Find before the first trial what no trial could be trained with."""
+        configs = [self.base, *(override_config(self.base, settings) for settings in self.space.tried())]
+        for config in configs:
+            check_dataset(config, self.dataset)
+            check_image_encoder(config.model.image_encoder)
+            options: dict[str, Any] = config.model.encoder_options
+            with torch.device("meta"):
+                create_image_encoder(config.model.image_encoder, **options)
+        lengths = {
+            tuple((phase.epochs, "classifier" in phase.learning) for phase in config.phases)
+            for config in configs
+        }
+        if self.prune and len(lengths) > 1:
+            raise FacelexError(
+                "Expected phases alike in all trials, which are compared after a ninth and a third of their "
+                "epochs, but what is varied changes them. Train all trials to the end with --no-prune."
+            )
 
     def _check_same_search(self) -> None:
         """Refuse what would put results under one name that are not alike."""
-        spaces = {key: optuna.distributions.distribution_to_json(value) for key, value in self._distributions}
-        now = {"config": self.base.model_dump_json(), "space": spaces, "data": self.dataset.fingerprint}
-        before = self.study.user_attrs
-        if "config" not in before:
-            for key, value in now.items():
-                self.study.set_user_attr(key, value)
+        before = self.study.user_attrs.get(IDENTITY)
+        if before is None:
             return
-        changed = changed_settings(RunConfig.model_validate_json(before["config"]), self.base)
-        changed += [] if before["space"] == spaces else ["the varied settings"]
-        changed += [] if before["data"] == self.dataset.fingerprint else ["the dataset"]
+        began = validate_config(
+            json.loads(before["config"]), f"{self.folder / JOURNAL}, perhaps of another version of facelex,"
+        )
+        names = {"space": "the varied settings", "data": "the dataset", "sources": "teachers or start_from"}
+        changed = changed_settings(began, self.base)
+        changed += [name for key, name in names.items() if before[key] != self._identity[key]]
         if changed:
             raise FacelexError(
                 f"The search in {self.folder} began with other values of {', '.join(changed)}. "
@@ -101,28 +139,31 @@ class Search:
             )
 
     @property
-    def _distributions(self) -> list[tuple[str, Any]]:
-        return sorted(self.space.distributions.items())
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        return dict(sorted(self.space.distributions.items()))
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All trials so far, by number, but for those whose process was ended while it drew settings."""
+        """All trials so far, by number.
+
+        Without those whose process was ended while it drew their settings, and those that repeat another.
+        """
         trials = self.study.get_trials(deepcopy=False)
-        return [trial for trial in trials if set(trial.params) == set(self.space.distributions)]
+        keys = set(self.space.distributions)
+        return [trial for trial in trials if set(trial.params) == keys and REPEATS not in trial.user_attrs]
 
     def trial_folder(self, number: int) -> Path:
         """The run folder of a trial."""
         return self.folder / f"trial-{number:04d}"
 
-    def trial_config(self, params: dict[str, Any]) -> RunConfig:
+    def trial_config(self, params: Mapping[str, Any]) -> RunConfig:
         """The configuration of a trial.
 
         Raises:
             UntrainableError: If its settings do not go together.
         """
-        varied = [as_override(key, value) for key, value in params.items()]
         try:
-            return load_config(self._config, [*self._overrides, *varied])
+            return override_config(self.base, self.space.settings(params))
         except FacelexError as error:  # each of them was checked by itself
             raise UntrainableError(str(error)) from error
 
@@ -149,54 +190,98 @@ class Search:
             after_trial: Called when a trial has ended.
 
         Raises:
-            FacelexError: If training is not possible here: the device is not there, the disk is full. The
-                trial waits until it is.
+            FacelexError: If training is not possible here: the device is not there, the disk is full, or
+                several trials in a row could not be trained. A trial that has trained waits until it is.
         """
-        deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-        tried: set[int] = set()
+        self.study.set_user_attr(IDENTITY, self._identity)
+        deadline = time.monotonic() + 60 * minutes if minutes is not None else math.inf
+        busy: set[int] = set()  # trials that other processes are training
+        failed_in_a_row = 0
         while time.monotonic() < deadline:
-            trial = self._left_by_others(tried)
+            trial = self._unfinished(busy) or self._new_trial(trials)
             if trial is None:
-                if len(self.trials) >= trials:
-                    return
-                trial = self.study.ask(dict(self._distributions))
-            tried.add(trial.number)
-            self._run_trial(trial, trials, accelerator, reporter or SilentReporter(), announce)
+                return
+            count = sum(other.number <= trial.number for other in self.trials)
+            place = f"[{count}/{trials}] {self.trial_folder(trial.number).name}"
+            try:
+                self._train(trial, place, accelerator, reporter or SilentReporter(), announce)
+            except RunInUseError:
+                busy.add(trial.number)
+                continue
+            except UntrainableError as error:
+                announce(f"{place} failed: {describe(trial.params)}: {error}")
+                self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+                failed_in_a_row += 1
+                if failed_in_a_row == FAILED_IN_A_ROW:
+                    raise FacelexError(
+                        f"{failed_in_a_row} trials in a row failed, the last one: {error}"
+                    ) from error
+            else:
+                failed_in_a_row = 0
+            busy.clear()  # their processes may have ended meanwhile
+            _remove_checkpoint(self.trial_folder(trial.number))
             after_trial()
 
-    def _left_by_others(self, tried: set[int]) -> Trial | None:
-        """A trial that is not finished; whether another process is at it shows when it is tried."""
+    def _unfinished(self, busy: set[int]) -> Trial | None:
+        """A trial that has begun; whether another process is at it shows when it is tried."""
         for frozen in self.trials:
-            if frozen.state == TrialState.RUNNING and frozen.number not in tried:
+            if frozen.state == TrialState.RUNNING and frozen.number not in busy:
                 return Trial(self.study, frozen._trial_id)
         return None
 
-    def _run_trial(
-        self, trial: Trial, trials: int, accelerator: str, reporter: Reporter, announce: Callable[[str], None]
+    def _new_trial(self, trials: int) -> Trial | None:
+        """A trial with settings of its own; None if there are enough, or all settings seem to be tried."""
+        for _ in range(PROPOSALS):
+            known = self.trials
+            if len(known) >= trials:
+                return None
+            trial = self.study.ask(self._distributions)
+            same = next((other for other in known if other.params == trial.params), None)
+            if same is None:
+                return trial
+            trial.set_user_attr(REPEATS, same.number)  # the seed is the same, and so would be the accuracy
+            self.study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _train(
+        self,
+        trial: Trial,
+        place: str,
+        accelerator: str,
+        reporter: Reporter,
+        announce: Callable[[str], None],
     ) -> None:
+        """Train a trial until it ends, well or early.
+
+        Raises:
+            RunInUseError: If another process is training it.
+            UntrainableError: If its settings keep it from being trained.
+            FacelexError: If something else does.
+        """
         folder = self.trial_folder(trial.number)
-        place = f"[{trial.number + 1}/{trials}] {folder.name}"
-        begun = " (continued)" if (folder / CHECKPOINT).is_file() else ""
-        announce(f"{place}{begun}: {describe(trial.params)}")
+        config = self.trial_config(trial.params)
+        halving = HalvingReporter(reporter, trial, config, folder, place, announce, self.prune)
         try:
-            config = self.trial_config(trial.params)
-            _report_known(trial, folder)
-            halving = HalvingReporter(reporter, trial, sum(phase.epochs for phase in config.phases))
             result = train_run(
                 config, self.dataset, folder, resume=True, accelerator=accelerator, reporter=halving
             )
-        except RunInUseError:
-            announce(f"{place} is left to the process that is training it")
-            return
+            self.study.tell(trial, result.val_accuracy, skip_if_finished=True)
         except optuna.TrialPruned:
             announce(f"{place} is behind and ends here")
-            self.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        except UntrainableError as error:
-            announce(f"{place} failed: {error}")
-            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        else:
-            self.study.tell(trial, result.val_accuracy, skip_if_finished=True)
-        _remove_checkpoint(folder)
+        except (EndedElsewhereError, UpdateFinishedTrialError):
+            return
+        except (RunInUseError, UntrainableError):
+            raise
+        except FacelexError:
+            if self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                return  # by another process, which has removed what this one was about to read
+            if not (folder / METRICS).is_file():  # it may never be possible, and would stand in the way
+                self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            raise
+
+
+class EndedElsewhereError(Exception):
+    """Another process has ended the trial meanwhile."""
 
 
 class NumberedSampler(BaseSampler):
@@ -239,44 +324,86 @@ class NumberedSampler(BaseSampler):
 class HalvingReporter:
     """Passes on what is heard of a trial, and ends it when others did better by the same epoch.
 
+    All it tells the search it tells while the run's lock is held.
+
     Args:
         reporter: Who else wants to hear.
         trial: The trial.
-        epochs: Of all its phases.
+        config: Its configuration.
+        folder: Its run folder.
+        place: How the trial is called when it begins.
+        announce: Told so.
+        prune: Whether it may be ended.
     """
 
-    def __init__(self, reporter: Reporter, trial: Trial, epochs: int):
-        self._reporter, self._trial, self._epochs, self._done = reporter, trial, epochs, 0
-        self.note, self.step, self.stop = reporter.note, reporter.step, reporter.stop
+    def __init__(
+        self,
+        reporter: Reporter,
+        trial: Trial,
+        config: RunConfig,
+        folder: Path,
+        place: str,
+        announce: Callable[[str], None],
+        prune: bool,
+    ):
+        self._reporter, self._trial, self._folder = reporter, trial, folder
+        self._place, self._announce = place, announce
+        self._epochs = sum(phase.epochs for phase in config.phases)
+        shares = (REDUCTION**2, REDUCTION) if prune else ()
+        rungs = {math.ceil(self._epochs / share) for share in shares}
+        self._rungs = sorted(rungs - {self._epochs})
+        self._done, self._is_behind = 0, False
+        self.note, self.stop = reporter.note, reporter.stop
 
     def start(self, total_images: int, done_images: int) -> None:
-        """Take up the count of epochs where a continued trial left it."""
-        self._done = round(self._epochs * done_images / total_images)
-        self._reporter.start(total_images, done_images)
-
-    def epoch(self, row: dict[str, float | int | str]) -> None:
-        """Report the accuracy, unless that was done before the trial was interrupted.
+        """Take up the count of epochs where a continued trial left it, and report what it had not.
 
         Raises:
-            optuna.TrialPruned: If the trial has fallen behind.
+            EndedElsewhereError: If another process has ended the trial meanwhile.
         """
+        if self._now().state.is_finished():
+            raise EndedElsewhereError
+        self._done = round(self._epochs * done_images / total_images)
+        self._announce(f"{self._place}{' (continued)' * (self._done > 0)}: {describe(self._trial.params)}")
+        phases = load_run_folder(self._folder).phases if (self._folder / METRICS).is_file() else ()
+        measured = [value for phase in phases for value in phase.columns["val_accuracy"]]
+        for epoch, accuracy in enumerate(measured[: self._done], start=1):
+            self._report(epoch, accuracy)
+        self._is_behind = any(self._falls_behind(rung) for rung in self._rungs if rung <= self._done)
+        self._reporter.start(total_images, done_images)
+
+    def step(self, images: int) -> None:
+        """Pass on; end the trial here, when its last epoch has been written, if it has fallen behind.
+
+        Raises:
+            optuna.TrialPruned: If it has.
+        """
+        if self._is_behind:
+            self._trial.study.tell(self._trial, state=TrialState.PRUNED, skip_if_finished=True)
+            raise optuna.TrialPruned
+        self._reporter.step(images)
+
+    def epoch(self, row: dict[str, float | int | str]) -> None:
+        """Report the accuracy, and compare it where that is due."""
         self._reporter.epoch(row)
         self._done += 1
-        known = self._trial.study.get_trials(deepcopy=False)[self._trial.number].intermediate_values
-        if self._done not in known:
-            self._trial.report(float(row["val_accuracy"]), self._done)
-        if self._done < self._epochs and self._trial.should_prune():
-            raise optuna.TrialPruned
+        self._report(self._done, float(row["val_accuracy"]))
+        if self._done in self._rungs:
+            self._is_behind = self._falls_behind(self._done)
 
+    def _report(self, epoch: int, accuracy: float) -> None:
+        if epoch not in self._now().intermediate_values:  # where it was, before the trial was interrupted
+            self._trial.report(accuracy, epoch)
 
-def _report_known(trial: Trial, folder: Path) -> None:
-    """Report what a trial had measured, and perhaps not reported, when its process was ended."""
-    phases = load_run_folder(folder).phases if (folder / METRICS).is_file() else ()
-    measured = [value for phase in phases for value in phase.columns["val_accuracy"]]
-    reported = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-    for epoch, accuracy in enumerate(measured, start=1):
-        if epoch not in reported:
-            trial.report(accuracy, epoch)
+    def _falls_behind(self, epoch: int) -> bool:
+        """Whether the trial is not among the best third of those that have come so far, rounded up."""
+        trials = self._trial.study.get_trials(deepcopy=False)
+        values = [trial.intermediate_values[epoch] for trial in trials if epoch in trial.intermediate_values]
+        own = self._now().intermediate_values.get(epoch, math.inf)
+        return sum(value > own for value in values) >= math.ceil(len(values) / REDUCTION)
+
+    def _now(self) -> FrozenTrial:
+        return self._trial.study.get_trials(deepcopy=False)[self._trial.number]
 
 
 def describe(params: dict[str, Any]) -> str:
@@ -293,22 +420,37 @@ def _tpe(seed: int) -> TPESampler:
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
-def _open_study(folder: Path, sampler: BaseSampler, pruner: BasePruner) -> optuna.Study:
+def _open_study(folder: Path, sampler: BaseSampler) -> optuna.Study:
     path = folder / JOURNAL
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = JournalFileOpenLock(str(path)) if os.name == "nt" else None  # links need rights there
+        # not Optuna's other lock, a link: with a relative path one that a killed process left is never broken
+        lock = JournalFileOpenLock(str(path), LOCK_SECONDS)
+        lock.acquire()
+        try:
+            _cut_half_a_line(path)
+        finally:
+            lock.release()
         storage = JournalStorage(JournalFileBackend(str(path), lock))
+        return optuna.create_study(
+            storage=storage, sampler=sampler, pruner=NopPruner(), study_name="facelex", direction="maximize",
+            load_if_exists=True,
+        )  # fmt: skip
     except OSError as error:
         raise FacelexError(
             f"Could not write into {folder}: {error.strerror}. Choose another place for the search."
         ) from error
-    except (json.JSONDecodeError, KeyError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise FacelexError(f"{path} is damaged. Restore it, or delete {folder} to begin anew.") from error
-    return optuna.create_study(
-        storage=storage, sampler=sampler, pruner=pruner, study_name="facelex", direction="maximize",
-        load_if_exists=True,
-    )  # fmt: skip
+
+
+def _cut_half_a_line(path: Path) -> None:
+    """Remove what a process began to write when it was killed or the disk was full."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
 
 
 def _remove_checkpoint(folder: Path) -> None:

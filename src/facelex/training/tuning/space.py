@@ -17,7 +17,7 @@ from optuna.distributions import (
 from pydantic import ValidationError, model_validator
 
 from facelex.errors import FacelexError, unknown_name
-from facelex.training.config import CONFIG_FOLDER, RunConfig, Section, load_config
+from facelex.training.config import CONFIG_FOLDER, Section
 from facelex.training.config.reading import read_mapping, read_yaml
 
 SPACE_FOLDER = CONFIG_FOLDER.parent / "search_spaces"
@@ -100,7 +100,7 @@ class SearchSpace:
         if key in NOT_VARIED:
             raise FacelexError(f"{key}: cannot be varied. Set it for all trials with --set {key}=...")
         if isinstance(value, list):
-            choices = [json.dumps(choice, sort_keys=True, default=str) for choice in value]
+            choices = [_as_json(key, choice) for choice in value]
             if len(set(choices)) < 2 or len(set(choices)) < len(choices):
                 raise FacelexError(f"{key}: expected two or more different choices, but got {value}.")
             self.distributions[key], self._tried[key] = CategoricalDistribution(choices), choices
@@ -113,36 +113,15 @@ class SearchSpace:
         else:
             raise FacelexError(f"{key}: expected a list of choices or a range, but got {value!r}: {EITHER}.")
 
-    def check(self, config: str, overrides: Sequence[str]) -> RunConfig:
-        """Find before the first trial what no trial could be trained with.
+    def tried(self) -> list[dict[str, Any]]:
+        """Settings to check first: every choice and both ends of every range, one at a time."""
+        return [
+            self.settings({key: value}) for key, values in sorted(self._tried.items()) for value in values
+        ]
 
-        Args:
-            config: The configuration that is varied.
-            overrides: Settings of all trials, as ``--set`` has them.
-
-        Returns:
-            That configuration with those settings.
-
-        Raises:
-            FacelexError: If a key is unknown or set for all trials as well, or a choice, or an end of a
-                range, is not allowed.
-        """
-        if not self.distributions:
-            raise FacelexError("Expected at least one setting to vary, but the space is empty.")
-        set_for_all = {override.partition("=")[0] for override in overrides}
-        twice = sorted(set_for_all & set(self.distributions))
-        if twice:
-            raise FacelexError(f"{twice[0]} is varied, and set for all trials. Leave one of the two out.")
-        base = load_config(config, overrides)
-        for key, values in self._tried.items():
-            for value in values:
-                load_config(config, [*overrides, as_override(key, value)])
-        return base
-
-
-def as_override(key: str, value: Value) -> str:
-    """A setting of a trial as ``--set`` takes it; JSON is YAML."""
-    return f"{key}={value}"
+    def settings(self, params: Mapping[str, Value]) -> dict[str, Any]:
+        """What a trial's draws mean for the configuration, by key."""
+        return {key: json.loads(value) if isinstance(value, str) else value for key, value in params.items()}
 
 
 def list_spaces() -> list[str]:
@@ -182,7 +161,17 @@ def load_space(name_or_path: str | None, varied: Sequence[str] = ()) -> SearchSp
             settings[key] = read_yaml(value)
         except yaml.YAMLError as error:
             raise FacelexError(f"The values of {key!r} are not valid YAML: {value!r}.") from error
+    if not settings:
+        raise FacelexError("Expected at least one setting to vary, but the space is empty.")
     return SearchSpace(settings)
+
+
+def _as_json(key: str, choice: Any) -> str:
+    """A choice as the text that Optuna keeps; YAML's dates and the like become strings."""
+    try:
+        return json.dumps(choice, default=str, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FacelexError(f"{key}: expected choices of plain values, but got {choice!r}.") from error
 
 
 def _sentence(error: ValidationError) -> str:
