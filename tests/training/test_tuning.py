@@ -428,6 +428,6 @@ def test_a_search_opened_in_a_relative_folder_outlives_a_process_killed_while_it
     monkeypatch.chdir(tmp_path)
     pretend(monkeypatch, rate_decides)
     open_search(Path("runs/tune")).run(1)
-    monkeypatch.setattr(search_module, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(search_module, "LOCK_SECONDS", 3)
     write_text(Path("runs/tune/study.log.lock"), "")
     open_search(Path("runs/tune")).run(2)

@@ -31,12 +31,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
     Raises:
         FacelexError: If there is no such configuration, or listing everything that is wrong with it.
     """
-    path = Path(name_or_path)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = CONFIG_FOLDER / f"{name_or_path}.yaml"
-        if not path.is_file():
-            error = unknown_name("config", str(name_or_path), list_configs())
-            raise FacelexError(f"{error} Or give the path of a .yaml file.")
+    path = find_yaml(name_or_path, CONFIG_FOLDER, "config")
     raw = _unshared(read_mapping(path, "config"))
     faults: list[str] = []
     for override in overrides:
@@ -45,6 +40,27 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
         except FacelexError as error:
             faults.append(str(error))
     return validate_config(raw, path.name, faults)
+
+
+def find_yaml(name_or_path: str | Path, folder: Path, kind: str) -> Path:
+    """Return the YAML file that is meant: by its path, which may not exist, or a shipped one by its name.
+
+    Args:
+        name_or_path: A path ends in ``.yaml`` or ``.yml``.
+        folder: Where the shipped ones lie.
+        kind: What they are, for the message.
+
+    Raises:
+        FacelexError: If there is none of that name.
+    """
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"}:
+        return path
+    shipped = {path.stem: path for path in folder.glob("*.yaml")}
+    if str(name_or_path) not in shipped:
+        error = unknown_name(kind, str(name_or_path), shipped)
+        raise FacelexError(f"{error} Or give the path of a .yaml file.")
+    return shipped[str(name_or_path)]
 
 
 def read_mapping(path: Path, kind: str) -> dict[Any, Any]:

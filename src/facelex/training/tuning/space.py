@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,9 +15,9 @@ from optuna.distributions import (
 )
 from pydantic import ValidationError, model_validator
 
-from facelex.errors import FacelexError, unknown_name
+from facelex.errors import FacelexError
 from facelex.training.config import CONFIG_FOLDER, Section
-from facelex.training.config.reading import read_mapping, read_yaml
+from facelex.training.config.reading import find_yaml, read_mapping, read_yaml
 
 SPACE_FOLDER = CONFIG_FOLDER.parent / "search_spaces"
 
@@ -146,12 +145,7 @@ def load_space(name_or_path: str | None, varied: Sequence[str] = ()) -> SearchSp
         )
     settings: dict[str, Any] = {}
     if name_or_path is not None:
-        path = Path(name_or_path)
-        if path.suffix not in {".yaml", ".yml"}:
-            path = SPACE_FOLDER / f"{name_or_path}.yaml"
-            if not path.is_file():
-                error = unknown_name("search space", name_or_path, list_spaces())
-                raise FacelexError(f"{error} Or give the path of a .yaml file.")
+        path = find_yaml(name_or_path, SPACE_FOLDER, "search space")
         settings.update(read_mapping(path, "search space"))
     for text in varied:
         key, equals, value = text.partition("=")
