@@ -27,8 +27,7 @@ STATES = {
 
 def best_trial(search: Search) -> FrozenTrial | None:
     """The finished trial that has most of val right, the first of several; None while none is finished."""
-    finished = [trial for trial in search.trials if trial.state == TrialState.COMPLETE]
-    return max(finished, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+    return next(iter(_best_first(search)), None)
 
 
 def count_states(search: Search) -> str:
@@ -63,12 +62,17 @@ def trials_table(search: Search, limit: int = 10) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("trial", "accuracy", "epochs", *(_short_names(keys)[key] for key in keys)):
         table.add_column(escape(column), justify="right", overflow="fold")
-    finished = [trial for trial in search.trials if trial.state == TrialState.COMPLETE]
-    for trial in sorted(finished, key=lambda trial: (-(trial.value or 0.0), trial.number))[:limit]:
+    for trial in _best_first(search)[:limit]:
         settings = [format_value(trial.params[key]) for key in keys]
         cells = [str(trial.number), f"{100 * (trial.value or 0.0):.2f}", str(trial.last_step or 0), *settings]
         table.add_row(*map(escape, cells))
     return table
+
+
+def _best_first(search: Search) -> list[FrozenTrial]:
+    """The finished trials; equals stay in the order of their numbers."""
+    finished = [trial for trial in search.trials if trial.state == TrialState.COMPLETE]
+    return sorted(finished, key=lambda trial: -(trial.value or 0.0))
 
 
 def _short_names(keys: list[str]) -> dict[str, str]:
