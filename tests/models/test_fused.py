@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelex.models.blocks import BlurredMaxPool, ConvolvedMaxPool, SqueezeExcitation
@@ -171,6 +172,20 @@ def test_compiled_passes_answer_as_the_uncompiled(
     for compiled, shape in zip(in_loops, shapes):
         for ours, theirs in zip(compiled, results(layers(shape[1], pool), maps(*shape, dtype=dtype))):
             torch.testing.assert_close(ours, theirs, check_stride=False)
+
+
+@pytest.mark.usefixtures("compiled")
+@any_pool
+def test_loops_compiled_once_serve_other_batches_and_sizes(pool: str) -> None:
+    if not loops.are_usable():
+        pytest.skip("needs a C++ compiler")
+    results(layers(32, pool), maps(5, 32, 12, 12))
+    made = counters["stats"]["unique_graphs"]
+    results(layers(32, pool), maps(7, 32, 20, 20))
+    results(layers(32, pool), maps(3, 32, 8, 8))
+    assert loops.are_usable()
+    assert made > 0
+    assert counters["stats"]["unique_graphs"] == made
 
 
 @pytest.mark.usefixtures("compiled")

@@ -67,8 +67,8 @@ def _pool(maps: Tensor, scale: Tensor, shift: Tensor, mean: Tensor | None) -> tu
     """
     rows = maps.permute(0, 2, 3, 1)
     sign = torch.where(scale < 0, -1.0, 1.0)
-    even = [torch.arange(0, side, 2) for side in rows.shape[1:3]]
-    value = [[_at(rows, even[0] + a, even[1] + b) * sign for b in range(-1, 3)] for a in range(-1, 3)]
+    places = [_around_the_window(side) for side in rows.shape[1:3]]
+    value = [[_at(rows, i, j) * sign for j in places[1]] for i in places[0]]
     high = [[torch.maximum(value[a][b], value[a + 1][b]) for b in range(4)] for a in range(3)]
     largest = [[torch.maximum(row[b], row[b + 1]) * sign for b in range(3)] for row in high]
     active = [[(window * scale + shift).clamp_min(0) for window in row] for row in largest]
@@ -95,15 +95,16 @@ def _to_windows(
         mean: ``(C,)``.
 
     Returns:
-        The gradient, ``(B, H + 1, W + 1, C)`` in the type of ``maps``; its sums, and those of its products
-        with the window's distance from the mean, over each row, ``(B, H + 1, C)`` float32: so the loop over
-        a row adds up vectors of channels, and threads share out the rows.
+        The gradient, ``(B, C, H + 1, W + 1)`` channels-last in the type of ``maps``; its sums, and those of
+        its products with the window's distance from the mean, over each row, ``(B, H + 1, C)`` float32: so
+        the loop over a row adds up vectors of channels, and threads share out the rows.
     """
     rows, above = maps.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
     height, width = rows.shape[1:3]
     sign = torch.where(scale < 0, -1.0, 1.0)
     i, j = torch.arange(height + 1), torch.arange(width + 1)
-    corners = [_at(rows, i + a, j + b) * sign for a in (-1, 0) for b in (-1, 0)]
+    (north, south), (west, east) = _corners_of_the_windows(height), _corners_of_the_windows(width)
+    corners = [_at(rows, a, b) * sign for a in (north, south) for b in (west, east)]
     largest = torch.maximum(torch.maximum(*corners[:2]), torch.maximum(*corners[2:])) * sign
 
     def weights(index: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -112,10 +113,11 @@ def _to_windows(
 
     below, over = (weight.view(-1, 1, 1) for weight in weights(i, height))
     right, left = (weight.view(1, -1, 1) for weight in weights(j, width))
-    lower = _at(above, i // 2, j // 2) * right + _at(above, i // 2, (j - 1) // 2) * left
-    upper = _at(above, (i - 1) // 2, j // 2) * right + _at(above, (i - 1) // 2, (j - 1) // 2) * left
+    lower = _at(above, south // 2, east // 2) * right + _at(above, south // 2, west // 2) * left
+    upper = _at(above, north // 2, east // 2) * right + _at(above, north // 2, west // 2) * left
     of_windows = torch.where(largest * scale + shift > 0, lower * below + upper * over, 0.0)
-    return of_windows.to(maps.dtype), of_windows.sum(2), (of_windows * (largest - mean)).sum(2)
+    sums, products = of_windows.sum(2), (of_windows * (largest - mean)).sum(2)
+    return of_windows.to(maps.dtype).permute(0, 3, 1, 2), sums, products
 
 
 @in_one_loop
@@ -140,7 +142,8 @@ def _to_values(
     height, width = rows.shape[1:3]
     sign = torch.where(scale < 0, -1.0, 1.0)
     i, j = torch.arange(height), torch.arange(width)
-    near = [[_at(rows, i + a, j + b) * sign for b in (-1, 0, 1)] for a in (-1, 0, 1)]
+    places = [_neighbours(side) for side in (height, width)]
+    near = [[_at(rows, a, b) * sign for b in places[1]] for a in places[0]]
     value = near[1][1]
     top, left = (i == 0).view(-1, 1, 1), (j == 0).view(1, -1, 1)
     north_west = (value > near[0][0]) | top | left
@@ -159,13 +162,31 @@ def _to_values(
     grad = plain * slope + offset
     if of_means is not None:
         grad = grad + torch.where(plain * scale + shift > 0, of_means[:, None, None], 0.0)
+    window_rows = of_windows.permute(0, 2, 3, 1)
     for (a, b), chosen in windows.items():
-        window = of_windows[:, a : a + height, b : b + width].float()
+        window = window_rows[:, a : a + height, b : b + width].float()
         grad = grad + torch.where(chosen, window, 0.0) * scale
     return grad.to(maps.dtype).permute(0, 3, 1, 2)
 
 
+def _around_the_window(side: int) -> tuple[Tensor, ...]:
+    """Places along a side before, in and after each square that pooling halves; at the border, its own."""
+    first = torch.arange(side // 2) * 2
+    return (first - 1).clamp_min(0), first, first + 1, (first + 2).clamp_max(side - 1)
+
+
+def _corners_of_the_windows(side: int) -> tuple[Tensor, Tensor]:
+    """First and last place along a side of each window, which begin one before the border."""
+    last = torch.arange(side + 1)
+    return (last - 1).clamp_min(0), last.clamp_max(side - 1)
+
+
+def _neighbours(side: int) -> tuple[Tensor, ...]:
+    """The place before each along a side, itself, and the one after it; at the border, itself."""
+    place = torch.arange(side)
+    return (place - 1).clamp_min(0), place, (place + 1).clamp_max(side - 1)
+
+
 def _at(rows: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """``(B, len(i), len(j), C)`` float32 of ``rows`` ``(B, H, W, C)``; beyond the border, the border's."""
-    height, width = rows.shape[1:3]
-    return rows[:, i.clamp(0, height - 1)[:, None], j.clamp(0, width - 1)].float()
+    """``(B, len(i), len(j), C)`` float32 of ``rows`` ``(B, H, W, C)``."""
+    return rows[:, i[:, None], j].float()

@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-SHAPES = 256
-"""How many loops a process may compile for each pass: loops for any shape would not be vectorised, so each
-shape (with autocast on or off, frozen or not) gets its own, in a second that PyTorch's cache on disk saves
-the next time. ResNet50 at three image sizes has 33. Further shapes run uncompiled, which PyTorch says in a
-warning."""
+VARIANTS = 256
+"""How many loops a process may compile for each pass. One serves all batches and image sizes, but only one
+number of channels, over which it is vectorised, and one type (with autocast on or off, frozen or not); it
+takes seconds to make, which PyTorch's cache on disk saves the next time. Further ones run uncompiled, which
+PyTorch says in a warning."""
 
 NARROW = 256
 """Bits of shorter vectors, where AVX-512 has 512. float32 takes them: memory bounds these loops, so they are
@@ -44,9 +44,10 @@ def are_usable() -> bool:
 
 
 def in_one_loop(function: Callable[P, T]) -> Callable[P, T]:
-    """Compile ``function``, of ``(B, C, H, W)`` maps and other tensors, for each shape as it comes.
+    """Compile ``function`` for each number of channels as it comes; where that fails it runs as it is.
 
-    Where that fails it runs as it is.
+    Args:
+        function: Of ``(B, C, H, W)`` maps, the first argument among them, ``(B, C)`` and ``(C,)``.
     """
     compiled: dict[bool, Callable[P, T]] = {}
 
@@ -57,6 +58,8 @@ def in_one_loop(function: Callable[P, T]) -> Callable[P, T]:
         first = args[0]
         assert isinstance(first, torch.Tensor)
         narrow = _is_narrow(first)
+        for values in (*args, *kwargs.values()):
+            _let_sizes_vary(values)
         try:
             if narrow not in compiled:  # only now, since importing the compiler takes seconds
                 compiled[narrow] = _compile(function, narrow)
@@ -79,7 +82,7 @@ def _compiler_works() -> bool:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it reports that there is no GPU
     try:
         for limit in ("recompile_limit", "accumulated_recompile_limit"):
-            setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), SHAPES))
+            setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), VARIANTS))
         with torch.no_grad():
             for dtype, channels in ((torch.bfloat16, 32), (torch.bfloat16, 16), (torch.float32, 32)):
                 values = torch.zeros(2, channels, dtype=dtype)
@@ -99,6 +102,12 @@ def _is_narrow(maps: torch.Tensor) -> bool:
     if "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return False
     return maps.dtype == torch.float32 or maps.shape[1] % 32 == 16
+
+
+def _let_sizes_vary(values: object) -> None:
+    """Have all dimensions of a tensor but the channels stand for any number where it is compiled for."""
+    if isinstance(values, torch.Tensor) and values.ndim > 1:
+        torch._dynamo.maybe_mark_dynamic(values, [axis for axis in range(values.ndim) if axis != 1])
 
 
 def _compile(function: Callable[P, T], narrow: bool) -> Callable[P, T]:

@@ -102,7 +102,8 @@ def _choose(maps: Tensor, scale: Tensor, shift: Tensor, mean: Tensor | None) -> 
     """
     rows = maps.permute(0, 2, 3, 1)
     sign = torch.where(scale < 0, -1.0, 1.0)
-    places = [rows[:, row::2, column::2].float() * sign for row in (0, 1) for column in (0, 1)]
+    top, left = (torch.arange(side // 2) * 2 for side in rows.shape[1:3])
+    places = [rows[:, (top + a)[:, None], left + b].float() * sign for a in (0, 1) for b in (0, 1)]
     best, place = places[0], torch.zeros_like(places[0])
     for number, candidate in enumerate(places[1:], start=1):
         place = torch.where(candidate > best, float(number), place)
@@ -136,15 +137,12 @@ def _spread(
         scale: ``(C,)``, as in :func:`_choose`.
         shift: ``(C,)``, as in :func:`_choose`.
     """
-    count, channels, height, width = maps.shape
-    windows = maps.permute(0, 2, 3, 1).view(count, height // 2, 2, width // 2, 2, channels)
-    here = torch.tensor([0.0, 1.0, 2.0, 3.0]).view(1, 1, 2, 1, 2, 1)
-    direct, place = (
-        t.permute(0, 2, 3, 1).view(count, height // 2, 1, width // 2, 1, channels) for t in (direct, place)
-    )
-    line = windows.float() * slope + offset
+    rows = maps.permute(0, 2, 3, 1).float()
+    i, j = (torch.arange(side) for side in rows.shape[1:3])
+    above, chosen = (t.permute(0, 2, 3, 1)[:, (i // 2)[:, None], j // 2].float() for t in (direct, place))
+    here = (i % 2 * 2)[:, None, None] + (j % 2)[:, None]
+    grad = rows * slope + offset
     if of_means is not None:
-        active = windows.float() * scale + shift > 0
-        line = line + torch.where(active, of_means.view(count, 1, 1, 1, 1, channels), 0.0)
-    grad = line + torch.where(place.float() == here, direct.float(), 0.0)
-    return grad.to(maps.dtype).view(count, height, width, channels).permute(0, 3, 1, 2)
+        grad = grad + torch.where(rows * scale + shift > 0, of_means[:, None, None], 0.0)
+    grad = grad + torch.where(chosen == here, above, 0.0)
+    return grad.to(maps.dtype).permute(0, 3, 1, 2)
