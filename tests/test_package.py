@@ -24,10 +24,12 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE_MODULES = {"numpy", "onnxruntime", "PIL", "cyclopts", "rich"}
-TORCH_ROOMS = ("models", "losses", "training")
+FRAMEWORK_ROOMS = ("models", "losses", "training", "serve")
+"""Rooms that as a whole need an extra."""
 BELOW = {
     "vocabulary": set(),
     "recognize": {"vocabulary"},
+    "serve": {"recognize"},
     "data": {"recognize", "vocabulary"},
     "models": {"data", "recognize", "vocabulary"},
     "losses": {"models"},
@@ -161,8 +163,8 @@ def test_a_type_checker_finds_a_misspelt_name_and_accepts_an_own_detector(tmp_pa
     ]
 
 
-def test_everything_but_training_imports_with_the_core_alone() -> None:
-    names = module_names(*TORCH_ROOMS)
+def test_everything_but_training_and_the_server_imports_with_the_core_alone() -> None:
+    names = module_names(*FRAMEWORK_ROOMS)
     assert {"facelex.recognize.recognizer", "facelex.evaluation.metrics", "facelex.data.dataset"} <= set(
         names
     )

@@ -1,0 +1,332 @@
+"""The HTTP server: its answers are the recogniser's, its limits hold, and nothing of a picture is kept."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
+from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
+
+from facelex.cli.main import run
+from facelex.recognize.recognizer import Recognizer
+from facelex.serve import create_app
+from facelex.serve.schema import ModelInfo, PictureFaces, UnreadablePicture
+
+PHOTO = files("facelex") / "samples" / "astronaut.jpg"
+Post = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer("tiny", threads=1)
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return PHOTO.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def client(recognizer: Recognizer) -> Iterator[TestClient]:
+    with TestClient(create_app(recognizer, max_bytes=4_000_000)) as opened:
+        yield opened
+
+
+def as_file(data: bytes, name: str = "photo.jpg") -> tuple[str, tuple[str, bytes]]:
+    return "images", (name, data)
+
+
+def noise(side: int, kind: str = "PNG") -> bytes:
+    """An encoded picture that compresses badly: about three bytes a pixel as PNG."""
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def test_a_form_is_answered_as_the_recogniser_does(
+    client: TestClient, recognizer: Recognizer, photo: bytes
+) -> None:
+    answer = client.post(
+        "/api/predict",
+        files=[as_file(photo, "a.jpg"), as_file(b"no picture", "b.jpg"), as_file(photo, "c.jpg")],
+        data={"words": "bored, barely hidden anger"},
+    )
+    assert answer.status_code == 200
+    first, broken, third = answer.json()
+    expected = recognizer.predict(photo, words=["bored", "barely hidden anger"])
+    assert first == {
+        "source": "a.jpg", "width": 512, "height": 512, "faces": [face.to_dict() for face in expected],
+    }  # fmt: skip
+    assert len(first["faces"]) == 1
+    assert list(first["faces"][0]["words"]) == ["bored", "barely hidden anger"]
+    assert broken["source"] == "b.jpg"
+    assert "Convert it to JPEG" in broken["error"]
+    assert third == first | {"source": "c.jpg"}
+
+
+def test_a_body_that_is_a_picture_is_answered_with_options_from_the_address(
+    client: TestClient, recognizer: Recognizer, photo: bytes
+) -> None:
+    answer = client.post(
+        "/api/predict", content=photo, params={"detect": "false", "words": "proud", "embedding": "true"}
+    )
+    (result,) = answer.json()
+    (face,) = recognizer.predict(photo, detect=False, words="proud")
+    assert result["faces"] == [face.to_dict(embedding=True)]
+    assert result["faces"][0]["box"] == [0, 0, 512, 512]
+
+
+def test_fields_of_the_form_go_before_the_address(client: TestClient, photo: bytes) -> None:
+    answer = client.post(
+        "/api/predict", files=[as_file(photo)], data={"words": "proud"}, params={"words": "bored"}
+    )
+    assert list(answer.json()[0]["faces"][0]["words"]) == ["proud"]
+
+
+def test_answers_have_the_shape_that_the_description_gives(client: TestClient, photo: bytes) -> None:
+    answer = client.post("/api/predict", files=[as_file(photo), as_file(b"nothing")])
+    shape = TypeAdapter(list[PictureFaces | UnreadablePicture])
+    read = shape.validate_python(answer.json())
+    assert [type(result) for result in read] == [PictureFaces, UnreadablePicture]
+    described = client.get("/api/openapi.json").json()["paths"]
+    assert set(described) == {"/api/predict", "/api/annotate", "/api/model", "/health"}
+    body = described["/api/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(body["properties"]) == {"images", "words", "detect", "embedding"}
+    ModelInfo.model_validate(client.get("/api/model").json())
+
+
+def test_the_model_is_described(client: TestClient, recognizer: Recognizer) -> None:
+    described = client.get("/api/model").json()
+    assert described["classes"] == list(recognizer.classes)
+    assert described["words"] is True
+    assert described["card"] == recognizer.info["card"]
+    assert described["max_bytes"] == 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"words": "xqzzy"}, "xqzzy"),
+        ({"detect": "perhaps"}, "true or false, but got 'perhaps'"),
+        ({"wrds": "proud"}, "Did you mean 'words'?"),
+    ],
+)
+def test_a_wrong_option_is_explained(
+    options: dict[str, str], said: str, client: TestClient, photo: bytes
+) -> None:
+    answer = client.post("/api/predict", files=[as_file(photo)], data=options)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda post: post(content=b""),
+        lambda post: post(data={"words": "proud"}),
+        lambda post: post(files=[("words", (None, "proud"))]),
+        lambda post: post(content=b"--x", headers={"content-type": "multipart/form-data"}),
+        lambda post: post(
+            content=b"no form at all", headers={"content-type": "multipart/form-data; boundary=x"}
+        ),
+    ],
+)
+def test_a_request_without_a_picture_is_explained(
+    request_of: Callable[[Post], Any], client: TestClient
+) -> None:
+    answer = request_of(lambda **sent: client.post("/api/predict", **sent))
+    assert answer.status_code in (400, 422)
+    answer = answer.json()
+    message = answer["error"] if isinstance(answer, dict) else answer[0]["error"]
+    assert re.match(r"(Expected a picture|Could not read the form)", message)
+
+
+def test_where_no_picture_can_be_read_the_status_says_so(client: TestClient) -> None:
+    answer = client.post("/api/predict", files=[as_file(b"a", "a.jpg"), as_file(b"b", "b.jpg")])
+    assert answer.status_code == 422
+    assert [result["source"] for result in answer.json()] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_request_that_is_too_large_is_refused(announced: bool, client: TestClient) -> None:
+    body = bytes(4_000_001)
+    answer = client.post("/api/predict", content=body if announced else iter([body[:3_000_000], body]))
+    assert answer.status_code == 413
+    assert "at most 4 MB" in answer.json()["error"]
+
+
+def test_no_picture_touches_the_disk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("A picture was written to the disk.")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", refuse)
+    picture = noise(900)
+    assert len(picture) > 2_000_000  # Starlette would write what is larger than one megabyte
+    answer = client.post("/api/predict", files=[as_file(picture)])
+    assert answer.status_code == 200
+    assert answer.json()[0]["width"] == 900
+
+
+def test_a_picture_is_annotated_in_its_own_format(client: TestClient, photo: bytes) -> None:
+    drawn = client.post("/api/annotate", files=[as_file(photo)])
+    assert drawn.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(drawn.content)).height == 512
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(photo)).save(stream, "PNG")
+    drawn = client.post("/api/annotate", content=stream.getvalue())
+    assert drawn.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(drawn.content)).format == "PNG"
+
+
+def test_redaction_takes_the_face_away(client: TestClient, recognizer: Recognizer, photo: bytes) -> None:
+    x, y, width, height = recognizer.predict(photo)[0].box
+    middle = (int(x + width / 4), int(y + height / 4), int(x + width * 3 / 4), int(y + height * 3 / 4))
+
+    def detail(options: dict[str, str]) -> float:
+        drawn = client.post("/api/annotate", files=[as_file(photo)], data=options).content
+        face = np.asarray(Image.open(io.BytesIO(drawn)).convert("L").crop(middle), float)
+        return float(np.abs(np.diff(face, axis=0)).mean())
+
+    assert detail({"redact": "blur"}) < 0.5 * detail({})
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"data": {"redact": "smear"}}, "Unknown redaction style 'smear'"),
+        ({"more": True}, "Expected one picture, but got 2"),
+    ],
+)
+def test_what_cannot_be_annotated_is_explained(
+    sent: dict[str, Any], said: str, client: TestClient, photo: bytes
+) -> None:
+    pictures = [as_file(photo)] * (2 if sent.pop("more", False) else 1)
+    answer = client.post("/api/annotate", files=pictures, **sent)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+    assert client.post("/api/annotate", content=b"nothing").status_code == 422
+
+
+def test_requests_at_once_get_their_own_answers(client: TestClient, photo: bytes) -> None:
+    whole = {"detect": "false"}
+    with ThreadPoolExecutor(4) as pool:
+        options = [{}, whole] * 4
+        asked = [pool.submit(client.post, "/api/predict", content=photo, params=option) for option in options]
+        boxes = [future.result().json()[0]["faces"][0]["box"] for future in asked]
+    assert boxes[0] != boxes[1]
+    assert boxes == boxes[:2] * 4
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    parts = [page.text]
+    for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        if name != "data:,":
+            part = client.get(f"/{name}")
+            assert part.status_code == 200
+            parts.append(part.text)
+    assert len(parts) == 4  # itself, style, script, description
+    for text in parts[:3]:
+        assert set(re.findall(r"https?://[^\s\"']+", text)) <= {"http://www.w3.org/2000/svg"}
+    assert "style=" not in page.text  # which the policy would ignore
+    assert client.get("/health").headers["cache-control"] == "no-store"
+
+
+def test_it_answers_only_under_names_that_are_allowed(recognizer: Recognizer) -> None:
+    with TestClient(create_app(recognizer, allow_hosts=["localhost"])) as client:
+        assert client.get("/health", headers={"host": "localhost:8000"}).status_code == 200
+        assert client.get("/health", headers={"host": "rebound.example:8000"}).status_code == 400
+
+
+def test_pages_of_other_origins_may_ask_only_if_allowed(recognizer: Recognizer, client: TestClient) -> None:
+    origin = {"origin": "https://example.org"}
+    assert "access-control-allow-origin" not in client.get("/health", headers=origin).headers
+    with TestClient(create_app(recognizer, allow_origins=["https://example.org"])) as open_client:
+        answer = open_client.get("/health", headers=origin)
+        assert answer.headers["access-control-allow-origin"] == "https://example.org"
+        stranger = open_client.get("/health", headers={"origin": "https://example.net"})
+        assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_the_command_serves_until_it_is_interrupted(photo: bytes, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "facelex", "serve", "--port", "0", "--model", "tiny", "--threads", "1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as server:
+        assert server.stdout is not None
+        try:
+            said = server.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:\d+", said)
+            assert address, said
+            with urlopen(
+                Request(f"{address[0]}/api/predict", photo, {"content-type": "image/jpeg"})
+            ) as answer:
+                (result,) = json.load(answer)
+            assert result["faces"][0]["emotion"] == "happy"
+        finally:
+            server.send_signal(signal.SIGINT)
+            _, complaints = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert complaints == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--max-megabytes", "0"], "--max-megabytes above 0"),
+        (["--port", "70000"], "between 0 and 65535"),
+        (["--model", "missing.onnx"], "missing.onnx"),
+    ],
+)
+def test_wrong_options_end_the_command(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(["serve", "--port", str(port), "--model", "tiny"]) == 2
+    assert f"port {port}: Address already in use" in capsys.readouterr().err
+
+
+def test_the_server_needs_no_pytorch() -> None:
+    code = "import sys, facelex.serve; print({'torch', 'torchvision'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "fastapi", "python_multipart"])
+def test_without_its_packages_the_extra_is_named(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in ("facelex.serve", "facelex.serve.app"):
+        monkeypatch.delitem(sys.modules, name)
+    assert run(["serve"]) == 2
+    assert "facelex[serve]" in capsys.readouterr().err
