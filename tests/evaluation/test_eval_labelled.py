@@ -125,6 +125,15 @@ def test_a_csv_of_files_and_names_is_read_relative_to_itself(tmp_path: Path) -> 
     assert len(dataset.indices("test")) == 2
 
 
+def test_part_of_the_official_file_is_said_to_be_a_part(tmp_path: Path) -> None:
+    face = " ".join(["7"] * 48 * 48)
+    table = tmp_path / "fer2013.csv"
+    table.write_text(f"emotion,pixels,Usage\n3,{face},Training\n0,{face},PrivateTest\n")
+    dataset, notes = load_labelled(table)
+    assert len(dataset.indices("test")) == 1
+    assert notes == ["This is not the complete FER2013 (35,887 faces): it has 1 train, 0 val, 1 test."]
+
+
 def test_a_csv_of_files_may_name_splits(tmp_path: Path) -> None:
     for name in "abc":
         picture(tmp_path / f"{name}.png", 50)

@@ -82,6 +82,15 @@ def read_fer2013(path: Path, progress: Progress | None = None) -> Fer2013:
     )
 
 
+def completeness_notes(splits: NDArray[np.uint8]) -> list[str]:
+    """Say how a file with split codes ``(N,)`` differs from the complete one; nothing if it does not."""
+    counts = {split: int(np.sum(splits == code)) for code, split in enumerate(ROWS)}
+    if counts == ROWS:
+        return []
+    held = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    return [f"This is not the complete FER2013 ({sum(ROWS.values()):,} faces): it has {held}."]
+
+
 def _columns(header: Sequence[str]) -> tuple[int, int, int]:
     expected = ("emotion", "pixels", "Usage")
     missing = [name for name in expected if name not in header]

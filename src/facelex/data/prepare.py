@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facelex.data.dataset import SPLITS, FaceDataset, read_signature
-from facelex.data.fer2013 import CSV_NAMES, ROWS, SIDE, Progress, read_fer2013
+from facelex.data.dataset import FaceDataset, read_signature
+from facelex.data.fer2013 import CSV_NAMES, SIDE, Progress, completeness_notes, read_fer2013
 from facelex.data.ferplus import read_votes
 from facelex.data.folder import labelled_files, read_folder
 from facelex.data.listed import is_listing, listed_files, read_listing
@@ -217,14 +217,8 @@ def _from_csv(
         raise FacelexError(f"--find-faces is for folders of photos; {source} holds face crops. Leave it out.")
     faces = read_fer2013(source, progress)
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
-    counts = {split: int(np.sum(faces.splits == code)) for code, split in enumerate(SPLITS)}
     notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []
-    if counts != ROWS:
-        notes.append(
-            f"This is not the complete FER2013 ({sum(ROWS.values()):,} faces): it has "
-            + ", ".join(f"{count:,} {split}" for split, count in counts.items())
-            + "."
-        )
+    notes += completeness_notes(faces.splits)
     dataset = FaceDataset.create(
         resize_all(faces.pixels, options.size),
         faces.labels,

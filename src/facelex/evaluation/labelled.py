@@ -43,17 +43,19 @@ def load_labelled(source: str | Path, size: int = 48) -> tuple[FaceDataset, list
     if not (is_csv or path.is_dir()):
         return load_dataset(source), []
     if is_csv and holds_pixels(path):
-        return _official(path), []
+        return _official(path)
     dataset, notes = (read_listing if is_csv else read_folder)(path, size=size, classes=AUTO, split=_ALL_TEST)
     return dataset, [note for note in notes if note != SPLIT_UNUSED]  # nobody asked for other ones
 
 
-def _official(path: Path) -> FaceDataset:
-    from facelex.data.fer2013 import read_fer2013
+def _official(path: Path) -> tuple[FaceDataset, list[str]]:
+    from facelex.data.fer2013 import completeness_notes, read_fer2013
     from facelex.emotions import EMOTIONS
 
     faces = read_fer2013(path)
-    return FaceDataset.create(faces.pixels, faces.labels, faces.splits, EMOTIONS, f"FER2013 from {path.name}")
+    source = f"FER2013 from {path.name}"
+    dataset = FaceDataset.create(faces.pixels, faces.labels, faces.splits, EMOTIONS, source)
+    return dataset, completeness_notes(faces.splits)
 
 
 def parse_mapping(text: str | None) -> dict[str, str]:
