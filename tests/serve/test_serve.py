@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
 
 from facelex.cli.main import run
+from facelex.errors import FacelexError
 from facelex.recognize.recognizer import Recognizer
+from facelex.serve import app as server
 from facelex.serve import create_app
 from facelex.serve.schema import ModelInfo, PictureFaces, UnreadablePicture
 
@@ -48,8 +51,12 @@ def photo() -> bytes:
 
 @pytest.fixture(scope="module")
 def client(recognizer: Recognizer) -> Iterator[TestClient]:
-    with TestClient(create_app(recognizer, max_bytes=4_000_000)) as opened:
+    with client_of(create_app(recognizer, max_bytes=4_000_000)) as opened:
         yield opened
+
+
+def client_of(app: Any, **options: Any) -> TestClient:
+    return TestClient(app, base_url="http://localhost:8000", **options)
 
 
 def as_file(data: bytes, name: str = "photo.jpg") -> tuple[str, tuple[str, bytes]]:
@@ -128,12 +135,18 @@ def test_the_model_is_described(client: TestClient, recognizer: Recognizer) -> N
     ("options", "said"),
     [
         ({"words": "xqzzy"}, "xqzzy"),
+        (
+            {"words": ", ".join(f"proud{'er' * n}" for n in range(101))},
+            "at most 100 words and phrases, but got 101",
+        ),
+        ({"words": "proud" * 4000}, "16KB"),
         ({"detect": "perhaps"}, "true or false, but got 'perhaps'"),
+        ({"detect": ["true", "false"]}, "detect once"),
         ({"wrds": "proud"}, "Did you mean 'words'?"),
     ],
 )
 def test_a_wrong_option_is_explained(
-    options: dict[str, str], said: str, client: TestClient, photo: bytes
+    options: dict[str, Any], said: str, client: TestClient, photo: bytes
 ) -> None:
     answer = client.post("/api/predict", files=[as_file(photo)], data=options)
     assert answer.status_code == 400
@@ -149,6 +162,9 @@ def test_a_wrong_option_is_explained(
         lambda post: post(content=b"--x", headers={"content-type": "multipart/form-data"}),
         lambda post: post(
             content=b"no form at all", headers={"content-type": "multipart/form-data; boundary=x"}
+        ),
+        lambda post: post(
+            content=b"--x--", headers={"content-type": "multipart/form-data; boundary=x; charset=undefined"}
         ),
     ],
 )
@@ -255,49 +271,172 @@ def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
     assert client.get("/health").headers["cache-control"] == "no-store"
 
 
-def test_it_answers_only_under_names_that_are_allowed(recognizer: Recognizer) -> None:
-    with TestClient(create_app(recognizer, allow_hosts=["localhost"])) as client:
-        assert client.get("/health", headers={"host": "localhost:8000"}).status_code == 200
-        assert client.get("/health", headers={"host": "rebound.example:8000"}).status_code == 400
+def test_words_given_several_times_are_one_list(client: TestClient, photo: bytes) -> None:
+    answer = client.post("/api/predict", files=[as_file(photo)], data={"words": ["bored", "proud"]})
+    assert list(answer.json()[0]["faces"][0]["words"]) == ["bored", "proud"]
+    answer = client.post("/api/predict?words=bored&words=proud&detect=", content=photo)
+    assert list(answer.json()[0]["faces"][0]["words"]) == ["bored", "proud"]
 
 
-def test_pages_of_other_origins_may_ask_only_if_allowed(recognizer: Recognizer, client: TestClient) -> None:
-    origin = {"origin": "https://example.org"}
-    assert "access-control-allow-origin" not in client.get("/health", headers=origin).headers
-    with TestClient(create_app(recognizer, allow_origins=["https://example.org"])) as open_client:
-        answer = open_client.get("/health", headers=origin)
+def test_decoded_pictures_do_not_wait_for_a_turn(
+    recognizer: Recognizer, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, most = 0, 0
+    predict, draw = Recognizer.predict_many, server._draw
+
+    def count(*args: Any, **options: Any) -> Any:
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        return predict(*args, **options)
+
+    def release(*args: Any) -> bytes:
+        nonlocal held
+        held -= 1
+        return draw(*args)
+
+    monkeypatch.setattr(Recognizer, "predict_many", count)
+    monkeypatch.setattr(server, "_draw", release)
+    monkeypatch.setattr(server, "default_threads", lambda: 1)
+    with client_of(create_app(recognizer)) as client, ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.post("/api/annotate", content=photo), range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert (held, most) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "answered"),
+    [
+        (None, "localhost:8000", True),
+        (None, "127.0.0.1", True),
+        (None, "[::1]:8000", True),
+        (None, "rebound.example:8000", False),
+        (["*"], "rebound.example:8000", True),
+        (["faces.example.org"], "FACES.example.org", True),
+        (["faces.example.org"], "localhost", False),
+        (["*.example.org"], "faces.example.org", True),
+        (["*.example.org"], "example.org", False),
+        (["::1"], "[::1]:8000", True),
+    ],
+)
+def test_it_answers_only_under_names_that_are_allowed(
+    allowed: list[str] | None, host: str, answered: bool, recognizer: Recognizer
+) -> None:
+    app = create_app(recognizer) if allowed is None else create_app(recognizer, allow_hosts=allowed)
+    with client_of(app) as client:
+        answer = client.get("/health", headers={"host": host})
+        assert answer.status_code == (200 if answered else 421)
+        assert answered or "--allow-host" in answer.json()["error"]
+
+
+def test_pages_of_other_origins_may_ask_only_if_allowed(
+    recognizer: Recognizer, client: TestClient, photo: bytes
+) -> None:
+    page = {"origin": "https://example.org", "sec-fetch-site": "cross-site"}
+    refused = client.post("/api/predict", content=photo, headers=page)
+    assert refused.status_code == 403
+    assert "--allow-origin" in refused.json()["error"]
+    assert "access-control-allow-origin" not in client.get("/health", headers=page).headers
+    with client_of(create_app(recognizer, allow_origins=["https://example.org"])) as opened:
+        answer = opened.post("/api/predict", content=photo, headers=page)
+        assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == "https://example.org"
-        stranger = open_client.get("/health", headers={"origin": "https://example.net"})
-        assert "access-control-allow-origin" not in stranger.headers
+        asked = opened.options("/api/predict", headers=page | {"access-control-request-method": "POST"})
+        assert asked.headers["access-control-allow-origin"] == "https://example.org"
+        stranger = opened.post(
+            "/api/predict", content=photo, headers=page | {"origin": "https://example.net"}
+        )
+        assert stranger.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"allow_hosts": ["localhost:8000"]},
+        {"allow_hosts": ["ex*mple.org"]},
+        {"allow_origins": ["https://example.org/"]},
+        {"allow_origins": ["example.org"]},
+    ],
+)
+def test_names_that_would_never_match_are_refused(
+    options: dict[str, list[str]], recognizer: Recognizer
+) -> None:
+    with pytest.raises(FacelexError, match=r"Expected (a host's name|an origin)"):
+        create_app(recognizer, **options)
+
+
+def test_every_failure_is_one_sentence_in_json(
+    recognizer: Recognizer, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client_of(create_app(recognizer), raise_server_exceptions=False) as client:
+        assert client.get("/api/nothing").json() == {"error": "Not Found. See /api/openapi.json."}
+        assert client.get("/api/predict").json()["error"].startswith("Method Not Allowed.")
+        assert client.head("/").status_code == client.head("/health").status_code == 200
+        monkeypatch.setattr(Recognizer, "predict_many", lambda *_, **__: 1 / 0)
+        answer = client.post("/api/predict", content=photo)
+        assert answer.status_code == 500
+        assert "bug of facelex" in answer.json()["error"]
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The command in a process of its own, and its port."""
+    command = [sys.executable, "-m", "facelex", "serve", "--port", "0", "--model", "tiny", "--threads", "1"]
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
+    ) as server:
+        assert server.stdout is not None
+        said = server.stdout.readline()
+        try:
+            yield server, int(said.partition(" (")[0].rpartition(":")[2])
+        finally:
+            server.kill()
 
 
 def test_the_command_serves_until_it_is_interrupted(photo: bytes, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facelex", "serve", "--port", "0", "--model", "tiny", "--threads", "1"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as server:
-        assert server.stdout is not None
-        try:
-            said = server.stdout.readline()
-            address = re.search(r"http://127\.0\.0\.1:\d+", said)
-            assert address, said
-            with urlopen(
-                Request(f"{address[0]}/api/predict", photo, {"content-type": "image/jpeg"})
-            ) as answer:
-                (result,) = json.load(answer)
-            assert result["faces"][0]["emotion"] == "happy"
-        finally:
-            server.send_signal(signal.SIGINT)
-            _, complaints = server.communicate(timeout=60)
+    with served(tmp_path) as (server, port):
+        asked = Request(f"http://127.0.0.1:{port}/api/predict", photo, {"content-type": "image/jpeg"})
+        with urlopen(asked) as answer:
+            (result,) = json.load(answer)
+        assert result["faces"][0]["emotion"] == "happy"
+        server.send_signal(signal.SIGINT)
+        _, complaints = server.communicate(timeout=60)
     assert server.returncode == 0
     assert complaints == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_clients_that_go_or_dawdle_neither_fill_the_log_nor_hold_the_end_up(tmp_path: Path) -> None:
+    head = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc"
+    with served(tmp_path) as (server, port):
+        with socket.create_connection(("127.0.0.1", port)) as gone:
+            gone.sendall(head)
+        with socket.create_connection(("127.0.0.1", port)) as dawdling:
+            dawdling.sendall(head)
+            with urlopen(f"http://localhost:{port}/health") as answer:  # both have been seen by then
+                assert answer.status == 200
+            server.send_signal(signal.SIGINT)
+            _, complaints = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert "Traceback" not in complaints
+
+
+def test_an_address_that_only_this_machine_reaches_is_guarded(tmp_path: Path) -> None:
+    with served(tmp_path, "--host", "127.0.0.2") as (_, port):
+        for name, status in (("127.0.0.2", 200), ("localhost", 200), ("rebound.example", 421)):
+            with socket.create_connection(("127.0.0.2", port)) as client:
+                client.sendall(f"GET /health HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n".encode())
+                assert client.recv(100).startswith(f"HTTP/1.1 {status}".encode())
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--max-megabytes", "0"], "--max-megabytes above 0"),
+        (["--max-megabytes", "inf"], "--max-megabytes above 0"),
+        (["--host", "a" * 70, "--port", "0"], "Could not listen"),
+        (["--allow-host", "localhost:80", "--port", "0"], "without port"),
         (["--port", "70000"], "between 0 and 65535"),
         (["--model", "missing.onnx"], "missing.onnx"),
     ],

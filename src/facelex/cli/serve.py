@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
+import logging
+import math
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +19,10 @@ from facelex.errors import FacelexError, require
 
 app = App(name="serve", help="Serve predictions over HTTP with a web page.")
 
-HERE = ("127.0.0.1", "localhost")
-"""Addresses that only this machine can reach."""
+MAX_CONNECTIONS = 32
+"""At once; further ones are answered with 503. The bodies of all that arrive are held in memory."""
+GRACE_SECONDS = 5
+"""For what is being answered when the server is to end."""
 
 
 @app.default
@@ -65,34 +71,50 @@ def serve(
     max_megabytes
         Largest request.
     allow_origin
-        A web page of another origin that may ask: --allow-origin https://example.org; may be repeated.
+        A web page of another origin that may ask, such as https://example.org; may be repeated.
     allow_host
-        A name under which it may be asked; may be repeated. By default localhost where only this machine
-        can reach it, else any.
+        A name under which it may be asked, *.example.org for all below one; may be repeated. By default
+        this machine's own names where only it can reach the server, else any.
     """
     escape_missing_letters()
     uvicorn = require("uvicorn", "serve", "Serving")
     from facelex.serve import create_app
+    from facelex.serve.guard import LOOPBACK
 
-    if not max_megabytes > 0:
+    if not 0 < max_megabytes < math.inf:
         raise FacelexError(f"Expected --max-megabytes above 0, but got {max_megabytes:g}.")
 
     recognizer = create_recognizer(
         model, detector, detector_model, vocabulary, flip=flip, unsure_below=unsure_below, threads=threads
     )
-    application = create_app(
-        recognizer,
-        max_bytes=int(max_megabytes * 1e6),
-        allow_origins=allow_origin or (),
-        allow_hosts=allow_host or (HERE if host in HERE else ("*",)),
-    )
     with _listen(host, port) as listener:
-        shown = f"[{host}]" if ":" in host else host
-        print(f"Listening at http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
-        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False))
+        address, bound = listener.getsockname()[:2]
+        place = ipaddress.ip_address(address.partition("%")[0])
+        application = create_app(
+            recognizer,
+            max_bytes=int(max_megabytes * 1e6),
+            allow_origins=allow_origin or (),
+            allow_hosts=allow_host or ((*LOOPBACK, host) if place.is_loopback else ("*",)),
+        )
+        shown = "localhost" if place.is_unspecified else f"[{host}]" if ":" in host else host
+        others = ", and at this machine's other addresses" if place.is_unspecified else ""
+        print(f"Listening at http://{shown}:{bound}{others} (Ctrl-C ends it)", flush=True)
+        settings = uvicorn.Config(
+            application,
+            log_level="warning",
+            access_log=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         with suppress(KeyboardInterrupt):  # uvicorn passes Ctrl-C on when it has answered what was asked
-            server.run(sockets=[listener])
+            uvicorn.Server(settings).run(sockets=[listener])
     return DONE
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Whether a record is not about a request that was still arriving when the server ended."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -101,7 +123,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise FacelexError(
-            f"Could not listen at {host}, port {port}: {error.strerror}. Choose another --port or --host."
+            f"Could not listen at {host}, port {port}: {reason}. Choose another --port or --host."
         ) from error

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response
-from PIL import Image
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from facelex import __version__
 from facelex.errors import FacelexError
 from facelex.recognize.drawing import annotate
 from facelex.recognize.recognizer import Recognizer
-from facelex.recognize.redaction import redaction_style
+from facelex.recognize.redaction import STYLES, redaction_style
 from facelex.recognize.results import ImageResult
 from facelex.recognize.sessions import default_threads
+from facelex.recognize.words import parse_words
+from facelex.serve.guard import LOOPBACK, checked_hosts, checked_origins, refusal
 from facelex.serve.schema import Failure, ModelInfo, PictureFaces, UnreadablePicture, body_of
-from facelex.serve.uploads import TooLargeError, Upload, read_upload
+from facelex.serve.uploads import Picture, TooLargeError, TooSlowError, Upload, read_upload
+
+T = TypeVar("T")
 
 MAX_BYTES = 32_000_000
 """Largest request: a 108-megapixel photo of a phone, or a dozen ordinary ones."""
+
+MAX_WORDS = 100
+"""Words and phrases that one request may ask for."""
 
 PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
@@ -45,16 +54,15 @@ HEADERS = {
 }
 """The page loads nothing from elsewhere, and no browser or proxy keeps an answer about a face."""
 
-PREDICT_OPTIONS = {
-    "words": "Words and phrases to score beside the emotions, separated by commas.",
-    "detect": "`false` if the pictures are face crops already.",
-    "embedding": "`true` to give each face its features, of unit length.",
-}
-ANNOTATE_OPTIONS = {
-    "words": PREDICT_OPTIONS["words"],
-    "detect": PREDICT_OPTIONS["detect"],
-    "redact": "`blur` or `pixelate` to make the faces unrecognisable.",
-}
+GONE = 499
+"""What is noted of a client that went away; nobody reads it."""
+
+WORDS = {"type": "string", "description": "Words and phrases to score as well, separated by commas."}
+DETECT = {"type": "boolean", "default": True, "description": "`false` if the pictures are face crops."}
+EMBEDDING = {"type": "boolean", "default": False, "description": "Whether each face gets its features."}
+REDACT = {"type": "string", "enum": list(STYLES), "description": "Makes the faces unrecognisable."}
+PREDICT_OPTIONS = {"words": WORDS, "detect": DETECT, "embedding": EMBEDDING}
+ANNOTATE_OPTIONS = {"words": WORDS, "detect": DETECT, "redact": REDACT}
 
 
 def create_app(
@@ -62,7 +70,7 @@ def create_app(
     *,
     max_bytes: int = MAX_BYTES,
     allow_origins: Sequence[str] = (),
-    allow_hosts: Sequence[str] = ("*",),
+    allow_hosts: Sequence[str] = LOOPBACK,
 ) -> FastAPI:
     """Build the application, for ``uvicorn`` or any other ASGI server, or to mount in an application.
 
@@ -70,13 +78,17 @@ def create_app(
         recognizer: What reads the faces; by default one with the packaged model.
         max_bytes: Largest request body; larger ones are answered with 413.
         allow_origins: Web pages of other origins (``https://example.org``) that may ask; by default none.
-        allow_hosts: Names under which it may be asked. A server that only this machine may use should name
-            ``localhost`` and ``127.0.0.1``, or a web page could reach it under a name of its own (DNS
-            rebinding).
+        allow_hosts: Names under which it may be asked, ``*.example.org`` for all below one and ``*`` for
+            any; by default those of this machine itself. Under any name a web page could have its own
+            pointed at the server and so read its answers (DNS rebinding).
 
     Returns:
         The application. Its API is described at ``/api/openapi.json``.
+
+    Raises:
+        FacelexError: If a name or an origin is not written as one.
     """
+    hosts, origins = checked_hosts(allow_hosts), checked_origins(allow_origins)
     reader = _Reader(recognizer or Recognizer(), max_bytes)
     app = FastAPI(
         title="facelex",
@@ -86,52 +98,82 @@ def create_app(
         docs_url=None,  # these pages would load their scripts from elsewhere
         redoc_url=None,
     )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allow_hosts), www_redirect=False)
-    if allow_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=list(allow_origins), allow_methods=["GET", "POST"])
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"])
+    _add_guard(app, hosts, origins)
+    _explain_failures(app)
+    _add_api(app, reader)
+    for place, name in PAGE_FILES.items():
+        app.api_route(place, methods=["GET", "HEAD"], include_in_schema=False)(partial(_page_file, name))
+    return app
 
+
+def _add_guard(app: FastAPI, hosts: Collection[str], origins: Collection[str]) -> None:
     @app.middleware("http")
-    async def _add_headers(request: Request, call_next: Any) -> Response:
-        response = cast(Response, await call_next(request))
+    async def guard(request: Request, call_next: Any) -> Response:
+        refused = refusal(request, hosts, origins)
+        response = _failure(*refused) if refused else cast(Response, await call_next(request))
         response.headers.update(HEADERS)
         return response
 
-    @app.exception_handler(FacelexError)
-    async def _explain(_: Request, error: Exception) -> Response:
-        return JSONResponse(
-            {"error": str(error)}, status_code=413 if isinstance(error, TooLargeError) else 400
-        )
 
+def _explain_failures(app: FastAPI) -> None:
+    @app.exception_handler(FacelexError)
+    async def mistake(_: Request, error: FacelexError) -> Response:
+        slow, large = isinstance(error, TooSlowError), isinstance(error, TooLargeError)
+        return _failure(408 if slow else 413 if large else 400, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def no_such_place(_: Request, error: HTTPException) -> Response:
+        return _failure(error.status_code, f"{HTTPStatus(error.status_code).phrase}. See /api/openapi.json.")
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=GONE)
+
+    @app.exception_handler(Exception)
+    async def bug(_: Request, error: Exception) -> Response:
+        response = _failure(500, "This is a bug of facelex; the server's own output says more.")
+        response.headers.update(HEADERS)  # it is answered outside of the guard
+        return response
+
+
+def _add_api(app: FastAPI, reader: _Reader) -> None:
     failures: dict[int | str, dict[str, Any]] = {
         400: {"model": Failure, "description": "A word, an option or the form is not as expected."},
+        403: {"model": Failure, "description": "A web page of another origin asks."},
+        408: {"model": Failure, "description": "The request took too long to arrive."},
         413: {"model": Failure, "description": "The request is too large."},
-    }
-    unreadable: dict[int | str, dict[str, Any]] = {
+        421: {"model": Failure, "description": "The server does not answer under this name."},
         422: {
             "model": list[UnreadablePicture],
             "description": "None of the pictures could be read; why, for each.",
-        }
+        },
     }
 
     @app.post(
         "/api/predict",
         summary="Emotions of the faces in one or several pictures",
-        responses={200: {"model": list[PictureFaces | UnreadablePicture]}, **failures, **unreadable},
+        responses={200: {"model": list[PictureFaces | UnreadablePicture]}, **failures},
         openapi_extra=body_of(PREDICT_OPTIONS, several=True),
     )
     async def predict(request: Request) -> Response:
         """As ``facelex predict --format json``: an object for each picture, in the order sent."""
         upload = await reader.read(request, PREDICT_OPTIONS)
         embedding = upload.flag("embedding", False)
-        results = await reader.predict(upload)
-        answer = [result.to_dict(embedding=embedding) for result in results]
-        return JSONResponse(answer, status_code=200 if any(result.ok for result in results) else 422)
+        results = []
+        for picture in upload.pictures:  # others get their turn between two
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            results.append(await reader.run(partial(reader.predict, picture, upload)))
+        status = 200 if any(result.ok for result in results) else 422
+        return _json(await reader.run(partial(_encode, results, embedding)), status)
 
     @app.post(
         "/api/annotate",
         summary="A picture with its faces and their emotions drawn on it",
         response_class=Response,
-        responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, **failures, **unreadable},
+        responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, **failures},
         openapi_extra=body_of(ANNOTATE_OPTIONS, several=False),
     )
     async def annotate_picture(request: Request) -> Response:
@@ -140,24 +182,29 @@ def create_app(
         style = redaction_style(upload.options.get("redact") or None)
         if len(upload.pictures) > 1:
             raise FacelexError(f"Expected one picture, but got {len(upload.pictures)}. Send each by itself.")
-        (result,) = await reader.predict(upload, keep_images=True)
-        if not result.ok:
-            return JSONResponse([result.to_dict()], status_code=422)
-        is_jpeg = upload.pictures[0].data.startswith(b"\xff\xd8")
-        content = await reader.run(partial(_draw, result, style, "JPEG" if is_jpeg else "PNG"))
-        return Response(content, media_type="image/jpeg" if is_jpeg else "image/png")
+        picture = upload.pictures[0]
+        kind = "JPEG" if picture.data.startswith(b"\xff\xd8") else "PNG"
 
-    @app.get("/api/model", summary="The model that answers", response_model=ModelInfo)
+        def draw() -> tuple[ImageResult, bytes]:  # at one go: decoded pictures do not wait for a turn
+            result = reader.predict(picture, upload, keep_images=True)
+            return replace(result, image=None), _draw(result, style, kind) if result.ok else b""
+
+        result, drawn = await reader.run(draw)
+        if not result.ok:
+            return _json(_encode([result], False), 422)
+        return Response(drawn, media_type=f"image/{kind.lower()}")
+
+    @app.api_route(
+        "/api/model", methods=["GET"], summary="The model that answers", responses={200: {"model": ModelInfo}}
+    )
     async def describe_model() -> Response:
         return JSONResponse(reader.describe())
 
-    @app.get("/health", summary="Whether the server answers", response_model=dict[str, str])
     async def health() -> Response:
         return JSONResponse({"status": "ok"})
 
-    for place, name in PAGE_FILES.items():
-        app.get(place, include_in_schema=False)(partial(_page_file, name))
-    return app
+    app.get("/health", summary="Whether the server answers", response_model=dict[str, str])(health)
+    app.head("/health", include_in_schema=False)(health)
 
 
 class _Reader:
@@ -169,22 +216,25 @@ class _Reader:
         self._limiter: CapacityLimiter | None = None
 
     async def read(self, request: Request, options: Iterable[str]) -> Upload:
-        return await read_upload(request, max_bytes=self.max_bytes, options=options)
+        upload = await read_upload(request, max_bytes=self.max_bytes, options=options)
+        upload.flag("detect", True)
+        count = len(parse_words(upload.options.get("words") or None) or ())
+        if count > MAX_WORDS:
+            raise FacelexError(f"Expected at most {MAX_WORDS} words and phrases, but got {count}.")
+        return upload
 
-    async def predict(self, upload: Upload, *, keep_images: bool = False) -> list[ImageResult]:
-        detect, words = upload.flag("detect", True), upload.options.get("words") or None
+    def predict(self, picture: Picture, upload: Upload, *, keep_images: bool = False) -> ImageResult:
+        (result,) = self.recognizer.predict_many(
+            [picture.open()],
+            words=upload.options.get("words") or None,
+            detect=upload.flag("detect", True),
+            keep_images=keep_images,
+            workers=1,
+        )
+        return replace(result, source=picture.name)
 
-        def read() -> list[ImageResult]:
-            pictures = [picture.open() for picture in upload.pictures]
-            found = self.recognizer.predict_many(
-                pictures, words=words, detect=detect, keep_images=keep_images, workers=1
-            )
-            return [replace(result, source=picture.name) for result, picture in zip(found, upload.pictures)]
-
-        return await self.run(read)
-
-    async def run(self, work: Any) -> Any:
-        """Do ``work`` in a thread; others wait for their turn, so that memory stays bounded."""
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do ``work`` in a thread; others wait for their turn, so few pictures are decoded at once."""
         if self._limiter is None:  # belongs to the event loop, which runs only now
             self._limiter = CapacityLimiter(default_threads())
         return await run_sync(work, limiter=self._limiter)
@@ -202,11 +252,23 @@ class _Reader:
         }
 
 
+def _encode(results: Sequence[ImageResult], embedding: bool) -> bytes:
+    return json.dumps([result.to_dict(embedding=embedding) for result in results]).encode()
+
+
+def _json(content: bytes, status: int) -> Response:
+    return Response(content, status_code=status, media_type="application/json")
+
+
+def _failure(status: int, message: str) -> Response:
+    return JSONResponse({"error": message}, status_code=status)
+
+
 def _draw(result: ImageResult, style: str | None, kind: str) -> bytes:
     assert result.image is not None
-    picture: Image.Image = annotate(result.image, result.faces, redact=style)
     stream = io.BytesIO()
-    picture.save(stream, kind, **({"quality": 92, "subsampling": 0} if kind == "JPEG" else {}))
+    options = {"quality": 92, "subsampling": 0} if kind == "JPEG" else {}
+    annotate(result.image, result.faces, redact=style).save(stream, kind, **options)
     return stream.getvalue()
 
 

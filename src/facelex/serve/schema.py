@@ -58,30 +58,23 @@ class ModelInfo(BaseModel):
     card: str | None = Field(description="How the model was trained, its scores, data and limits (Markdown).")
 
 
-def body_of(options: Mapping[str, str], *, several: bool) -> dict[str, Any]:
-    """Describe a request of pictures and ``options`` (name, explanation) as OpenAPI does.
+def body_of(options: Mapping[str, dict[str, Any]], *, several: bool) -> dict[str, Any]:
+    """Describe a request of pictures and options as OpenAPI does.
 
     Args:
-        options: Fields of the form, or query parameters.
+        options: By name the schemas of the form's other fields, which may be query parameters as well.
         several: Whether several pictures may be sent.
     """
     file: dict[str, Any] = {"type": "string", "format": "binary"}
     pictures = {"type": "array", "items": file} if several else file
-    texts = {name: {"type": "string", "description": text} for name, text in options.items()}
-    form = {"type": "object", "required": ["images"], "properties": {"images": pictures, **texts}}
+    form = {"type": "object", "required": ["images"], "properties": {"images": pictures, **options}}
     return {
         "requestBody": {
             "required": True,
             "content": {"multipart/form-data": {"schema": form}, "image/*": {"schema": file}},
         },
         "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": text,
-                "schema": {"type": "string"},
-            }
-            for name, text in options.items()
+            {"name": name, "in": "query", "required": False, "schema": schema}
+            for name, schema in options.items()
         ],
     }

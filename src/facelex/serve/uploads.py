@@ -1,32 +1,36 @@
-"""What a request holds: pictures and options, in memory alone and within a limit."""
+"""What a request holds: pictures and options, in memory alone and within limits."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from dataclasses import dataclass
 
+import anyio
+import anyio.lowlevel
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from facelex.errors import FacelexError, unknown_name
+from facelex.errors import FacelexError, shorten, unknown_name
 
 MAX_PICTURES = 100
-FLAGS = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+MAX_OPTION = 16 * 1024
+"""Most bytes of an option, such as a list of words."""
+MAX_SECONDS = 60.0
+"""For a request to arrive in: what came so far is held in memory."""
+SLICE = 256 * 1024
+"""Bytes of a form that are parsed before other requests get their turn."""
+
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 class TooLargeError(FacelexError):
     """A request is larger than the server takes."""
+
+
+class TooSlowError(FacelexError):
+    """A request took longer to arrive than the server waits."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,10 @@ class Upload:
         Raises:
             FacelexError: If it is neither.
         """
-        text = self.options.get(name)
-        if text is None:
-            return default
-        if text.lower() not in FLAGS:
-            raise FacelexError(f"Expected {name} to be true or false, but got {text!r}.")
-        return FLAGS[text.lower()]
+        text = self.options.get(name, "").strip().lower()
+        if text and text not in TRUE + FALSE:
+            raise FacelexError(f"Expected {name} to be true or false, but got {shorten(text)!r}.")
+        return text in TRUE if text else default
 
 
 class _Named(io.BytesIO):
@@ -80,18 +82,16 @@ async def read_upload(request: Request, *, max_bytes: int, options: Iterable[str
 
     Raises:
         TooLargeError: If the body is larger.
+        TooSlowError: If it takes too long to arrive.
         FacelexError: If there is no picture, the form is broken or an option is not known.
     """
     body = await _read_body(request, max_bytes)
-    given = dict(request.query_params)
+    given = _read_options(request.query_params.multi_items(), list(options))
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         pictures, fields = await _read_form(request, body)
-        given |= fields
+        given |= _read_options(fields, list(options))
     else:
-        pictures = [Picture("picture", body)] if body else []
-    for name in given:
-        if name not in options:
-            raise unknown_name("option", name, options)
+        pictures = [Picture("picture", bytes(body))] if body else []
     if not pictures:
         raise FacelexError(
             "Expected a picture, as the body or as files of a form (curl -F images=@photo.jpg), but got none."
@@ -99,36 +99,68 @@ async def read_upload(request: Request, *, max_bytes: int, options: Iterable[str
     return Upload(pictures, given)
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+def _read_options(items: Iterable[tuple[str, str]], known: Collection[str]) -> dict[str, str]:
+    """Take options by name; words given several times are one list."""
+    given: dict[str, str] = {}
+    for name, value in items:
+        if name not in known:
+            raise unknown_name("option", name, known)
+        if name in given and name != "words":
+            raise FacelexError(f"Expected {name} once, but got it several times.")
+        given[name] = f"{given[name]}, {value}" if name in given else value
+        if len(given[name]) > MAX_OPTION:
+            raise FacelexError(f"Expected at most {MAX_OPTION:,} characters of {name}.")
+    return given
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytearray:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
     body = bytearray()
-    async for chunk in request.stream():
-        if len(body) + len(chunk) > max_bytes:
-            raise _too_large(max_bytes)
-        body += chunk
-    return bytes(body)
-
-
-async def _read_form(request: Request, body: bytes) -> tuple[list[Picture], dict[str, str]]:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    parser = MultiPartParser(request.headers, stream(), max_files=MAX_PICTURES, max_fields=20)
-    parser.spool_max_size = len(body) + 1  # or files over a megabyte would lie on the disk for a while
     try:
+        with anyio.fail_after(MAX_SECONDS):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > max_bytes:
+                    raise _too_large(max_bytes)
+                body += chunk
+    except TimeoutError as error:
+        raise TooSlowError(
+            f"Expected the request within {MAX_SECONDS:g} s. Send smaller pictures."
+        ) from error
+    return body
+
+
+async def _read_form(request: Request, body: bytearray) -> tuple[list[Picture], list[tuple[str, str]]]:
+    if not body[-100:].rstrip().endswith(b"--"):
+        raise FacelexError("Could not read the form: it ends before its last boundary. Send it again.")
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(body), SLICE):
+            yield bytes(memoryview(body)[start : start + SLICE])
+            await anyio.lowlevel.checkpoint()
+
+    try:
+        parser = MultiPartParser(
+            request.headers, stream(), max_files=MAX_PICTURES, max_fields=20, max_part_size=MAX_OPTION
+        )
+        parser.spool_max_size = len(body) + 1  # or files over a megabyte would lie on the disk for a while
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:  # KeyError: no boundary
-        reason = getattr(error, "message", "its header names no boundary").rstrip(".")
-        raise FacelexError(f"Could not read the form: {reason}.") from error
-    pictures, fields = [], {}
+    except MultiPartException as error:
+        raise FacelexError(f"Could not read the form: {error.message.rstrip('.')}.") from error
+    except (LookupError, UnicodeError) as error:  # no boundary; no such charset
+        raise FacelexError(
+            "Could not read the form: expected a Content-Type with a boundary and a known charset, but got "
+            f"{shorten(request.headers['content-type'])!r}."
+        ) from error
+    body.clear()
+    pictures, fields = [], []
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if value.filename or value.size:  # a form's empty file field has neither
                 pictures.append(Picture(value.filename or "picture", await value.read()))
         else:
-            fields[name] = value
+            fields.append((name, value))
     await form.close()
     return pictures, fields
 

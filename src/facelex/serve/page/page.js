@@ -2,33 +2,41 @@
 
 const COLOURS = ["#e4572e", "#f3a712", "#3ea66b", "#2e86ab", "#a23b72", "#7d70ba", "#c1666b", "#4f9da6"];
 const PAUSE = 150; // milliseconds between two pictures of the camera
+const SVG = "http://www.w3.org/2000/svg";
 const element = (id) => document.getElementById(id);
 const results = element("results"), video = element("video"), message = element("message");
+const camera = element("camera");
 
+let words = ""; // as last confirmed, not as half typed
 let asked = []; // the files shown, to be asked again when the words change
-let round = 0; // answers to an earlier question are dropped
+let round = 0; // what belongs to an earlier one is dropped
 let stream = null;
 
 function say(text, wrong = false) {
-  message.textContent = text;
+  if (message.textContent !== text) message.textContent = text; // screen readers repeat what is written again
   message.classList.toggle("wrong", wrong);
 }
 
-async function request(files) {
+const count = (number) => `${number} ${number === 1 ? "face" : "faces"}`;
+
+function post(place, file) {
   const form = new FormData();
-  for (const file of files) form.append("images", file, file.name || "picture");
-  const words = element("words").value.trim();
+  form.append("images", file, file.name || "picture");
   if (words) form.append("words", words);
   if (element("crops").checked) form.append("detect", "false");
-  const answer = await fetch("api/predict", { method: "POST", body: form });
-  const found = await answer.json();
-  if (!Array.isArray(found)) throw new Error(found.error || `The server answered with ${answer.status}.`);
-  return found;
+  return fetch(place, { method: "POST", body: form });
+}
+
+async function read(file) {
+  const answer = await post("api/predict", file);
+  const found = await answer.json().catch(() => ({}));
+  if (!Array.isArray(found)) throw new Error(found.error || `The server answered with status ${answer.status}.`);
+  return found[0];
 }
 
 function make(tag, text, attributes = {}) {
-  const made = tag === "svg" || tag === "rect"
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  const made = ["svg", "rect", "text"].includes(tag)
+    ? document.createElementNS(SVG, tag) : document.createElement(tag);
   if (text) made.textContent = text;
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   return made;
@@ -39,17 +47,15 @@ function table(face) {
   const add = (numbers) => Object.entries(numbers)
     .sort((a, b) => b[1] - a[1])
     .forEach(([name, value]) => {
-      const row = make("tr");
-      const bar = make("meter", "", { min: 0, max: 1, value, "aria-label": name });
-      const cell = make("td");
-      cell.append(bar);
+      const row = make("tr"), cell = make("td");
+      cell.append(make("meter", "", { min: 0, max: 1, value, "aria-label": name }));
       row.append(make("th", name, { scope: "row" }), cell, make("td", `${Math.round(100 * value)} %`));
       rows.push(row);
     });
   add(face.probabilities);
   const emotions = rows.length;
   add(face.words);
-  rows[emotions]?.classList.add("words-begin");
+  if (rows[emotions]) rows[emotions].classList.add("words-begin");
   const made = make("table");
   made.append(...rows);
   return made;
@@ -57,17 +63,20 @@ function table(face) {
 
 function draw(result, overlay, list) {
   overlay.setAttribute("viewBox", `0 0 ${result.width} ${result.height}`);
-  const marks = [], texts = [];
-  result.faces.forEach((face, number) => {
-    const colour = COLOURS[number % COLOURS.length];
+  const marks = [], texts = [], several = result.faces.length > 1;
+  result.faces.forEach((face, index) => {
+    const colour = COLOURS[index % COLOURS.length], number = several ? `${index + 1}` : "";
     const [x, y, width, height] = face.box;
     marks.push(make("rect", "", {
       x, y, width, height, rx: Math.min(width, height) / 20, stroke: colour, class: face.unsure ? "unsure" : "",
     }));
-    const entry = make("div", "", { class: "face" });
-    const title = make("h3"), dot = make("i");
+    if (number) {
+      const size = Math.max(height / 5, result.height / 40);
+      marks.push(make("text", number, { x: x + size / 5, y: y + size, "font-size": size, fill: colour }));
+    }
+    const entry = make("div", "", { class: "face" }), title = make("h3"), dot = make("i");
     dot.style.background = colour;
-    title.append(dot, `${face.emotion}${face.unsure ? " (unsure)" : ""}`);
+    title.append(dot, `${number ? `${number}: ` : ""}${face.emotion}${face.unsure ? " (unsure)" : ""}`);
     entry.append(title, table(face));
     texts.push(entry);
   });
@@ -77,10 +86,12 @@ function draw(result, overlay, list) {
 
 function sheet(name, view) {
   const place = make("article", "", { class: "picture" });
-  const frame = make("div", "", { class: "view" }), overlay = make("svg"), list = make("div");
+  const frame = make("div", "", { class: "view" }), list = make("div");
+  const overlay = make("svg", "", { "aria-hidden": "true" });
   frame.append(view, overlay);
   place.append(make("h2", name), frame, list);
-  return { place, overlay, list };
+  results.append(place);
+  return { overlay, list };
 }
 
 function forget() {
@@ -88,66 +99,99 @@ function forget() {
   results.replaceChildren();
 }
 
+/* Browsers read fewer kinds of picture than the server (no HEIC or TIFF), and some of them lying on their
+   side; the server's own drawing takes their place. */
+async function display(result, file) {
+  const image = make("img", "", { alt: result.source });
+  image.src = URL.createObjectURL(file);
+  const { overlay, list } = sheet(result.source, image);
+  draw(result, overlay, list);
+  const shown = await image.decode().then(() => true, () => false);
+  if (shown && image.naturalWidth === result.width && image.naturalHeight === result.height) return;
+  overlay.replaceChildren();
+  const answer = await post("api/annotate", file);
+  if (!answer.ok) return;
+  URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(await answer.blob());
+}
+
 async function show(files) {
   if (!files.length) return;
   stopCamera();
   asked = files;
   const mine = ++round;
-  say(files.length > 1 ? `Reading ${files.length} pictures …` : "Reading …");
-  try {
-    const found = await request(files);
-    if (mine !== round) return;
-    forget();
-    found.forEach((result, number) => {
+  let faces = 0;
+  forget();
+  for (const [index, file] of files.entries()) {
+    say(files.length > 1 ? `Reading picture ${index + 1} of ${files.length} …` : "Reading …");
+    try {
+      const result = await read(file);
+      if (mine !== round) return;
       if (result.error) {
         results.append(make("p", result.error));
-        return;
+        continue;
       }
-      const image = make("img", "", { alt: result.source });
-      image.src = URL.createObjectURL(files[number]);
-      const { place, overlay, list } = sheet(result.source, image);
-      draw(result, overlay, list);
-      results.append(place);
-    });
-    const faces = found.reduce((sum, result) => sum + (result.faces ? result.faces.length : 0), 0);
-    say(`${faces} ${faces === 1 ? "face" : "faces"}.`);
-  } catch (error) {
-    if (mine === round) say(error.message, true);
+      faces += result.faces.length;
+      await display(result, file);
+    } catch (error) {
+      if (mine === round) say(error.message, true);
+      return;
+    }
+    if (mine !== round) return;
   }
+  say(`${count(faces)}.`);
+}
+
+function release(source) {
+  for (const track of source.getTracks()) track.stop();
 }
 
 function stopCamera() {
   if (!stream) return;
-  for (const track of stream.getTracks()) track.stop();
+  release(stream);
   stream = null;
+  round++;
   video.srcObject = null;
   video.hidden = true;
   document.querySelector("main").insertBefore(video, results);
-  element("camera").setAttribute("aria-pressed", "false");
-  round++;
+  camera.setAttribute("aria-pressed", "false");
   forget();
   say("The camera is off.");
 }
 
 async function startCamera() {
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
-  } catch (error) {
-    say(navigator.mediaDevices
-      ? `The camera cannot be used: ${error.message}`
-      : "Browsers give the camera only to pages of this machine (localhost) or over https.", true);
-    return;
-  }
-  forget();
-  asked = [];
   const mine = ++round;
-  video.srcObject = stream;
-  video.hidden = false;
-  await video.play();
-  const { place, overlay, list } = sheet("Camera", video);
-  results.append(place);
-  element("camera").setAttribute("aria-pressed", "true");
+  let opened = null;
+  camera.disabled = true;
+  try {
+    opened = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
+    if (mine !== round) throw new Error("Photos were chosen meanwhile.");
+    video.srcObject = opened;
+    video.hidden = false;
+    await video.play();
+  } catch (error) {
+    if (opened) release(opened);
+    video.hidden = true;
+    if (mine === round) {
+      say(navigator.mediaDevices
+        ? `The camera cannot be used: ${error.message}`
+        : "Browsers give the camera only to pages of this machine (localhost) or over https.", true);
+    }
+    return;
+  } finally {
+    camera.disabled = false;
+  }
+  stream = opened;
+  for (const track of opened.getTracks()) track.addEventListener("ended", stopCamera);
+  asked = [];
+  forget();
+  const { overlay, list } = sheet("Camera", video);
+  camera.setAttribute("aria-pressed", "true");
   say("Looking …");
+  watch(mine, overlay, list);
+}
+
+async function watch(mine, overlay, list) {
   const canvas = document.createElement("canvas");
   while (mine === round) {
     canvas.width = video.videoWidth;
@@ -155,12 +199,18 @@ async function startCamera() {
     canvas.getContext("2d").drawImage(video, 0, 0);
     const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
     try {
-      const [result] = await request([new File([blob], "camera.jpg")]);
+      const result = blob && await read(new File([blob], "camera.jpg"));
       if (mine !== round) return;
-      draw(result, overlay, list);
-      say(`${result.faces.length} ${result.faces.length === 1 ? "face" : "faces"}.`);
+      if (result && result.error) throw new Error(result.error);
+      if (result) {
+        draw(result, overlay, list);
+        say(`${count(result.faces.length)}.`);
+      }
     } catch (error) {
-      if (mine === round) say(error.message, true);
+      if (mine !== round) return;
+      overlay.replaceChildren();
+      list.replaceChildren();
+      say(error.message, true);
     }
     await new Promise((done) => setTimeout(done, PAUSE));
   }
@@ -170,11 +220,18 @@ element("files").addEventListener("change", (event) => {
   show([...event.target.files]);
   event.target.value = ""; // so that the same file can be chosen again
 });
-element("camera").addEventListener("click", () => (stream ? stopCamera() : startCamera()));
+camera.addEventListener("click", () => (stream ? stopCamera() : startCamera()));
 element("ask").addEventListener("submit", (event) => event.preventDefault());
-element("words").addEventListener("change", () => show(stream ? [] : asked));
-element("crops").addEventListener("change", () => show(stream ? [] : asked));
+element("words").addEventListener("change", (event) => {
+  words = event.target.value.trim();
+  if (!stream) show(asked);
+});
+element("crops").addEventListener("change", () => {
+  if (!stream) show(asked);
+});
+const brings = (event) => event.dataTransfer.types.includes("Files");
 document.addEventListener("dragover", (event) => {
+  if (!brings(event)) return;
   event.preventDefault();
   document.body.classList.add("dropping");
 });
@@ -182,13 +239,15 @@ document.addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) document.body.classList.remove("dropping");
 });
 document.addEventListener("drop", (event) => {
-  event.preventDefault();
   document.body.classList.remove("dropping");
+  if (!brings(event)) return;
+  event.preventDefault();
   show([...event.dataTransfer.files]);
 });
 document.addEventListener("paste", (event) => show([...event.clipboardData.files]));
 
 element("address").textContent = new URL(".", location.href).href;
+words = element("words").value.trim(); // browsers keep it over a reload
 fetch("api/model").then((answer) => answer.json()).then((model) => {
   element("card").textContent = model.card || model.name || "";
   if (!model.words) element("words").closest("label").hidden = true;
