@@ -57,10 +57,25 @@ HEADERS = {
 GONE = 499
 """What is noted of a client that went away; nobody reads it."""
 
-WORDS = {"type": "string", "description": "Words and phrases to score as well, separated by commas."}
-DETECT = {"type": "boolean", "default": True, "description": "`false` if the pictures are face crops."}
-EMBEDDING = {"type": "boolean", "default": False, "description": "Whether each face gets its features."}
-REDACT = {"type": "string", "enum": list(STYLES), "description": "Makes the faces unrecognisable."}
+WORDS: dict[str, Any] = {
+    "type": "string",
+    "description": "Words and phrases to score as well, separated by commas.",
+}
+DETECT: dict[str, Any] = {
+    "type": "boolean",
+    "default": True,
+    "description": "`false` if the pictures are face crops.",
+}
+EMBEDDING: dict[str, Any] = {
+    "type": "boolean",
+    "default": False,
+    "description": "Whether each face gets its features.",
+}
+REDACT: dict[str, Any] = {
+    "type": "string",
+    "enum": list(STYLES),
+    "description": "Makes the faces unrecognisable.",
+}
 PREDICT_OPTIONS = {"words": WORDS, "detect": DETECT, "embedding": EMBEDDING}
 ANNOTATE_OPTIONS = {"words": WORDS, "detect": DETECT, "redact": REDACT}
 
