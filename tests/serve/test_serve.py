@@ -379,6 +379,9 @@ def test_every_failure_is_one_sentence_in_json(
         assert answer.headers["cache-control"] == "no-store"
 
 
+by_signal = pytest.mark.skipif(sys.platform == "win32", reason="no process is sent Ctrl-C there")
+
+
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The command in a process of its own, and its port."""
@@ -394,6 +397,7 @@ def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str],
             server.kill()
 
 
+@by_signal
 def test_the_command_serves_until_it_is_interrupted(photo: bytes, tmp_path: Path) -> None:
     with served(tmp_path) as (server, port):
         asked = Request(f"http://127.0.0.1:{port}/api/predict", photo, {"content-type": "image/jpeg"})
@@ -407,6 +411,7 @@ def test_the_command_serves_until_it_is_interrupted(photo: bytes, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+@by_signal
 def test_clients_that_go_or_dawdle_neither_fill_the_log_nor_hold_the_end_up(tmp_path: Path) -> None:
     head = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc"
     with served(tmp_path) as (server, port):
@@ -422,6 +427,7 @@ def test_clients_that_go_or_dawdle_neither_fill_the_log_nor_hold_the_end_up(tmp_
     assert "Traceback" not in complaints
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.1 is the only such address")
 def test_an_address_that_only_this_machine_reaches_is_guarded(tmp_path: Path) -> None:
     with served(tmp_path, "--host", "127.0.0.2") as (_, port):
         for name, status in (("127.0.0.2", 200), ("localhost", 200), ("rebound.example", 421)):
