@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
@@ -59,7 +60,7 @@ class AnnotatedFolder:
         path = self._free_path(result.source)
         picture = annotate(result.image, result.faces, redact=self._redact)
         with replacing(path) as part:
-            _encode(picture, part, path.suffix)
+            encode(picture, part, path.suffix)
         return path
 
     def _free_path(self, source: str) -> Path:
@@ -85,9 +86,12 @@ def _cut(stem: str) -> str:
     return stem
 
 
-def _encode(picture: Image.Image, path: Path, suffix: str) -> None:
-    # written from pixels alone: no EXIF position or thumbnail of the original comes along
+def encode(picture: Image.Image, target: Path | IO[bytes], suffix: str) -> None:
+    """Write a picture as JPEG for ``.jpg``, else as PNG.
+
+    From pixels alone: no EXIF position or thumbnail of the original comes along.
+    """
     if suffix == ".jpg":
-        picture.save(path, "JPEG", quality=92, subsampling=0)
+        picture.save(target, "JPEG", quality=92, subsampling=0)
     else:
-        picture.save(path, "PNG")
+        picture.save(target, "PNG")

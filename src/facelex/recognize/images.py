@@ -107,7 +107,7 @@ def _missing(path: Path) -> str:
     return f"No such file: {shorten(str(path))!r}.{did_you_mean(path.name, siblings) or ' Check the path.'}"
 
 
-class _NamedBytes(io.BytesIO):
+class NamedBytes(io.BytesIO):
     """What a file object held, under its name."""
 
     name: object = None
@@ -135,7 +135,7 @@ def read_stream(source: Any) -> IO[bytes]:
             f"Expected a picture, but {_stream_name(source)} is empty or was read to its end already. In "
             "that case go back with seek(0)."
         )
-    stream = _NamedBytes(data)
+    stream = NamedBytes(data)
     stream.name = getattr(source, "name", None)
     return stream
 

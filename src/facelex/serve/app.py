@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from facelex import __version__
 from facelex.errors import FacelexError
+from facelex.recognize.annotated import encode
 from facelex.recognize.drawing import annotate
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.redaction import STYLES, redaction_style
@@ -198,20 +199,18 @@ def _add_api(app: FastAPI, reader: _Reader) -> None:
         if len(upload.pictures) > 1:
             raise FacelexError(f"Expected one picture, but got {len(upload.pictures)}. Send each by itself.")
         picture = upload.pictures[0]
-        kind = "JPEG" if picture.data.startswith(b"\xff\xd8") else "PNG"
+        suffix, kind = (".jpg", "jpeg") if picture.data.startswith(b"\xff\xd8") else (".png", "png")
 
         def draw() -> tuple[ImageResult, bytes]:  # at one go: decoded pictures do not wait for a turn
             result = reader.predict(picture, upload, keep_images=True)
-            return replace(result, image=None), _draw(result, style, kind) if result.ok else b""
+            return replace(result, image=None), _draw(result, style, suffix) if result.ok else b""
 
         result, drawn = await reader.run(draw)
         if not result.ok:
             return _json(_encode([result], False), 422)
-        return Response(drawn, media_type=f"image/{kind.lower()}")
+        return Response(drawn, media_type=f"image/{kind}")
 
-    @app.api_route(
-        "/api/model", methods=["GET"], summary="The model that answers", responses={200: {"model": ModelInfo}}
-    )
+    @app.get("/api/model", summary="The model that answers", responses={200: {"model": ModelInfo}})
     async def describe_model() -> Response:
         return JSONResponse(reader.describe())
 
@@ -279,11 +278,10 @@ def _failure(status: int, message: str) -> Response:
     return JSONResponse({"error": message}, status_code=status)
 
 
-def _draw(result: ImageResult, style: str | None, kind: str) -> bytes:
+def _draw(result: ImageResult, style: str | None, suffix: str) -> bytes:
     assert result.image is not None
     stream = io.BytesIO()
-    options = {"quality": 92, "subsampling": 0} if kind == "JPEG" else {}
-    annotate(result.image, result.faces, redact=style).save(stream, kind, **options)
+    encode(annotate(result.image, result.faces, redact=style), stream, suffix)
     return stream.getvalue()
 
 

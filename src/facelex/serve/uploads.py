@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncGenerator, Collection, Iterable
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from facelex.errors import FacelexError, shorten, unknown_name
+from facelex.recognize.images import NamedBytes
 
 MAX_PICTURES = 100
 MAX_OPTION = 16 * 1024
@@ -42,9 +42,11 @@ class Picture:
     data: bytes
     """Its encoded bytes."""
 
-    def open(self) -> io.BytesIO:
+    def open(self) -> NamedBytes:
         """Return a file object under the picture's name."""
-        return _Named(self.data, self.name)
+        stream = NamedBytes(self.data)
+        stream.name = self.name
+        return stream
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,6 @@ class Upload:
         if text and text not in TRUE + FALSE:
             raise FacelexError(f"Expected {name} to be true or false, but got {shorten(text)!r}.")
         return text in TRUE if text else default
-
-
-class _Named(io.BytesIO):
-    def __init__(self, data: bytes, name: str) -> None:
-        super().__init__(data)
-        self.name = name
 
 
 async def read_upload(request: Request, *, max_bytes: int, options: Iterable[str]) -> Upload:
