@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -18,6 +19,59 @@ DONE, FAILED, USERS_MISTAKE, STOPPED = 0, 1, 2, 130
 
 flag = Parameter(negative="", show_default=False)
 recursive_flag = Parameter(alias="-r", negative="", show_default=False)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Options of all verbs that recognise: which networks find the faces and read them."""
+
+    model: str | None = None
+    """An exported model.onnx, hf:owner/name, small or tiny (faster); by default the package's larger one."""
+    detector: str = "auto"
+    """Face detector: auto, centerface, dlib, yunet or none."""
+    detector_model: Path | None = None
+    """The detector's own ONNX file: for yunet, which needs one, or centerface."""
+    threads: int | None = None
+    """Threads of the network; by default the physical cores."""
+    vocabulary: Path | None = None
+    """GloVe file of the word vectors that the model was trained with, if not the packaged ones."""
+
+    @property
+    def files(self) -> list[str | Path]:
+        """What they name that may be a file, so that nothing is written over it."""
+        return [name for name in (self.model, self.detector_model, self.vocabulary) if name is not None]
+
+    def create_recognizer(self, *, detect: bool = True) -> Recognizer:
+        """Make the recogniser that they describe; without ``detect`` one for face crops."""
+        from facelex.recognize.faces import create_detector
+        from facelex.recognize.recognizer import Recognizer
+        from facelex.vocabulary import Vocabulary
+
+        detector = create_detector(
+            self.detector if detect else "none", self.detector_model, threads=self.threads
+        )
+        vectors = None if self.vocabulary is None else Vocabulary.from_glove(self.vocabulary)
+        return Recognizer(
+            self.model, detector=detector, vocabulary=vectors, threads=self.threads, **self._answers()
+        )
+
+    def _answers(self) -> dict[str, Any]:
+        """What else decides how the recogniser answers, as its own arguments."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognizerOptions(NetworkOptions):
+    """Options of verbs that name emotions: how the networks' answers become one as well."""
+
+    flip: Annotated[bool, Parameter(negative="--no-flip", show_default=False)] = True
+    """--no-flip: do not average each face with its mirror image; twice as quick."""
+    unsure_below: float | None = None
+    """Mark faces as unsure whose best probability is lower; by default the model's own threshold."""
+
+    def _answers(self) -> dict[str, Any]:
+        return {"flip": self.flip, "unsure_below": self.unsure_below}
 
 
 def redaction_asked(redact: bool, style: str | None, target: Path | None, option: str) -> str | None:
@@ -37,19 +91,6 @@ def redaction_asked(redact: bool, style: str | None, target: Path | None, option
     if style and not redact:
         raise FacelexError("Expected --redact with --redact-style: without it the faces stay as they are.")
     return style or "blur" if redact else None
-
-
-def create_recognizer(
-    model: str | None, detector: str, detector_model: Path | None, vocabulary: Path | None, **options: Any
-) -> Recognizer:
-    """Make what the options of a verb describe; ``options`` go to `Recognizer` as they are."""
-    from facelex.recognize.faces import create_detector
-    from facelex.recognize.recognizer import Recognizer
-    from facelex.vocabulary import Vocabulary
-
-    found = create_detector(detector, detector_model, threads=options.get("threads"))
-    vectors = None if vocabulary is None else Vocabulary.from_glove(vocabulary)
-    return Recognizer(model, detector=found, vocabulary=vectors, **options)
 
 
 def set_torch_threads(threads: int | None) -> None:

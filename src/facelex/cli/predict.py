@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import create_recognizer, flag, recursive_flag, redaction_asked
+from facelex.cli.options import RecognizerOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
 from facelex.errors import FacelexError
@@ -45,13 +45,7 @@ def predict(
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
     redact: Annotated[bool, flag] = False,
     redact_style: Literal["blur", "pixelate"] | None = None,
-    model: str | None = None,
-    detector: str = "auto",
-    detector_model: Path | None = None,
-    flip: Annotated[bool, Parameter(negative="--no-flip", show_default=False)] = True,
-    unsure_below: float | None = None,
-    threads: int | None = None,
-    vocabulary: Path | None = None,
+    options: RecognizerOptions = RecognizerOptions(),
     recursive: Annotated[bool, recursive_flag] = False,
     every: float | None = None,
     smooth: float | None = None,
@@ -81,21 +75,6 @@ def predict(
         Make the faces in every picture written unrecognisable.
     redact_style
         How: blurred, as by default, or in large squares.
-    model
-        An exported model.onnx, hf:owner/name, or small or tiny, the package's faster models; by default its
-        larger one.
-    detector
-        Face detector: auto, centerface, dlib, yunet or none.
-    detector_model
-        The detector's own ONNX file: for yunet, which needs one, or centerface.
-    flip
-        --no-flip: do not average each face with its mirror image; twice as quick.
-    unsure_below
-        Mark faces as unsure whose best probability is lower; by default the model's own threshold.
-    threads
-        Threads of the network; by default the physical cores.
-    vocabulary
-        GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     recursive
         Look into the folders' folders too.
     every
@@ -112,16 +91,7 @@ def predict(
         raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
     style = redaction_asked(redact, redact_style, annotate, "--annotate DIR")
     kind = format or _format_of(output)
-    create = partial(
-        create_recognizer,
-        model,
-        detector if detect else "none",
-        detector_model,
-        vocabulary,
-        flip=flip,
-        unsure_below=unsure_below,
-        threads=threads,
-    )
+    create = partial(options.create_recognizer, detect=detect)
     from facelex.recognize.words import parse_words
     from facelex.recognize.writers import check_output, open_writer
 
@@ -130,7 +100,7 @@ def predict(
     inputs = tuple(map(find_video, inputs))
     if any(is_video(item) for item in inputs):
         if output is not None:
-            check_output(output, inputs, [model, vocabulary, detector_model])
+            check_output(output, inputs, options.files)
         with outliving_the_reader(annotate is not None or timeline is not None):
             return _predict_video(
                 inputs,
@@ -152,7 +122,7 @@ def predict(
         named = f"{len(skipped)} videos skipped: name each" if several else "1 video skipped: name it"
         tell(f"{named} by its own path, in a call of its own.")
     if output is not None:
-        check_output(output, sources, [model, vocabulary, detector_model])
+        check_output(output, sources, options.files)
     recognizer = create()
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
     failed = 0

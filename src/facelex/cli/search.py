@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import STOPPED, create_recognizer, flag, recursive_flag, redaction_asked
+from facelex.cli.options import STOPPED, NetworkOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
 from facelex.errors import FacelexError, printable
@@ -41,16 +41,12 @@ def search(
     rebuild: Annotated[bool, flag] = False,
     recursive: Annotated[bool, recursive_flag] = False,
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
-    model: str | None = None,
-    detector: str = "auto",
-    detector_model: Path | None = None,
-    threads: int | None = None,
-    vocabulary: Path | None = None,
+    options: NetworkOptions = NetworkOptions(),
 ) -> int:
     """Rank the faces of an album by how well words fit them.
 
-    Nothing is stored unless --index names a file. Photos that cannot be read are reported, and the exit code
-    is 1.
+    The model must know words, as those of the package do. Nothing is stored unless --index names a file.
+    Photos that cannot be read are reported, and the exit code is 1.
 
     Parameters
     ----------
@@ -78,17 +74,6 @@ def search(
         Look into the folders' folders too.
     detect
         --no-detect: the photos are face crops already.
-    model
-        An exported model.onnx with words, hf:owner/name, or small or tiny, the package's faster models; by
-        default its larger one.
-    detector
-        Face detector: auto, centerface, dlib, yunet or none.
-    detector_model
-        The detector's own ONNX file: for yunet, which needs one, or centerface.
-    threads
-        Threads of the network; by default the physical cores.
-    vocabulary
-        GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     """
     escape_missing_letters()
     if not album:
@@ -102,12 +87,10 @@ def search(
         raise FacelexError("Expected --index FILE with --rebuild: without one, all photos are read anyway.")
     from facelex.recognize.album import Album
 
-    recognizer = create_recognizer(
-        model, detector if detect else "none", detector_model, vocabulary, threads=threads
-    )
+    recognizer = options.create_recognizer(detect=detect)
     photos = Album(album, recognizer, index, recursive=recursive, detect=detect, rebuild=rebuild)
     photos.check_words(words)
-    _check_sheet(sheet, [*photos.sources, *(str(path) for path in (index, vocabulary, model) if path)])
+    _check_sheet(sheet, [*photos.sources, *map(str, options.files), *([str(index)] if index else [])])
     with progress_bar("Reading photos") as progress:
         changes = photos.update(progress)
     matches = photos.search(words, top, min_size=min_size)

@@ -8,12 +8,11 @@ import logging
 import math
 import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import DONE, create_recognizer
+from facelex.cli.options import DONE, RecognizerOptions
 from facelex.cli.screen import escape_missing_letters
 from facelex.errors import FacelexError, require
 
@@ -30,13 +29,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    model: str | None = None,
-    detector: str = "auto",
-    detector_model: Path | None = None,
-    flip: Annotated[bool, Parameter(negative="--no-flip", show_default=False)] = True,
-    unsure_below: float | None = None,
-    threads: int | None = None,
-    vocabulary: Path | None = None,
+    options: RecognizerOptions = RecognizerOptions(),
     max_megabytes: float = 32,
     allow_origin: Annotated[list[str] | None, Parameter(negative="")] = None,
     allow_host: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -53,21 +46,6 @@ def serve(
         Address to listen at; 0.0.0.0 lets other machines reach it.
     port
         Port to listen at; 0 for any free one.
-    model
-        An exported model.onnx, hf:owner/name, or small or tiny, the package's faster models; by default its
-        larger one.
-    detector
-        Face detector: auto, centerface, dlib, yunet or none.
-    detector_model
-        The detector's own ONNX file: for yunet, which needs one, or centerface.
-    flip
-        --no-flip: do not average each face with its mirror image; twice as quick.
-    unsure_below
-        Mark faces as unsure whose best probability is lower; by default the model's own threshold.
-    threads
-        Threads of the network; by default the physical cores.
-    vocabulary
-        GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     max_megabytes
         Largest request.
     allow_origin
@@ -84,9 +62,7 @@ def serve(
     if not 0 < max_megabytes < math.inf:
         raise FacelexError(f"Expected --max-megabytes above 0, but got {max_megabytes:g}.")
 
-    recognizer = create_recognizer(
-        model, detector, detector_model, vocabulary, flip=flip, unsure_below=unsure_below, threads=threads
-    )
+    recognizer = options.create_recognizer()
     with _listen(host, port) as listener:
         address, bound = listener.getsockname()[:2]
         place = ipaddress.ip_address(address.partition("%")[0])
