@@ -37,6 +37,24 @@ def test_a_log_has_the_title_and_one_line_an_epoch_and_the_work_comes_out_even(t
     assert task.completed == task.total == 4 * 96  # 120 training faces in batches of 32
 
 
+def test_the_bar_says_that_the_first_step_is_still_to_come() -> None:
+    file = io.StringIO()
+    reporter = RichReporter(Console(file=file, width=100, force_terminal=True))
+
+    def shown() -> str:
+        reporter.progress.refresh()
+        return file.getvalue().splitlines()[-1]
+
+    reporter.start(total_images=500, done_images=0)
+    assert "first step" in shown()
+    reporter.step(100)
+    assert "training" in shown()
+    assert "first step" not in shown()
+    reporter.epoch(ROW)
+    assert "align" in shown()
+    reporter.stop()
+
+
 @pytest.mark.parametrize(
     ("seconds_an_epoch", "left"), [(10, "30 s"), (100, "5 min"), (6000, "5.0 h")], ids=["s", "min", "h"]
 )

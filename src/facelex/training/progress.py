@@ -10,6 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from facelex.evaluation.score_tables import duration
 
+FIRST_STEP = "first step (may compile)"
+"""Shown until it is done: the loops of a CPU may take a minute to compile, in which the bar stands still."""
+
 
 class Reporter(Protocol):
     """Hears about a run's progress."""
@@ -76,7 +79,9 @@ class RichReporter:
         if self.title:
             self.console.print(self.title, highlight=False, markup=False, soft_wrap=True)
         self.started, self.done_before = monotonic(), done_images
-        self.progress.reset(self.task, total=total_images, completed=done_images, rate="")
+        self.progress.reset(
+            self.task, total=total_images, completed=done_images, rate="", description=FIRST_STEP
+        )
         self.progress.start()
 
     def note(self, text: str) -> None:
@@ -87,6 +92,8 @@ class RichReporter:
         """Move the bar."""
         task = self.progress.tasks[0]
         rate = f"{task.speed:,.0f} images/s" if task.speed else ""
+        if task.description == FIRST_STEP:
+            self.progress.update(self.task, description="training")
         self.progress.update(self.task, advance=images, rate=rate)
 
     def epoch(self, row: dict[str, float | int | str]) -> None:
