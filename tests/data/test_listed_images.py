@@ -8,9 +8,11 @@ from fake_fer2013 import faces
 from PIL import Image
 
 from facelex.cli.main import main
+from facelex.data import prepare as prepare_module
+from facelex.data.dataset import FaceDataset
 from facelex.data.folder import AUTO, read_folder
 from facelex.data.listed import listed_files, read_listing
-from facelex.data.prepare import PrepareOptions, prepare
+from facelex.data.prepare import PrepareOptions, prepare, source_signature
 from facelex.errors import FacelexError
 
 
@@ -134,3 +136,42 @@ def test_a_name_that_no_file_can_have_is_an_image_that_is_missing(
     table = listing(tmp_path, f"image,label\n{name},happy\n")
     assert main(["data", "prepare", str(table), "-o", str(tmp_path / "d.npz")]) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_columns_are_kept_beside_the_images_that_can_be_read(tmp_path: Path) -> None:
+    rows = "".join(f"img/{n}.png,{'happy' if n % 2 else 'sad'},{20 + n},x\n" for n in range(6))
+    table, output = listing(tmp_path, "image,label,Age,note\n" + rows), tmp_path / "d.npz"
+    (tmp_path / "img" / "2.png").write_bytes(b"no picture")
+    options = PrepareOptions(skip_bad=True, keep=("age",))
+    dataset = prepare(table, output, options).dataset
+    assert {name: values.tolist() for name, values in dataset.attributes.items()} == {
+        "age": ["20", "21", "23", "24", "25"]
+    }
+    held = FaceDataset.load(output)
+    assert held.attributes["age"].tolist() == dataset.attributes["age"].tolist()
+    assert held.fingerprint == read_listing(table, skip_bad=True)[0].fingerprint
+    assert prepare(table, output, options).reused
+    assert not prepare(table, output, PrepareOptions(skip_bad=True, keep=("age", "note"))).reused
+
+
+def test_a_column_that_occurs_twice_is_not_kept(tmp_path: Path) -> None:
+    table = listing(tmp_path, "image,label,age,Age\nimg/0.png,happy,3,4\n")
+    assert len(listed_files(table)) == 1
+    with pytest.raises(FacelexError, match=r"one column 'age' in .* several"):
+        listed_files(table, keep=["age"])
+
+
+def test_files_prepared_before_columns_could_be_kept_are_still_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: list[dict] = []
+
+    def record(value: dict, **options: bool) -> str:
+        described.append(value)
+        return ""
+
+    monkeypatch.setattr(prepare_module.json, "dumps", record)
+    source_signature(listing(tmp_path, "image,label\nimg/0.png,happy\n"), PrepareOptions())
+    assert list(described[0]["options"]) == [
+        "ferplus", "size", "classes", "split", "seed", "skip_bad", "find_faces",
+    ]  # fmt: skip

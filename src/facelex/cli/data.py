@@ -34,6 +34,7 @@ def prepare(
     seed: int = 0,
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
     find_faces: Annotated[bool, Parameter(negative="")] = False,
+    keep: Annotated[list[str] | None, Parameter(negative="")] = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read labelled faces into one cached file; a second call with the same source reads nothing.
@@ -62,6 +63,9 @@ def prepare(
     find_faces
         The images are photos: take the largest face of each, cut out as "facelex predict" does, and leave
         out those without one. Otherwise images are taken as face crops.
+    keep
+        Further columns of a CSV that lists images to keep beside them, such as "age,gender", by which
+        "facelex evaluate --by" can part the scores.
     force
         Read again even if nothing changed, and replace what was made from another source.
     """
@@ -76,6 +80,7 @@ def prepare(
         seed=seed,
         skip_bad=skip_bad,
         find_faces=find_faces,
+        keep=tuple(name.strip().lower() for name in ",".join(keep or ()).split(",") if name.strip()),
     )
     path = output or DEFAULT_PATH
     with progress_bar(f"Reading {printable(source.name)}", percent=True) as progress:
@@ -187,11 +192,15 @@ def _print_info(found: DatasetInfo) -> None:
         f"{name} {found.duplicates[name]:,}" for name in ("val in train", "test in train", "test in val")
     )
     height, width = found.image_size
+    kept = [
+        f"{printable(name)} ({count:,} value{'s' * (count != 1)})" for name, count in found.attributes.items()
+    ]
     for line in (
         f"Images with a pixel-identical copy in another split: {copies}",
         f"Pictures that occur more than once: {found.duplicate_groups:,}, "
         f"{found.conflicting_groups:,} of them under different labels",
         f"Size {width}x{height}; FER+ votes: {'yes' if found.votes else 'no'}",
+        *([f"Kept columns: {', '.join(kept)}"] if kept else []),
         f"Fingerprint {found.fingerprint}",
     ):
         console.print(line, soft_wrap=True, markup=False)

@@ -31,6 +31,7 @@ def evaluate(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     seed: int = 0,
     threads: int | None = None,
+    by: Annotated[list[str] | None, Parameter(negative="")] = None,
 ) -> None:
     """Score a run or a model on a split: accuracy, macro-F1, calibration, confusion, with 95 % intervals.
 
@@ -66,6 +67,9 @@ def evaluate(
         Seed of the bootstrap, 0 or more.
     threads
         CPU threads; all cores by default.
+    by
+        A column of the data to score by group, such as gender; age:18,40,65 parts numbers at these edges,
+        gender*age:40 takes both together. May be repeated.
     """
     from facelex.cli.screen import outliving_the_reader
     from facelex.evaluation.evaluate import evaluate as run
@@ -76,7 +80,7 @@ def evaluate(
         set_torch_threads(threads)
     if output is not None:
         _check_output(output, models)
-    result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop, threads)
+    result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop, threads, by or ())
     with outliving_the_reader():
         _show(result, format)
     _tell(*result.notes, *(f"Written: {path}" for path in result.written))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,6 +39,8 @@ class FaceDataset:
         class_names: Class names in label order.
         source: One line on where the pictures came from.
         fingerprint: SHA-256 over pixels, labels, splits, votes and class names.
+        attributes: What else is known about each example, by the name of its column in lower case: ``(N,)``
+            text, empty where it is not said. Nothing is learned from it; scores can be parted by it.
     """
 
     pixels: NDArray[np.uint8]
@@ -49,6 +51,7 @@ class FaceDataset:
     class_names: tuple[str, ...]
     source: str
     fingerprint: str
+    attributes: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -59,6 +62,7 @@ class FaceDataset:
         class_names: tuple[str, ...],
         source: str,
         votes: NDArray[np.uint8] | None = None,
+        attributes: Mapping[str, NDArray[np.str_]] | None = None,
     ) -> FaceDataset:
         """Build a dataset, working out duplicate groups and fingerprint.
 
@@ -74,6 +78,10 @@ class FaceDataset:
             )
         if votes is not None and votes.shape != (count, 10):
             raise ValueError(f"Expected votes of shape ({count}, 10), but got {votes.shape}.")
+        attributes = {name.lower(): values for name, values in (attributes or {}).items()}
+        uneven = [name for name, values in attributes.items() if values.shape != (count,)]
+        if uneven:
+            raise ValueError(f"Expected {count} values of {', '.join(uneven)}, but got another number.")
         if count and not (
             labels.min() >= 0 and labels.max() < len(class_names) and splits.max() < len(SPLITS)
         ):
@@ -89,6 +97,7 @@ class FaceDataset:
             class_names=tuple(class_names),
             source=source,
             fingerprint=_fingerprint(pixels, labels, splits, votes, class_names),
+            attributes=attributes,
         )
 
     def __len__(self) -> int:
@@ -140,6 +149,9 @@ class FaceDataset:
         }
         if self.votes is not None:
             arrays["votes"] = self.votes
+        if self.attributes:
+            arrays["attribute_names"] = np.array(list(self.attributes))
+            arrays |= {f"attribute_{i}": values for i, values in enumerate(self.attributes.values())}
 
         def write(file: IO[bytes]) -> None:
             np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -166,6 +178,10 @@ class FaceDataset:
                 class_names=tuple(str(name) for name in arrays["class_names"]),
                 source=str(arrays["source"]),
                 fingerprint=str(arrays["fingerprint"]),
+                attributes={
+                    str(name): arrays[f"attribute_{i}"]
+                    for i, name in enumerate(arrays.get("attribute_names", ()))
+                },
             )
         except (KeyError, ValueError) as error:
             raise _unreadable(path, error) from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,11 +40,15 @@ Read = Callable[[Path, int], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """One image: where it is, the name of its class, and the code of its split, where that is said."""
+    """One image: where it is, the name of its class, and the code of its split, where that is said.
+
+    ``attributes`` is what else a table says about it, by the name of the column.
+    """
 
     path: Path
     label: str
     split: int | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_folder(
@@ -122,7 +126,10 @@ def read_files(
     files, labels = [files[row] for row in good], labels[good]
     splits, split_notes = _splits(files, labels, pixels, split, seed)
     place = "of" if root.is_dir() else "listed in"
-    dataset = FaceDataset.create(pixels, labels, splits, class_names, f"images {place} {root.name}")
+    attributes = {name: np.array([file.attributes[name] for file in files]) for name in files[0].attributes}
+    dataset = FaceDataset.create(
+        pixels, labels, splits, class_names, f"images {place} {root.name}", attributes=attributes
+    )
     return dataset, notes + split_notes + _gaps(dataset, split) + _copies(dataset)
 
 

@@ -29,6 +29,7 @@ class DatasetInfo:
     duplicate_groups: int  # pictures that occur more than once
     conflicting_groups: int  # of these, the ones whose copies carry different labels
     votes: bool
+    attributes: dict[str, int]  # column kept beside the pictures -> different values of it
 
 
 def describe(dataset: FaceDataset) -> DatasetInfo:
@@ -53,6 +54,7 @@ def describe(dataset: FaceDataset) -> DatasetInfo:
         duplicate_groups=int(np.sum(np.bincount(dataset.groups) > 1)),
         conflicting_groups=len(conflicting_groups(dataset.groups, dataset.labels)),
         votes=dataset.votes is not None,
+        attributes={name: len(set(values.tolist()) - {""}) for name, values in dataset.attributes.items()},
     )
 
 

@@ -48,6 +48,7 @@ def read_listing(
     progress: Progress | None = None,
     *,
     find_faces: bool = False,
+    keep: Sequence[str] = (),
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images that a CSV lists, as :func:`facelex.data.folder.read_folder` does those of a folder.
 
@@ -60,18 +61,19 @@ def read_listing(
         skip_bad: Leave out images that cannot be read.
         progress: Called now and then with images read and images in all.
         find_faces: Take the largest face of each image and leave images without one out.
+        keep: Further columns to keep beside the pictures, as ``FaceDataset.attributes``.
 
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
     return read_files(
-        path, listed_files(path), size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
+        path, listed_files(path, keep), size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
         what="class",
     )  # fmt: skip
 
 
-def listed_files(path: Path) -> list[LabelledFile]:
-    """Return the images that a CSV lists, in order.
+def listed_files(path: Path, keep: Sequence[str] = ()) -> list[LabelledFile]:
+    """Return the images that a CSV lists, in order, with what it says in the columns ``keep``.
 
     Columns are known by their names, case ignored: ``image``, ``path``, ``file``, ``filename`` or
     ``filepath`` for image files, relative to the CSV's folder; ``label``, ``emotion``, ``class`` or
@@ -86,6 +88,12 @@ def listed_files(path: Path) -> list[LabelledFile]:
     image_column = _column(path, header, IMAGE_COLUMNS, "image files")
     label_column = _column(path, header, LABEL_COLUMNS, "class names")
     split_column = next((header.index(name) for name in SPLIT_COLUMNS if name in header), None)
+    kept = {name: _column(path, header, (name,), "that name") for name in map(str.lower, keep)}
+    twice = [name for name in kept if header.count(name) > 1]
+    if twice:
+        raise FacelexError(
+            f"Expected one column {twice[0]!r} in {path}, but it has several. Rename the others."
+        )
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
     files = []
@@ -99,7 +107,8 @@ def listed_files(path: Path) -> list[LabelledFile]:
             what = "a class name" if image else "an image file"
             raise FacelexError(f"Expected {what} in every row of {path}, but row {number} has none.")
         split = None if split_column is None else _split(path, row[split_column], number)
-        files.append(LabelledFile(_place(path.parent, image), label, split))
+        attributes = {name: row[column].strip() for name, column in kept.items()}
+        files.append(LabelledFile(_place(path.parent, image), label, split, attributes))
     return files
 
 

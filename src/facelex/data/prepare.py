@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class PrepareOptions:
     seed: int = 0
     skip_bad: bool = False
     find_faces: bool = False
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ def prepare(
     if options.seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
     source = _csv_inside(source) or source
+    if options.keep and not is_listing(source):
+        raise FacelexError(
+            f"--keep is for a CSV that lists images, with a column of files such as image, and {source} is "
+            "none. Leave it out."
+        )
     signature = source_signature(source, options)
     held = _held(output)
     held_signature = "" if held is None else read_signature(output)
@@ -113,7 +120,8 @@ def prepare(
                 f"{source} are not its rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave "
                 "--ferplus out."
             )
-        dataset, notes = (read_folder if source.is_dir() else read_listing)(
+        read = read_folder if source.is_dir() else partial(read_listing, keep=options.keep)
+        dataset, notes = read(
             source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress,
             find_faces=options.find_faces,
         )  # fmt: skip
@@ -166,7 +174,8 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
     """
     described = {
         "version": READERS_VERSION,
-        "options": {**asdict(options), "ferplus": None},
+        "options": {key: value for key, value in asdict(options).items() if key != "keep" or value}
+        | {"ferplus": None},
         "source": _file_signature(source),
         "ferplus": options.ferplus and _file_signature(options.ferplus),
     }

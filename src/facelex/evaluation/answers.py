@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,9 +64,7 @@ def answer_split(
     Raises:
         FacelexError: If the split is empty, the class names do not match or the weights cannot be loaded.
     """
-    labels = match_classes(dataset.class_names, network.classes, mapping)[dataset.labels]
-    chosen = labels[dataset.indices(split)] >= 0
-    rows = dataset.indices(split)[chosen]
+    rows, labels = scored_rows(dataset, network.classes, split, mapping)
     if not len(rows):
         counts = ", ".join(f"{len(dataset.indices(part)):,} {part}" for part in ("train", "val", "test"))
         raise FacelexError(
@@ -83,8 +81,8 @@ def answer_split(
     seen = seen_in_training(network, dataset, split)
     preds = Predictions(
         probs=found["single"],
-        labels=labels[rows],
-        seen=np.zeros(len(rows), bool) if seen is None else seen[chosen],
+        labels=labels,
+        seen=np.zeros(len(rows), bool) if seen is None else seen[np.isin(dataset.indices(split), rows)],
         classes=network.classes,
         votes=None if dataset.votes is None else dataset.votes[rows],
         mirror_probs=found.get("flip"),
@@ -102,6 +100,20 @@ def answer_split(
         return AnsweredSplit(preds, preds.save(path))
     except FacelexError as error:
         return AnsweredSplit(preds, unkept=str(error))
+
+
+def scored_rows(
+    dataset: FaceDataset, classes: Sequence[str], split: str, mapping: Mapping[str, str] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the examples of a split that are not left out, ``(n,)``, and their classes among ``classes``.
+
+    Raises:
+        FacelexError: If the class names do not match.
+    """
+    labels = match_classes(dataset.class_names, classes, mapping)[dataset.labels]
+    rows = dataset.indices(split)
+    rows = rows[labels[rows] >= 0]
+    return rows, labels[rows]
 
 
 def _ask(network: Network, pixels: NDArray[np.uint8], views: Collection[str]) -> dict[str, np.ndarray]:

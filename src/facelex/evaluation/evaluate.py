@@ -9,11 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.answers import AnsweredSplit, answer_split
+from facelex.evaluation.answers import AnsweredSplit, answer_split, scored_rows
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
+from facelex.evaluation.groups import Grouping, score_groups
 from facelex.evaluation.labelled import load_labelled, match_classes, merged_classes
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
@@ -59,6 +63,7 @@ def evaluate(
     seed: int = 0,
     ten_crop: bool = False,
     threads: int | None = None,
+    by: str | Sequence[str] = (),
 ) -> Evaluation:
     """Score a network, or the mean of several, on a split.
 
@@ -79,18 +84,24 @@ def evaluate(
         seed: Seed of the bootstrap, 0 or more.
         ten_crop: Look at ten windows as well and score their mean.
         threads: Threads of an ONNX model; by default the physical cores.
+        by: Columns of the data to part the scores by, as ``Grouping.parse`` reads them; such scores are
+            returned only.
 
     Raises:
-        FacelexError: If a model or the data cannot be used, the data are not a run's and ``other_data`` is
-            not set, the networks do not answer with the same classes, or the seed is negative.
+        FacelexError: If a model or the data cannot be used or lack a column, the data are not a run's and
+            ``other_data`` is not set, the networks do not answer with the same classes, or the seed is
+            negative.
     """
     if seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {seed}.")
+    groupings = [Grouping.parse(text) for text in ([by] if isinstance(by, str) else by)]
     networks = _open_networks([models] if isinstance(models, str | Path) else models, threads)
-    dataset, reading = _load_dataset(networks, data)
+    columns = {column.name for grouping in groupings for column in grouping.columns}
+    dataset, reading = _load_dataset(networks, data, sorted(columns))
     foreign = [n for n in networks if n.run is not None and not n.run.was_trained_on(dataset)]
     if foreign and not other_data:
         raise _from_another_dataset(foreign[0], dataset, data)
+    parted = _parts(groupings, networks[0], dataset, split, mapping)
     ask = partial(_ask, networks, dataset, foreign=foreign, mapping=mapping, flip=flip)
     answers, held_out = ask(split, ten_crop=ten_crop), []
     temperature = networks[0].temperature if len(networks) == 1 else None
@@ -103,7 +114,11 @@ def evaluate(
     written, unkept = _keep([*held_out, *answers], run, split, scores)
     views = chosen_views(flip=flip, ten_crop=ten_crop)
     preds = known.only(views)
-    scores = replace(scores, views={view: scores.views[view] for view in preds.views})
+    scores = replace(
+        scores,
+        views={view: scores.views[view] for view in preds.views},
+        groups=[score_groups(preds, groups, text, seed) for text, groups in parted] or None,
+    )
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
         members = tuple(a.predictions.only(views) for a in answers)
@@ -117,6 +132,20 @@ def _has_val(network: Network, dataset: FaceDataset, mapping: Mapping[str, str] 
     """Whether there is a validation example of a class that is not left out."""
     labels = match_classes(dataset.class_names, network.classes, mapping)[dataset.labels]
     return bool((labels[dataset.indices("val")] >= 0).any())
+
+
+def _parts(
+    groupings: Sequence[Grouping],
+    network: Network,
+    dataset: FaceDataset,
+    split: str,
+    mapping: Mapping[str, str] | None,
+) -> list[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:
+    """Part the examples of a split that are scored, before anything is asked about them."""
+    if not groupings:
+        return []
+    rows, _ = scored_rows(dataset, network.classes, split, mapping)
+    return [(grouping.text, grouping.parts(dataset.attributes, rows)) for grouping in groupings]
 
 
 def _ask(
@@ -189,7 +218,9 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
     return [replace(n, name=n.source if names[n.name] > 1 else n.name) for n in networks]
 
 
-def _load_dataset(networks: Sequence[Network], data: str | Path | None) -> tuple[FaceDataset, list[str]]:
+def _load_dataset(
+    networks: Sequence[Network], data: str | Path | None, columns: Sequence[str]
+) -> tuple[FaceDataset, list[str]]:
     """Load what is scored, and notes; pictures of a folder at the largest size that a network takes."""
     runs = [network.run for network in networks if network.run is not None]
     if data is None and runs and runs[0].data is None:
@@ -198,7 +229,7 @@ def _load_dataset(networks: Sequence[Network], data: str | Path | None) -> tuple
         )
     place = data if data is not None else runs[0].data if runs else "fer2013"
     assert place is not None
-    return load_labelled(place, max(network.image_size for network in networks))
+    return load_labelled(place, max(network.image_size for network in networks), columns)
 
 
 def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Path | None) -> FacelexError:

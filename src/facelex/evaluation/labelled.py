@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ IGNORE = "ignore"
 _ALL_TEST = (0.0, 0.0, 1.0)
 
 
-def load_labelled(source: str | Path, size: int = 48) -> tuple[FaceDataset, list[str]]:
+def load_labelled(
+    source: str | Path, size: int = 48, keep: Sequence[str] = ()
+) -> tuple[FaceDataset, list[str]]:
     """Read faces that are to be scored.
 
     Args:
@@ -25,6 +28,7 @@ def load_labelled(source: str | Path, size: int = 48) -> tuple[FaceDataset, list
             with or without split folders; FER2013's official CSV; or a CSV that lists image files, see
             :func:`facelex.data.listed.listed_files`. Images are face crops: nothing is detected here.
         size: Side in pixels at which images are read.
+        keep: Further columns to read of a CSV that lists image files.
 
     Returns:
         The dataset, in which examples that come without a split are all in ``test``, and notes for the user:
@@ -44,7 +48,8 @@ def load_labelled(source: str | Path, size: int = 48) -> tuple[FaceDataset, list
         return load_dataset(source), []
     if is_csv and holds_pixels(path):
         return _official(path)
-    dataset, notes = (read_listing if is_csv else read_folder)(path, size=size, classes=AUTO, split=_ALL_TEST)
+    read = partial(read_listing, keep=keep) if is_csv else read_folder
+    dataset, notes = read(path, size=size, classes=AUTO, split=_ALL_TEST)
     return dataset, [note for note in notes if note != SPLIT_UNUSED]  # nobody asked for other ones
 
 

@@ -146,6 +146,52 @@ class MemberScores:
 
 
 @dataclass(frozen=True)
+class GroupClassScores:
+    """How one class is recognised within a group.
+
+    Attributes:
+        support: The group's examples of the class.
+        recall: Share of them that were named so.
+        named_wrongly: Share of the group's other examples that were named so.
+    """
+
+    support: int
+    recall: float
+    named_wrongly: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupScores:
+    """A group of examples alone, and beside all others.
+
+    Attributes:
+        difference: Accuracy less that of all other examples, at equal classes (`groups`).
+        p_value: Of that difference; NaN where nothing could be tested.
+        per_class: By class name.
+        confusion: Counts, ``(K, K)``, one list a true class.
+        adjusted_p_value: For the number of groups (Holm); None where nothing could be tested.
+    """
+
+    name: str
+    count: int
+    accuracy: Interval
+    difference: Interval
+    p_value: float
+    per_class: dict[str, GroupClassScores]
+    confusion: list[list[int]]
+    adjusted_p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupingScores:
+    """The groups of one grouping in one view; ``by`` is what parts them, as it was asked for."""
+
+    by: str
+    view: str
+    groups: list[GroupScores]
+
+
+@dataclass(frozen=True)
 class SplitScores:
     """Everything that is known about a model's answers to one split.
 
@@ -159,6 +205,7 @@ class SplitScores:
         views: By name of the view, in the order of ``views.VIEW_LABELS``; at least one.
         members: Each network alone where the model is the mean of several.
         weights: Digest of the weights that answered; None when unknown.
+        groups: By group, where that was asked for.
     """
 
     model: str
@@ -170,6 +217,7 @@ class SplitScores:
     views: dict[str, ViewScores]
     members: list[MemberScores] | None = None
     weights: str | None = None
+    groups: list[GroupingScores] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON."""

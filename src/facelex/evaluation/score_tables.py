@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from rich import box
@@ -11,15 +12,22 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from facelex.errors import printable
 from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.metrics import confused_pairs
-from facelex.evaluation.score_records import Calibration, MemberScores, SetScores, SplitScores
+from facelex.evaluation.score_records import (
+    Calibration,
+    GroupingScores,
+    MemberScores,
+    SetScores,
+    SplitScores,
+)
 from facelex.evaluation.views import VIEW_LABELS
 
 
-def percent(value: float, digits: int = 2) -> str:
-    """Write a share as a percentage, a dash where it is undefined."""
-    return "–" if math.isnan(value) else f"{100 * value:.{digits}f}"
+def percent(value: float, digits: int = 2, sign: str = "") -> str:
+    """Write a share as a percentage, a dash where it is undefined; with ``sign="+"`` gains show theirs."""
+    return "–" if math.isnan(value) else f"{100 * value:{sign}.{digits}f}"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -34,11 +42,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def percent_interval(interval: Interval) -> str:
-    """Write ``72.03 [70.56, 73.47]`` for an interval of shares."""
-    if math.isnan(interval.low):
-        return percent(interval.value)
-    return f"{percent(interval.value)} [{percent(interval.low)}, {percent(interval.high)}]"
+def percent_interval(interval: Interval, sign: str = "") -> str:
+    """Write ``72.03 [70.56, 73.47]`` for an interval of shares; ``sign`` as in `percent`."""
+    value, low, high = (percent(share, sign=sign) for share in (interval.value, interval.low, interval.high))
+    return value if math.isnan(interval.low) else f"{value} [{low}, {high}]"
 
 
 def render_scores(scores: SplitScores) -> RenderableType:
@@ -57,6 +64,8 @@ def render_scores(scores: SplitScores) -> RenderableType:
             for i, j, count, share in pairs
         )
         parts.append(Text(f"Most confused: {text}."))
+    for grouping in scores.groups or ():
+        parts += _group_tables(grouping, scores.classes)
     fits = [(view, found.calibration) for view, found in scores.views.items() if found.calibration]
     parts += [_calibration_line(view, fit) for view, fit in fits]
     return Group(*parts)
@@ -96,6 +105,40 @@ def _member_table(scores: SplitScores, members: list[MemberScores]) -> Table:
         name = one.name if isinstance(one, MemberScores) else one.model
         table.add_row(escape(name), *(percent(accuracy.value) for accuracy in sets))
     return table
+
+
+def _group_tables(grouping: GroupingScores, classes: list[str]) -> list[RenderableType]:
+    """The groups beside each other: all classes together, each class, and what is named in error."""
+    where = f"({VIEW_LABELS[grouping.view]}, official, %)"
+    tables = []
+
+    def table(title: str, columns: Sequence[str]) -> Table:
+        made = Table(title=escape(f"{title} {where}"), title_justify="left", box=box.SIMPLE_HEAD)
+        made.add_column(Text(printable(grouping.by)))
+        for name in columns:
+            made.add_column(escape(name), justify="right")
+        tables.append(made)
+        return made
+
+    difference = "to all others, at equal classes"
+    summary = table("By group", ["examples", "accuracy", difference, "p (Holm)"])
+    named = table("Recall by group and class (how many)", classes)
+    wrongly = table("Named in error: share of the group's faces of other classes", classes)
+    for group in grouping.groups:
+        adjusted = math.nan if group.adjusted_p_value is None else group.adjusted_p_value
+        summary.add_row(
+            Text(printable(group.name)),
+            f"{group.count:,}",
+            percent_interval(group.accuracy),
+            percent_interval(group.difference, sign="+"),
+            "<0.001" if adjusted < 0.001 else number(adjusted),
+        )
+        found = list(group.per_class.values())
+        named.add_row(
+            Text(printable(group.name)), *(f"{percent(one.recall, 0)} ({one.support})" for one in found)
+        )
+        wrongly.add_row(Text(printable(group.name)), *(percent(one.named_wrongly, 1) for one in found))
+    return list(tables)
 
 
 def summary_rows(scores: SetScores) -> list[tuple[str, str]]:
