@@ -34,13 +34,13 @@ class Result(NamedTuple):
 
 
 def configuration(encoder: str, epochs: int, image_size: int, batch: int, seed: int) -> RunConfig:
-    """What both sides do: ``slim``'s optimiser and schedule, augmentation that torchvision has too."""
+    """What both sides do: ``slim``'s schedule, a rate that all networks bear, torchvision's augmentation."""
     return load_config(
         "slim",
         [
             "method=baseline", f"methods.baseline.0.epochs={epochs}", "methods.baseline.0.image_sizes=null",
             f"image_size={image_size}", f"batch_size={batch}", f"model.image_encoder={encoder}",
-            "ema_decay=null", f"seed={seed}",
+            "model.encoder_options={}", "optimizer.lr=0.06", "ema_decay=null", f"seed={seed}",
             f"augment={json.dumps(AUGMENT.model_dump(mode='json'))}",
         ],
     )  # fmt: skip
