@@ -19,14 +19,17 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 
 def documented_commands() -> list[tuple[str, str]]:
-    """``(document, command)`` of each line of a console, bash or plain block that starts with ``facelex``."""
+    """``(document, command)`` of each line of a console, bash or plain block that runs ``facelex``.
+
+    With ``docker run`` before it what follows the image's name, which its entry point gets.
+    """
     found = []
     for document in DOCUMENTS:
         for language, block in re.findall(r"^```(\w*)\n(.*?)^```", document.read_text(), re.M | re.S):
             if language not in ("console", "bash", "sh", ""):
                 continue
             for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-                command = re.match(r"(?:\$ )?(facelex .+)", line)
+                command = re.match(r"(?:\$ )?(?:docker run .* )?(facelex(?:-train)? .+)", line)
                 if command:
                     found.append((document.name, command.group(1)))
     return found

@@ -80,6 +80,16 @@ def test_a_run_that_goes_on_with_other_code_notes_after_which_epoch(
     assert [(place["commit"], place["epochs_done"]) for place in noted["continued"]] == [("bbb", 2)]
 
 
+def test_outside_a_checkout_the_commit_is_that_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELEX_COMMIT", "1234abc")
+    monkeypatch.setattr(surroundings, "_commit_of_checkout", lambda: "5678def")
+    assert surroundings._commit() == "5678def"
+    monkeypatch.setattr(surroundings, "_commit_of_checkout", lambda: None)
+    assert surroundings._commit() == "1234abc"
+    monkeypatch.setenv("FACELEX_COMMIT", "")
+    assert surroundings._commit() is None
+
+
 def test_predictions_hold_both_views_and_the_weights_give_them_again(finished: Path) -> None:
     preds = Predictions.load(finished / "predictions-val.npz")
     assert preds.mirror_probs is not None

@@ -114,7 +114,11 @@ def sizes_suit() -> Iterator[None]:
 
 
 def _commit() -> str | None:
-    """Commit of the source checkout, with ``+changes`` if it differs; None outside one."""
+    """Commit of the source checkout, with ``+changes`` if it differs; outside one that of the image."""
+    return _commit_of_checkout() or os.environ.get("FACELEX_COMMIT") or None  # the Dockerfile sets it
+
+
+def _commit_of_checkout() -> str | None:
     folder = Path(__file__).parent
     try:
         git = ["git", "-C", str(folder)]
