@@ -263,9 +263,9 @@ def test_a_list_of_images_is_scored_by_its_columns(onnx_file: Path, tmp_path: Pa
     }  # fmt: skip
     assert main([*argv, "--by", "group"]) == 0
     table = " ".join(capsys.readouterr().out.split())
-    assert "By group (single view, official, %)" in table
-    assert "50 (10)" in table
-    assert "-16.67" in table
+    assert "Accuracy by group (single view, official, %)" in table
+    assert "50.0 (10)" in table
+    assert "-16.7 [" in table
 
 
 def test_columns_that_were_kept_part_the_scores_of_a_prepared_file(

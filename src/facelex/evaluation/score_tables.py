@@ -42,9 +42,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def percent_interval(interval: Interval, sign: str = "") -> str:
-    """Write ``72.03 [70.56, 73.47]`` for an interval of shares; ``sign`` as in `percent`."""
-    value, low, high = (percent(share, sign=sign) for share in (interval.value, interval.low, interval.high))
+def percent_interval(interval: Interval, digits: int = 2, sign: str = "") -> str:
+    """Write ``72.03 [70.56, 73.47]`` for an interval of shares; ``digits`` and ``sign`` as in `percent`."""
+    shares = (interval.value, interval.low, interval.high)
+    value, low, high = (percent(share, digits, sign) for share in shares)
     return value if math.isnan(interval.low) else f"{value} [{low}, {high}]"
 
 
@@ -108,37 +109,33 @@ def _member_table(scores: SplitScores, members: list[MemberScores]) -> Table:
 
 
 def _group_tables(grouping: GroupingScores, classes: list[str]) -> list[RenderableType]:
-    """The groups beside each other: all classes together, each class, and what is named in error."""
-    where = f"({VIEW_LABELS[grouping.view]}, official, %)"
-    tables = []
+    """The groups beside each other: all classes together, then class by class."""
+    where = f"by {printable(grouping.by)} ({VIEW_LABELS[grouping.view]}, official, %)"
+    names = [Text(printable(group.name)) for group in grouping.groups]
 
-    def table(title: str, columns: Sequence[str]) -> Table:
-        made = Table(title=escape(f"{title} {where}"), title_justify="left", box=box.SIMPLE_HEAD)
-        made.add_column(Text(printable(grouping.by)))
+    def table(title: str, columns: Sequence[str | Text]) -> Table:
+        made = Table(title=Text(f"{title} {where}"), title_justify="left", box=box.SIMPLE_HEAD)
+        made.add_column("")
         for name in columns:
-            made.add_column(escape(name), justify="right")
-        tables.append(made)
+            made.add_column(name, justify="right")
         return made
 
-    difference = "to all others, at equal classes"
-    summary = table("By group", ["examples", "accuracy", difference, "p (Holm)"])
-    named = table("Recall by group and class (how many)", classes)
-    wrongly = table("Named in error: share of the group's faces of other classes", classes)
-    for group in grouping.groups:
+    summary = table("Accuracy", ["examples", "accuracy", "to all others, at equal classes", "p (Holm)"])
+    for name, group in zip(names, grouping.groups):
         adjusted = math.nan if group.adjusted_p_value is None else group.adjusted_p_value
         summary.add_row(
-            Text(printable(group.name)),
+            name,
             f"{group.count:,}",
-            percent_interval(group.accuracy),
-            percent_interval(group.difference, sign="+"),
+            percent_interval(group.accuracy, digits=1),
+            percent_interval(group.difference, digits=1, sign="+"),
             "<0.001" if adjusted < 0.001 else number(adjusted),
         )
-        found = list(group.per_class.values())
-        named.add_row(
-            Text(printable(group.name)), *(f"{percent(one.recall, 0)} ({one.support})" for one in found)
-        )
-        wrongly.add_row(Text(printable(group.name)), *(percent(one.named_wrongly, 1) for one in found))
-    return list(tables)
+    named, wrongly = table("Recall (of how many)", names), table("Others named so in error", names)
+    for name in classes:
+        found = [group.per_class[name] for group in grouping.groups]
+        named.add_row(escape(name), *(f"{percent(one.recall, 1)} ({one.support:,})" for one in found))
+        wrongly.add_row(escape(name), *(percent(one.named_wrongly, 1) for one in found))
+    return [summary, named, wrongly]
 
 
 def summary_rows(scores: SetScores) -> list[tuple[str, str]]:
