@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -304,6 +305,31 @@ def test_decoded_pictures_do_not_wait_for_a_turn(
     assert (held, most) == (0, 1)
 
 
+def test_more_requests_at_once_than_allowed_are_refused_before_they_are_read(
+    recognizer: Recognizer, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = Event(), Event()
+    predict = Recognizer.predict_many
+
+    def wait(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        return predict(*args, **options)
+
+    monkeypatch.setattr(Recognizer, "predict_many", wait)
+    with client_of(create_app(recognizer, max_requests=1)) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/api/predict", content=photo)
+        assert begun.wait(30)
+        refused = client.post("/api/predict", content=photo)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "1 requests at once" in refused.json()["error"]
+        assert client.get("/health").status_code == client.get("/").status_code == 200
+        go_on.set()
+        assert first.result().status_code == 200
+        assert client.post("/api/predict", content=b"no picture").status_code == 422
+        assert client.post("/api/predict", content=photo).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("allowed", "host", "answered"),
     [
@@ -390,9 +416,10 @@ def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str],
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
     ) as server:
         assert server.stdout is not None
-        said = server.stdout.readline()
+        port = re.search(r"://\S+:(\d+)", server.stdout.readline())
+        assert port is not None
         try:
-            yield server, int(said.partition(" (")[0].rpartition(":")[2])
+            yield server, int(port[1])
         finally:
             server.kill()
 
@@ -434,6 +461,14 @@ def test_an_address_that_only_this_machine_reaches_is_guarded(tmp_path: Path) ->
             with socket.create_connection(("127.0.0.2", port)) as client:
                 client.sendall(f"GET /health HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n".encode())
                 assert client.recv(100).startswith(f"HTTP/1.1 {status}".encode())
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+def test_two_colons_are_all_addresses_of_both_kinds(tmp_path: Path) -> None:
+    with served(tmp_path, "--host", "::") as (_, port):
+        for host in ("127.0.0.1", "[::1]"):
+            with urlopen(f"http://{host}:{port}/health") as answer:
+                assert answer.status == 200
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from facelex.errors import FacelexError, require
 
 app = App(name="serve", help="Serve predictions over HTTP with a web page.")
 
-MAX_CONNECTIONS = 32
-"""At once; further ones are answered with 503. The bodies of all that arrive are held in memory."""
+MAX_CONNECTIONS = 512
+"""Open at once, most of them idle; Uvicorn refuses further ones. The application limits those that ask."""
 GRACE_SECONDS = 5
 """For what is being answered when the server is to end."""
 
@@ -43,7 +43,7 @@ def serve(
     Parameters
     ----------
     host
-        Address to listen at; 0.0.0.0 lets other machines reach it.
+        Address to listen at; 0.0.0.0 lets other machines reach it, :: also those with IPv6 alone.
     port
         Port to listen at; 0 for any free one.
     max_megabytes
@@ -98,7 +98,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise FacelexError(f"Expected --port between 0 and 65535, but got {port}.")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address, family=family)
+        either = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, dualstack_ipv6=either)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FacelexError(

@@ -37,6 +37,9 @@ T = TypeVar("T")
 MAX_BYTES = 32_000_000
 """Largest request: a 108-megapixel photo of a phone, or a dozen ordinary ones."""
 
+MAX_REQUESTS = 32
+"""Requests that are answered at once. What arrives of them is held in memory."""
+
 MAX_WORDS = 100
 """Words and phrases that one request may ask for."""
 
@@ -85,6 +88,7 @@ def create_app(
     recognizer: Recognizer | None = None,
     *,
     max_bytes: int = MAX_BYTES,
+    max_requests: int = MAX_REQUESTS,
     allow_origins: Sequence[str] = (),
     allow_hosts: Sequence[str] = LOOPBACK,
 ) -> FastAPI:
@@ -93,6 +97,8 @@ def create_app(
     Args:
         recognizer: What reads the faces; by default one with the packaged model.
         max_bytes: Largest request body; larger ones are answered with 413.
+        max_requests: How many requests with pictures are answered at once; further ones get a 503 before
+            anything of them is read.
         allow_origins: Web pages of other origins (``https://example.org``) that may ask; by default none.
         allow_hosts: Names under which it may be asked, ``*.example.org`` for all below one and ``*`` for
             any; by default those of this machine itself. Under any name a web page could have its own
@@ -116,7 +122,7 @@ def create_app(
     )
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"])
-    _add_guard(app, hosts, origins)
+    _add_guard(app, hosts, origins, max_requests)
     _explain_failures(app)
     _add_api(app, reader)
     for place, name in PAGE_FILES.items():
@@ -124,11 +130,29 @@ def create_app(
     return app
 
 
-def _add_guard(app: FastAPI, hosts: Collection[str], origins: Collection[str]) -> None:
+def _add_guard(app: FastAPI, hosts: Collection[str], origins: Collection[str], max_requests: int) -> None:
+    answering = 0
+
+    async def answer(request: Request, call_next: Any) -> Response:
+        nonlocal answering
+        if request.method != "POST":
+            return cast(Response, await call_next(request))
+        if answering >= max_requests:
+            response = _failure(
+                503, f"This server answers {max_requests} requests at once and has as many. Ask again later."
+            )
+            response.headers["Retry-After"] = "1"
+            return response
+        answering += 1
+        try:
+            return cast(Response, await call_next(request))
+        finally:
+            answering -= 1
+
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Response:
         refused = refusal(request, hosts, origins)
-        response = _failure(*refused) if refused else cast(Response, await call_next(request))
+        response = _failure(*refused) if refused else await answer(request, call_next)
         response.headers.update(HEADERS)
         return response
 
@@ -165,6 +189,7 @@ def _add_api(app: FastAPI, reader: _Reader) -> None:
             "model": list[UnreadablePicture],
             "description": "None of the pictures could be read; why, for each.",
         },
+        503: {"model": Failure, "description": "Too many requests at once; ask again later."},
     }
 
     @app.post(
