@@ -25,7 +25,7 @@ FROM base AS train
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/* \
     && mkdir -m 1777 /tmp/torchinductor
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[train,tune,track,table,video,heic]"
+    pip install --constraint /constraints.txt "$(echo /wheels/*.whl)[train,tune,track,table,video,heic,hub]"
 # The commit that the image holds, for the record of each run.
 ARG COMMIT=""
 ENV FACELEX_COMMIT=${COMMIT} TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor HOME=/tmp

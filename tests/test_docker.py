@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -68,5 +67,5 @@ def test_an_image_runs_as_a_user_with_a_home_that_holds_no_leftovers(name: str) 
 
 def test_the_pages_say_which_python_the_images_hold() -> None:
     (version,) = re.findall(r"^ARG PYTHON=(.+)$", DOCKERFILE, re.M)
-    assert Path(ROOT / "docs" / "docker.md").read_text().count(f"Python {version}") >= 1
+    assert f"Python {version}" in (ROOT / "docs" / "docker.md").read_text()
     assert f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]

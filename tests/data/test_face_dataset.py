@@ -224,3 +224,18 @@ def test_data_side_imports_without_torch() -> None:
     code = "import sys; import facelex.data as d; d.load_dataset('sketch:3'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_attributes_are_text_whatever_they_were_and_survive_the_file(tmp_path: Path) -> None:
+    dataset = load_dataset("sketch:14")
+    columns = {"Age": np.arange(14) / 2, "kind": np.array(["a", None] * 7, object)}
+    dataset = replace(dataset, attributes=columns)
+    assert dataset.attributes["age"].tolist()[:3] == ["0.0", "0.5", "1.0"]
+    assert dataset.attributes["kind"].tolist()[:2] == ["a", ""]
+    dataset.save(tmp_path / "d.npz")
+    held = FaceDataset.load(tmp_path / "d.npz")
+    assert {name: values.tolist() for name, values in held.attributes.items()} == {
+        name: values.tolist() for name, values in dataset.attributes.items()
+    }
+    with pytest.raises(ValueError, match="14 values of age"):
+        replace(dataset, attributes={"age": ["3"]})

@@ -317,12 +317,15 @@ def test_more_requests_at_once_than_allowed_are_refused_before_they_are_read(
         return predict(*args, **options)
 
     monkeypatch.setattr(Recognizer, "predict_many", wait)
-    with client_of(create_app(recognizer, max_requests=1)) as client, ThreadPoolExecutor(1) as pool:
+    page = "https://page.example"
+    app = create_app(recognizer, max_requests=1, allow_origins=[page])
+    with client_of(app) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/api/predict", content=photo)
         assert begun.wait(30)
-        refused = client.post("/api/predict", content=photo)
+        refused = client.post("/api/predict", content=photo, headers={"Origin": page})
+        assert refused.headers["access-control-allow-origin"] == page  # or it could not read why
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        assert "1 requests at once" in refused.json()["error"]
+        assert "the limit is 1." in refused.json()["error"]
         assert client.get("/health").status_code == client.get("/").status_code == 200
         go_on.set()
         assert first.result().status_code == 200
@@ -389,6 +392,11 @@ def test_names_that_would_never_match_are_refused(
 ) -> None:
     with pytest.raises(FacelexError, match=r"Expected (a host's name|an origin)"):
         create_app(recognizer, **options)
+
+
+def test_a_limit_that_lets_nobody_ask_is_refused(recognizer: Recognizer) -> None:
+    with pytest.raises(FacelexError, match="max_requests of at least 1, but got 0"):
+        create_app(recognizer, max_requests=0)
 
 
 def test_every_failure_is_one_sentence_in_json(

@@ -80,7 +80,18 @@ def evaluate(
         set_torch_threads(threads)
     if output is not None:
         _check_output(output, models)
-    result = run(models, split, data, flip, parse_mapping(map), other_data, seed, ten_crop, threads, by or ())
+    result = run(
+        models,
+        split,
+        data,
+        flip=flip,
+        mapping=parse_mapping(map),
+        other_data=other_data,
+        seed=seed,
+        ten_crop=ten_crop,
+        threads=threads,
+        by=by or (),
+    )
     with outliving_the_reader():
         _show(result, format)
     _tell(*result.notes, *(f"Written: {path}" for path in result.written))

@@ -18,8 +18,8 @@ from facelex.errors import FacelexError, require
 
 app = App(name="serve", help="Serve predictions over HTTP with a web page.")
 
-MAX_CONNECTIONS = 512
-"""Open at once, most of them idle; Uvicorn refuses further ones. The application limits those that ask."""
+MAX_CONNECTIONS = 64
+"""Open at once, idle ones and those that do not fetch their answers among them; others are refused."""
 GRACE_SECONDS = 5
 """For what is being answered when the server is to end."""
 
@@ -98,7 +98,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise FacelexError(f"Expected --port between 0 and 65535, but got {port}.")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        either = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        either = address[0] == "::" and socket.has_dualstack_ipv6()
         return socket.create_server(address, family=family, dualstack_ipv6=either)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error

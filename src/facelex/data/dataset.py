@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from facelex.data.duplicates import duplicate_groups
 from facelex.errors import FacelexError, unknown_name
@@ -40,7 +40,8 @@ class FaceDataset:
         source: One line on where the pictures came from.
         fingerprint: SHA-256 over pixels, labels, splits, votes and class names.
         attributes: What else is known about each example, by the name of its column in lower case: ``(N,)``
-            text, empty where it is not said. Nothing is learned from it; scores can be parted by it.
+            text, empty where it is not said; numbers and None are made such. Nothing is learned from it;
+            scores can be parted by it.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,7 +52,14 @@ class FaceDataset:
     class_names: tuple[str, ...]
     source: str
     fingerprint: str
-    attributes: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        named = {name.lower(): _as_text(values) for name, values in self.attributes.items()}
+        object.__setattr__(self, "attributes", named)
+        uneven = [name for name, values in named.items() if values.shape != self.labels.shape]
+        if uneven:
+            raise ValueError(f"Expected {len(self)} values of {', '.join(uneven)}, but got another number.")
 
     @classmethod
     def create(
@@ -62,7 +70,7 @@ class FaceDataset:
         class_names: tuple[str, ...],
         source: str,
         votes: NDArray[np.uint8] | None = None,
-        attributes: Mapping[str, NDArray[np.str_]] | None = None,
+        attributes: Mapping[str, ArrayLike] | None = None,
     ) -> FaceDataset:
         """Build a dataset, working out duplicate groups and fingerprint.
 
@@ -78,10 +86,6 @@ class FaceDataset:
             )
         if votes is not None and votes.shape != (count, 10):
             raise ValueError(f"Expected votes of shape ({count}, 10), but got {votes.shape}.")
-        attributes = {name.lower(): values for name, values in (attributes or {}).items()}
-        uneven = [name for name, values in attributes.items() if values.shape != (count,)]
-        if uneven:
-            raise ValueError(f"Expected {count} values of {', '.join(uneven)}, but got another number.")
         if count and not (
             labels.min() >= 0 and labels.max() < len(class_names) and splits.max() < len(SPLITS)
         ):
@@ -97,7 +101,7 @@ class FaceDataset:
             class_names=tuple(class_names),
             source=source,
             fingerprint=_fingerprint(pixels, labels, splits, votes, class_names),
-            attributes=attributes,
+            attributes=attributes or {},
         )
 
     def __len__(self) -> int:
@@ -230,6 +234,14 @@ def _check_format(path: Path, found: NDArray[np.int64]) -> None:
             f"The dataset {path} was written by another version of facelex (format {found}, this one reads "
             f"{FORMAT}); prepare it again with: facelex data prepare SOURCE --output {path}"
         )
+
+
+def _as_text(values: ArrayLike) -> NDArray[np.str_]:
+    """Return values as text, None and NaN as nothing."""
+    array = np.asarray(values)
+    if array.dtype.kind == "U":
+        return array
+    return np.array(["" if value is None or value != value else str(value) for value in array.tolist()])
 
 
 def _split_code(split: str) -> int:

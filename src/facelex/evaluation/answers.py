@@ -64,7 +64,8 @@ def answer_split(
     Raises:
         FacelexError: If the split is empty, the class names do not match or the weights cannot be loaded.
     """
-    rows, labels = scored_rows(dataset, network.classes, split, mapping)
+    chosen, labels = scored_rows(dataset, network.classes, split, mapping)
+    rows = dataset.indices(split)[chosen]
     if not len(rows):
         counts = ", ".join(f"{len(dataset.indices(part)):,} {part}" for part in ("train", "val", "test"))
         raise FacelexError(
@@ -82,7 +83,7 @@ def answer_split(
     preds = Predictions(
         probs=found["single"],
         labels=labels,
-        seen=np.zeros(len(rows), bool) if seen is None else seen[np.isin(dataset.indices(split), rows)],
+        seen=np.zeros(len(rows), bool) if seen is None else seen[chosen],
         classes=network.classes,
         votes=None if dataset.votes is None else dataset.votes[rows],
         mirror_probs=found.get("flip"),
@@ -104,16 +105,17 @@ def answer_split(
 
 def scored_rows(
     dataset: FaceDataset, classes: Sequence[str], split: str, mapping: Mapping[str, str] | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the examples of a split that are not left out, ``(n,)``, and their classes among ``classes``.
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Mark the examples of a split that are not left out, and return their classes among ``classes``.
+
+    Returns:
+        Marks in the order of ``dataset.indices(split)``, and the class ids of the marked, ``(n,)``.
 
     Raises:
         FacelexError: If the class names do not match.
     """
-    labels = match_classes(dataset.class_names, classes, mapping)[dataset.labels]
-    rows = dataset.indices(split)
-    rows = rows[labels[rows] >= 0]
-    return rows, labels[rows]
+    labels = match_classes(dataset.class_names, classes, mapping)[dataset.labels[dataset.indices(split)]]
+    return labels >= 0, labels[labels >= 0]
 
 
 def _ask(network: Network, pixels: NDArray[np.uint8], views: Collection[str]) -> dict[str, np.ndarray]:

@@ -144,7 +144,8 @@ def _parts(
     """Part the examples of a split that are scored, before anything is asked about them."""
     if not groupings:
         return []
-    rows, _ = scored_rows(dataset, network.classes, split, mapping)
+    chosen, _ = scored_rows(dataset, network.classes, split, mapping)
+    rows = dataset.indices(split)[chosen]
     return [(grouping.text, grouping.parts(dataset.attributes, rows)) for grouping in groupings]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -147,32 +147,34 @@ def score_groups(
     named = preds.view_probs(view).argmax(axis=1)
     size = len(preds.classes)
     together = metrics.confusion_matrix(preds.labels, named, size)
+    parts = [metrics.confusion_matrix(preds.labels[marks], named[marks], size) for _, marks in groups]
+    p_values = [cochran_mantel_haenszel(part, together - part) for part in parts]
     scored = []
-    for name, marks in groups:
-        confusion = metrics.confusion_matrix(preds.labels[marks], named[marks], size)
-        others = together - confusion
-        accuracy = confusion_interval(metrics.accuracy, confusion, seed, resamples)
+    for (name, marks), part, p_value, adjusted in zip(groups, parts, p_values, _adjusted(p_values)):
+        count = int(marks.sum())
+        accuracy = confusion_interval(metrics.accuracy, part, seed, resamples)
         scored.append(
             GroupScores(
                 name=name,
-                count=int(marks.sum()),
-                accuracy=exact_if_certain(accuracy, int(marks.sum())),
-                difference=stratified_difference(confusion, others),
-                p_value=cochran_mantel_haenszel(confusion, others),
-                per_class=_by_class(confusion, preds.classes),
-                confusion=confusion.tolist(),
+                count=count,
+                accuracy=exact_if_certain(accuracy, count),
+                difference=stratified_difference(part, together - part),
+                p_value=p_value,
+                adjusted_p_value=adjusted,
+                per_class=_by_class(part, preds.classes),
+                confusion=part.tolist(),
             )
         )
-    return GroupingScores(by, view, _adjusted(scored))
+    return GroupingScores(by, view, scored)
 
 
 def stratified_difference(group: np.ndarray, others: np.ndarray, level: float = 0.95) -> Interval:
     """How much more often a group is read rightly than the others, at equal classes.
 
     The Mantel-Haenszel difference: differences of recall, class by class, averaged with weights
-    ``n m / (n + m)`` of the numbers in the group and outside it, with the interval of Klingenberg 2014
-    (https://doi.org/10.1002/sim.6122): all D for which ``|d - D|`` is at most z standard errors, the variance
-    being Sato's (1989) at D. It holds for few examples as well, and where all are read rightly.
+    ``n m / (n + m)`` of the numbers in the group and outside it. Its interval is Newcombe's (1998),
+    stratified (Yan and Su 2010, https://doi.org/10.1198/sbr.2009.0049): made of the Wilson intervals of both
+    sides, so that it has a width for few examples as well, and where all are read rightly.
 
     Args:
         group: Confusion counts of the group, ``(K, K)``.
@@ -182,26 +184,38 @@ def stratified_difference(group: np.ndarray, others: np.ndarray, level: float = 
     Returns:
         NaN where no class has examples both in the group and outside it.
     """
-    n, m, x, y = _counts(group, others)
-    total = n + m
-    weight = (n * m / total).sum()
-    if weight == 0:
+    counts = _counts(group, others)
+    n, m, x, y = counts[:, (counts[:2] > 0).all(axis=0)]
+    if not len(n):
         return Interval(math.nan, math.nan, math.nan, level)
-    difference = ((x * m - y * n) / total).sum() / weight
-    slope = ((n**2 * y - m**2 * x + n * m * (m - n) / 2) / total**2).sum()
-    constant = ((x * (m - y) + y * (n - x)) / (2 * total)).sum()
-    square = NormalDist().inv_cdf((1 + level) / 2) ** 2 / weight**2
-    # (difference - D)^2 = square (slope D + constant)
-    middle = difference + square * slope / 2
-    reach = math.sqrt(max(middle**2 - difference**2 + square * constant, 0))
-    low, high = max(-1.0, middle - reach), min(1.0, middle + reach)
-    return Interval(float(difference), float(low), float(high), level)
+    weights = n * m / (n + m)
+    weights /= weights.sum()
+    ours, theirs = _stratified_wilson(x, n, weights, level), _stratified_wilson(y, m, weights, level)
+    difference = ours.value - theirs.value
+    low = difference - math.hypot(ours.value - ours.low, theirs.high - theirs.value)
+    high = difference + math.hypot(ours.high - ours.value, theirs.value - theirs.low)
+    return Interval(difference, low, high, level)
 
 
-def _counts(group: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Examples and right answers by class, in the group and outside it, of the classes that occur."""
-    counts = np.stack([group.sum(axis=1), others.sum(axis=1), np.diagonal(group), np.diagonal(others)])
-    return tuple(counts[:, counts[:2].any(axis=0)].astype(float))
+def _stratified_wilson(right: np.ndarray, count: np.ndarray, weights: np.ndarray, level: float) -> Interval:
+    """A weighted mean of shares with its interval: the weighted means of the ends of Wilson's (1927).
+
+    Each is made for fewer standard errors z than one share alone would have: shares err independently.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    center = (right + z**2 / 2) / (count + z**2)  # never 0 or 1, where no share would seem to err
+    errors = weights * np.sqrt(center * (1 - center) / count)
+    z *= math.sqrt((errors**2).sum()) / errors.sum()
+    middle = (right + z**2 / 2) / (count + z**2)
+    reach = z / (count + z**2) * np.sqrt(right * (count - right) / count + z**2 / 4)
+    value, low, high = (float(weights @ ends) for ends in (right / count, middle - reach, middle + reach))
+    return Interval(value, low, high, level)
+
+
+def _counts(group: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Examples in the group and outside it, then right answers, of the C classes that occur, ``(4, C)``."""
+    counts = [group.sum(axis=1), others.sum(axis=1), np.diagonal(group), np.diagonal(others)]
+    return np.stack(counts)[:, (counts[0] + counts[1]) > 0].astype(float)
 
 
 def cochran_mantel_haenszel(group: np.ndarray, others: np.ndarray) -> float:
@@ -240,16 +254,11 @@ def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, GroupC
     }
 
 
-def _adjusted(groups: Sequence[GroupScores]) -> list[GroupScores]:
-    """Adjust the p-values for the number of comparisons; those of two groups are one and the same."""
-    tested = [group.p_value for group in groups if not math.isnan(group.p_value)]
-    if len(groups) > 2:
-        tested = holm(tested)
-    adjusted = iter(tested)
-    return [
-        group if math.isnan(group.p_value) else replace(group, adjusted_p_value=next(adjusted))
-        for group in groups
-    ]
+def _adjusted(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values for the number of groups tested; of two groups there is but one test."""
+    tested = [p_value for p_value in p_values if not math.isnan(p_value)]
+    adjusted = iter(tested if len(p_values) == 2 else holm(tested))
+    return [math.nan if math.isnan(p_value) else next(adjusted) for p_value in p_values]
 
 
 def _column(text: str, grouping: str) -> Column:
@@ -278,6 +287,7 @@ def _no_column(name: str, attributes: Mapping[str, NDArray[np.str_]]) -> Facelex
 def _numbers_in_order(value: str) -> tuple[float, str]:
     """Sort 9 before 10, and both before words."""
     try:
-        return float(value), value
+        number = float(value)
     except ValueError:
-        return math.inf, value
+        number = math.nan
+    return math.inf if math.isnan(number) else number, value

@@ -167,9 +167,9 @@ class GroupScores:
     Attributes:
         difference: Accuracy less that of all other examples, at equal classes (`groups`).
         p_value: Of that difference; NaN where nothing could be tested.
+        adjusted_p_value: The same for the number of groups (Holm).
         per_class: By class name.
         confusion: Counts, ``(K, K)``, one list a true class.
-        adjusted_p_value: For the number of groups (Holm); None where nothing could be tested.
     """
 
     name: str
@@ -177,9 +177,9 @@ class GroupScores:
     accuracy: Interval
     difference: Interval
     p_value: float
+    adjusted_p_value: float
     per_class: dict[str, GroupClassScores]
     confusion: list[list[int]]
-    adjusted_p_value: float | None = None
 
 
 @dataclass(frozen=True)

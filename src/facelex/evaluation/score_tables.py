@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from rich import box
@@ -17,12 +16,16 @@ from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.metrics import confused_pairs
 from facelex.evaluation.score_records import (
     Calibration,
+    GroupClassScores,
     GroupingScores,
     MemberScores,
     SetScores,
     SplitScores,
 )
 from facelex.evaluation.views import VIEW_LABELS
+
+GROUPS_BESIDE = 5
+"""Groups side by side: so many have room in 80 columns."""
 
 
 def percent(value: float, digits: int = 2, sign: str = "") -> str:
@@ -109,33 +112,43 @@ def _member_table(scores: SplitScores, members: list[MemberScores]) -> Table:
 
 
 def _group_tables(grouping: GroupingScores, classes: list[str]) -> list[RenderableType]:
-    """The groups beside each other: all classes together, then class by class."""
+    """The groups beside each other: all classes together, then class by class, a few groups at a time."""
     where = f"by {printable(grouping.by)} ({VIEW_LABELS[grouping.view]}, official, %)"
-    names = [Text(printable(group.name)) for group in grouping.groups]
-
-    def table(title: str, columns: Sequence[str | Text]) -> Table:
-        made = Table(title=Text(f"{title} {where}"), title_justify="left", box=box.SIMPLE_HEAD)
-        made.add_column("")
-        for name in columns:
-            made.add_column(name, justify="right")
-        return made
-
-    summary = table("Accuracy", ["examples", "accuracy", "to all others, at equal classes", "p (Holm)"])
-    for name, group in zip(names, grouping.groups):
-        adjusted = math.nan if group.adjusted_p_value is None else group.adjusted_p_value
+    summary = Table(box=box.SIMPLE_HEAD)
+    summary.add_column("")
+    for name in ("examples", "accuracy", "to all others,\nat equal classes", "p (Holm)"):
+        summary.add_column(name, justify="right", no_wrap=True)  # the groups' names are folded instead
+    for group in grouping.groups:
+        p_value = group.adjusted_p_value
         summary.add_row(
-            name,
+            Text(printable(group.name)),
             f"{group.count:,}",
             percent_interval(group.accuracy, digits=1),
             percent_interval(group.difference, digits=1, sign="+"),
-            "<0.001" if adjusted < 0.001 else number(adjusted),
+            "<0.001" if p_value < 0.001 else number(p_value),
         )
-    named, wrongly = table("Recall (of how many)", names), table("Others named so in error", names)
-    for name in classes:
-        found = [group.per_class[name] for group in grouping.groups]
-        named.add_row(escape(name), *(f"{percent(one.recall, 1)} ({one.support:,})" for one in found))
-        wrongly.add_row(escape(name), *(percent(one.named_wrongly, 1) for one in found))
-    return [summary, named, wrongly]
+    parts: list[RenderableType] = [Text(f"Accuracy {where}"), summary]
+    for title, cell in (("Recall (of how many)", _recall), ("Others named so in error", _named_wrongly)):
+        parts.append(Text(f"{title} {where}"))
+        for start in range(0, len(grouping.groups), GROUPS_BESIDE):
+            groups = grouping.groups[start : start + GROUPS_BESIDE]
+            table = Table(box=box.SIMPLE_HEAD)
+            table.add_column("", no_wrap=True)
+            for group in groups:
+                table.add_column(Text(printable(group.name)), justify="right")
+            for name in classes:
+                cells = (Text(cell(group.per_class[name]), no_wrap=True) for group in groups)
+                table.add_row(escape(name), *cells)
+            parts.append(table)
+    return parts
+
+
+def _recall(scores: GroupClassScores) -> str:
+    return f"{percent(scores.recall, 1)} ({scores.support:,})"
+
+
+def _named_wrongly(scores: GroupClassScores) -> str:
+    return percent(scores.named_wrongly, 1)
 
 
 def summary_rows(scores: SetScores) -> list[tuple[str, str]]:

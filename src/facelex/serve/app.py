@@ -18,6 +18,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from facelex import __version__
 from facelex.errors import FacelexError
@@ -108,8 +109,10 @@ def create_app(
         The application. Its API is described at ``/api/openapi.json``.
 
     Raises:
-        FacelexError: If a name or an origin is not written as one.
+        FacelexError: If a name or an origin is not written as one, or no request would be answered.
     """
+    if max_requests < 1:
+        raise FacelexError(f"Expected max_requests of at least 1, but got {max_requests}.")
     hosts, origins = checked_hosts(allow_hosts), checked_origins(allow_origins)
     reader = _Reader(recognizer or Recognizer(), max_bytes)
     app = FastAPI(
@@ -120,9 +123,10 @@ def create_app(
         docs_url=None,  # these pages would load their scripts from elsewhere
         redoc_url=None,
     )
-    if origins:
+    app.add_middleware(_Limit, max_requests=max_requests)
+    if origins:  # around the limit, so that a page may read its refusals
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"])
-    _add_guard(app, hosts, origins, max_requests)
+    _add_guard(app, hosts, origins)
     _explain_failures(app)
     _add_api(app, reader)
     for place, name in PAGE_FILES.items():
@@ -130,31 +134,36 @@ def create_app(
     return app
 
 
-def _add_guard(app: FastAPI, hosts: Collection[str], origins: Collection[str], max_requests: int) -> None:
-    answering = 0
-
-    async def answer(request: Request, call_next: Any) -> Response:
-        nonlocal answering
-        if request.method != "POST":
-            return cast(Response, await call_next(request))
-        if answering >= max_requests:
-            response = _failure(
-                503, f"This server answers {max_requests} requests at once and has as many. Ask again later."
-            )
-            response.headers["Retry-After"] = "1"
-            return response
-        answering += 1
-        try:
-            return cast(Response, await call_next(request))
-        finally:
-            answering -= 1
-
+def _add_guard(app: FastAPI, hosts: Collection[str], origins: Collection[str]) -> None:
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Response:
         refused = refusal(request, hosts, origins)
-        response = _failure(*refused) if refused else await answer(request, call_next)
+        response = _failure(*refused) if refused else cast(Response, await call_next(request))
         response.headers.update(HEADERS)
         return response
+
+
+class _Limit:
+    """Refuses requests with pictures while as many as allowed are being answered."""
+
+    def __init__(self, app: ASGIApp, max_requests: int) -> None:
+        self.app, self.max_requests, self.answering = app, max_requests, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+        elif self.answering >= self.max_requests:
+            refused = _failure(
+                503, f"Too many requests at once; the limit is {self.max_requests}. Ask again in a second."
+            )
+            refused.headers["Retry-After"] = "1"
+            await refused(scope, receive, send)
+        else:
+            self.answering += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self.answering -= 1
 
 
 def _explain_failures(app: FastAPI) -> None:
