@@ -18,7 +18,7 @@ from facelex.evaluation.answers import AnsweredSplit, answer_split, scored_rows
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
 from facelex.evaluation.groups import Grouping, score_groups
-from facelex.evaluation.labelled import load_labelled, match_classes, merged_classes
+from facelex.evaluation.labelled import load_labelled, merged_classes
 from facelex.evaluation.networks import Network, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, merge_scores
@@ -130,8 +130,7 @@ def evaluate(
 
 def _has_val(network: Network, dataset: FaceDataset, mapping: Mapping[str, str] | None) -> bool:
     """Whether there is a validation example of a class that is not left out."""
-    labels = match_classes(dataset.class_names, network.classes, mapping)[dataset.labels]
-    return bool((labels[dataset.indices("val")] >= 0).any())
+    return bool(scored_rows(dataset, network.classes, "val", mapping)[0].any())
 
 
 def _parts(
