@@ -29,6 +29,7 @@ from facelex.models.weights import load_model
 from facelex.training import environment as surroundings
 from facelex.training.batches import batch_indices, steps_per_epoch
 from facelex.training.checkpoint import load_checkpoint
+from facelex.training.examples import training_index
 from facelex.training.fabric import Fabric
 from facelex.training.phase import PhaseTrainer
 from facelex.training.progress import SilentReporter
@@ -439,3 +440,18 @@ def test_checkpoints_keep_their_distance_but_never_miss_the_end_of_a_phase(
     assert differing(tmp_path / "whole", tmp_path / "parts") == []
     columns = ["epoch", "train_loss", "val_loss"]
     assert read_rows(tmp_path / "whole", columns) == read_rows(tmp_path / "parts", columns)
+
+
+def test_a_run_with_a_share_of_the_training_images_never_looks_at_the_others(tmp_path: Path) -> None:
+    config = tiny_config("train_share=0.3", "method=baseline", "methods.baseline.0.epochs=1", "seed=4")
+    train, drawn = FACES.indices("train"), training_index(config, FACES)
+    assert np.bincount(FACES.labels[drawn]).tolist() == [
+        max(1, round(0.3 * count)) for count in np.bincount(FACES.labels[train])
+    ]
+    pixels = FACES.pixels.copy()
+    others = np.setdiff1d(train, drawn)
+    pixels[others] = np.random.default_rng(0).integers(0, 256, pixels[others].shape, np.uint8)
+    disturbed = FaceDataset.create(pixels, FACES.labels, FACES.splits, FACES.class_names, source="disturbed")
+    train_run(config, FACES, tmp_path / "one", accelerator="cpu")
+    train_run(config, disturbed, tmp_path / "other", accelerator="cpu")
+    assert differing(tmp_path / "one", tmp_path / "other") == []

@@ -1,4 +1,4 @@
-"""Splits for pictures that come without any."""
+"""Drawing at random: splits for pictures that come without any, and a share of a split."""
 
 from __future__ import annotations
 
@@ -36,3 +36,24 @@ def random_splits(
         for code, part in enumerate(np.split(members, ends[:2])):
             code_of_group[part] = code
     return code_of_group[np.searchsorted(ids, groups)]
+
+
+def draw_share(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Draw the same share of each class, at least one example of it.
+
+    With one seed a smaller share is part of a larger one, so that a learning curve only ever adds examples.
+
+    Args:
+        labels: Class ids, ``(N,)``.
+        share: In (0, 1].
+        seed: Equal seeds draw equally.
+
+    Returns:
+        Positions among the labels, ``(M,)``, in rising order.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        drawn.append(members[: max(1, round(share * len(members)))])
+    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)

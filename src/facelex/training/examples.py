@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.ferplus import vote_shares
+from facelex.data.splits import draw_share
 from facelex.errors import FacelexError
 from facelex.models.text_fit import check_faces_of_classes
 from facelex.training.augment import alternating_reflection
@@ -52,7 +53,11 @@ def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
 def training_index(config: RunConfig, dataset: FaceDataset) -> NDArray[np.int64]:
     """Which examples of the dataset a run learns from, ``(N,)``."""
     index = dataset.indices("train")
-    return index[~dataset.blank()[index]] if config.drop_blank else index
+    if config.drop_blank:
+        index = index[~dataset.blank()[index]]
+    if config.train_share < 1:
+        index = index[draw_share(dataset.labels[index], config.train_share, config.seed)]
+    return index
 
 
 class Examples:

@@ -268,6 +268,9 @@ class RunConfig(Section):
     """Softens teachers and student (Hinton et al. 2015)."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Average the weights over steps with this decay and use the average for evaluation."""
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training images to learn from, of each class alike, drawn by ``seed``; a smaller share is
+    part of a larger one."""
     drop_blank: bool = True
     """Leave blank training images (pixel deviation below 5) out."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
