@@ -46,6 +46,19 @@ def test_a_search_goes_on_with_more_trials_and_its_best_can_be_trained(
     assert main(["train", *again, "--threads", "1", "--quiet"]) == 0
 
 
+def test_two_jobs_share_the_trials_of_a_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # a job would compile for longer than it trains
+    assert tune(tmp_path, *RATES, "--trials", "3", "--jobs", "2") == 0
+    said = capsys.readouterr().out
+    assert "(3 trials: " in said
+    begun = sorted(line[3:8] for line in said.splitlines() if "optimizer.lr=" in line)
+    assert begun == ["[1/3]", "[2/3]", "[3/3]"]
+    assert {line[:3] for line in said.splitlines() if " px " in line} == {"1│ ", "2│ "}
+    assert (tmp_path / "best.yaml").is_file()
+
+
 def test_a_search_without_a_finished_trial_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +78,7 @@ def test_a_search_without_a_finished_trial_says_so(
         ((*RATES, "--set", "optimizer.lr=0.1"), "optimizer.lr is varied, and set for all trials."),
         ((*RATES, "--trials", "0"), "Expected --trials of at least 1, but got 0."),
         ((*RATES, "--minutes", "-1"), "Expected --minutes above 0, but got -1."),
+        ((*RATES, "--jobs", "0"), "Expected --jobs of at least 1, but got 0."),
         ((*RATES, "--data", "nowhere.npz"), "nowhere.npz"),
     ],
 )

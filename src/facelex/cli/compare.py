@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import DONE, FAILED, set_torch_threads
+from facelex.cli.options import DONE, FAILED, check_jobs, set_torch_threads, threads_of_job
 from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, require
 
@@ -35,6 +34,7 @@ def compare(
     flip: bool = True,
     data: str | None = None,
     threads: int | None = None,
+    jobs: int = 1,
     format: Literal["table", "markdown"] = "table",
 ) -> int:
     """Train every cell that is missing, then compare each method with the first one.
@@ -56,7 +56,10 @@ def compare(
         train: With --no-train, only compare what is finished.
         flip: Score the mean of each image and its mirror image; --no-flip scores the single view.
         data: Dataset file, in place of the configuration's; cells trained on another one are refused.
-        threads: CPU threads; all cores by default.
+        threads: CPU threads of each job; by default the jobs share all cores.
+        jobs: How many cells to train at once. Small networks leave a GPU or several cores half idle, so that
+            two at once take less time than one after the other; where there are several GPUs, each job takes
+            one of them.
         format: How to print the table.
     """
     require("torch", "train", "Comparing")
@@ -66,7 +69,7 @@ def compare(
     from rich.console import Console
 
     from facelex.data.load import load_dataset
-    from facelex.training.cells import check_cells, list_cells, train_cells
+    from facelex.training.cells import check_cells, list_cells, train_cells, train_cells_at_once
     from facelex.training.compare import compare_cells
     from facelex.training.comparison_tables import (
         comparison_markdown,
@@ -78,6 +81,7 @@ def compare(
     from facelex.training.progress import RichReporter
 
     sets = [*(overrides or []), *([f"data={data}"] if data else [])]
+    check_jobs(jobs)
     base = load_config(config, sets)
     cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
     named = any(setting.startswith("data=") for setting in sets)
@@ -87,9 +91,12 @@ def compare(
     console = Console(width=None if sys.stdout.isatty() else 120)
     failed: Mapping[Cell, FacelexError] = {}
     if dataset is not None and train:
-        reporter = RichReporter(console)
-        announce = partial(console.print, markup=False)
-        failed = train_cells(cells, base, dataset, reporter=reporter, announce=announce)
+        if jobs > 1:
+            share = threads_of_job(threads, jobs)
+            failed = train_cells_at_once(cells, base, jobs=jobs, threads=share, console=console)
+        else:
+            reporter = RichReporter(console)
+            failed = train_cells(cells, base, dataset, reporter=reporter, announce=reporter.note)
         if failed and not any(cell.finished for cell in cells):
             raise next(iter(failed.values()))
     called = " --set ".join([config, *(part for part in overrides or [] if not part.startswith("data="))])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import DONE, FAILED, set_torch_threads
+from facelex.cli.options import DONE, FAILED, check_jobs, set_torch_threads, threads_of_job
 from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
+
+if TYPE_CHECKING:
+    from facelex.training.config import RunConfig
+    from facelex.training.progress import Reporter
+    from facelex.training.tuning.search import Search
 
 app = App(name="tune", help="Search hyperparameters.")
 
@@ -33,6 +38,7 @@ def tune(
     data: str | None = None,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int | None = None,
+    jobs: int = 1,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Train with other settings again and again, and keep those that have most of val right.
@@ -56,7 +62,10 @@ def tune(
         output: Folder of the search.
         data: Dataset file, in place of the configuration's.
         accelerator: auto, cpu or cuda.
-        threads: CPU threads; all cores by default.
+        threads: CPU threads of each job; by default the jobs share all cores.
+        jobs: How many trials to train at once. Small networks leave a GPU or several cores half idle, so that
+            two at once take less time than one after the other; where there are several GPUs, each job takes
+            one of them.
         quiet: Print no epochs, only how trials begin and end.
     """
     require("torch", "train", "Searching")
@@ -68,29 +77,36 @@ def tune(
 
     from facelex.data.load import load_dataset
     from facelex.training.config import load_config
+    from facelex.training.jobs import run_tasks
+    from facelex.training.lock import check_locks
     from facelex.training.progress import RichReporter, SilentReporter
     from facelex.training.tuning.results import BEST, best_trial, count_states, trials_table, write_trials
     from facelex.training.tuning.search import Search
     from facelex.training.tuning.space import load_space
 
     _check_limits(trials, minutes)
+    check_jobs(jobs)
+    if jobs > 1:
+        check_locks("Several jobs in one search")
     sets = [*(overrides or []), *([f"data={data}"] if data else [])]
     varied = load_space(space, vary or [])
     _check_not_set(varied.distributions, sets)
     base = load_config(config, sets)
     dataset = load_dataset(base.data)
     set_torch_threads(threads)
-    search = Search(output, base, varied, dataset, sampler=sampler, prune=prune)
+    open_search = partial(Search, output, base, varied, sampler=sampler, prune=prune)
+    search = open_search(dataset)
     console = Console(width=None if sys.stdout.isatty() else 120)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    search.run(
-        trials,
-        minutes=minutes,
-        accelerator=accelerator,
-        reporter=SilentReporter() if quiet else RichReporter(console),
-        announce=say,
-        after_trial=partial(write_trials, search),
-    )
+    limits = _Limits(trials, minutes, accelerator)
+    if jobs > 1:
+        task = partial(_work_in_a_job, open_search, limits)
+        share = threads_of_job(threads, jobs)
+        answers = run_tasks([task] * jobs, jobs, threads=share, console=console, quiet=quiet)
+        if errors := [answer for answer in answers if answer is not None]:
+            raise errors[0]
+    else:
+        _work(search, limits, SilentReporter() if quiet else RichReporter(console), say)
     write_trials(search)
     best = best_trial(search)
     if best is None:
@@ -104,6 +120,38 @@ def tune(
         f"{output / BEST} with several seeds before you call it better."
     )
     return DONE
+
+
+class _Limits(NamedTuple):
+    """How long a search goes on, and where."""
+
+    trials: int
+    minutes: float | None
+    accelerator: str
+
+
+def _work(search: Search, limits: _Limits, reporter: Reporter, announce: Callable[[str], None]) -> None:
+    """Train the trials of a search that nobody else is at."""
+    from facelex.training.tuning.results import write_trials
+
+    search.run(
+        limits.trials,
+        minutes=limits.minutes,
+        accelerator=limits.accelerator,
+        reporter=reporter,
+        announce=announce,
+        after_trial=partial(write_trials, search),
+    )
+
+
+def _work_in_a_job(
+    open_search: partial[Search], limits: _Limits, reporter: Reporter, announce: Callable[[str], None]
+) -> None:
+    """Do so in a process of its own."""
+    from facelex.data.load import load_dataset
+
+    base: RunConfig = open_search.args[1]
+    _work(open_search(load_dataset(base.data)), limits, reporter, announce)
 
 
 def _check_not_set(varied: Iterable[str], sets: Iterable[str]) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from rich.console import Console
 
 from facelex.data.dataset import FaceDataset
+from facelex.data.load import load_dataset
 from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.run_folder import load_run_folder
 from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.models.spec import MEANINGFUL
 from facelex.run_files import CHECKPOINT, CONFIG, has_weights
 from facelex.training.config import ModelConfig, RunConfig, load_config, validate_config
+from facelex.training.jobs import run_tasks
 from facelex.training.lock import RunInUseError
-from facelex.training.progress import Reporter
+from facelex.training.progress import Reporter, SilentReporter
 from facelex.training.resume import changed_settings
 from facelex.training.run import train_run
 from facelex.training.starting_point import open_starting_point
@@ -191,17 +195,66 @@ def train_cells(
         The cells that failed, and why.
     """
     failed: dict[Cell, FacelexError] = {}
-    for number, cell in enumerate(cells, start=1):
-        if cell.finished:
-            continue
-        config = cell_config(base, cell)
-        place = f"[{number}/{len(cells)}] {cell.folder.name}"
-        announce(f"{place}{' (continued)' if cell.begun else ''}")
-        try:
-            train_run(config, dataset, cell.folder, resume=True, reporter=reporter, **where)
-        except RunInUseError:
-            announce(f"{place} is left to the process that is training it")
-        except FacelexError as error:
-            announce(f"{place} failed: {error}")
+    for place, cell in _unfinished(cells).items():
+        error = _train_cell(place, cell, base, dataset, reporter or SilentReporter(), announce, **where)
+        if error:
             failed[cell] = error
     return failed
+
+
+def train_cells_at_once(
+    cells: Sequence[Cell], base: RunConfig, *, jobs: int, threads: int, console: Console
+) -> dict[Cell, FacelexError]:
+    """Do what :func:`train_cells` does with several cells at a time, each in a process of its own.
+
+    Args:
+        cells: What to train.
+        base: Configuration of every cell, which names the dataset too.
+        jobs: How many processes.
+        threads: CPU threads of each.
+        console: Shows their progress.
+
+    Returns:
+        The cells that failed, and why.
+    """
+    unfinished = _unfinished(cells)
+    tasks = [partial(_load_and_train_cell, place, cell, base) for place, cell in unfinished.items()]
+    answers = run_tasks(tasks, jobs, threads=threads, console=console)
+    return {cell: error for cell, error in zip(unfinished.values(), answers) if error}
+
+
+def _unfinished(cells: Sequence[Cell]) -> dict[str, Cell]:
+    """The cells that are to be trained, by what they are called on the screen."""
+    numbered = enumerate(cells, start=1)
+    return {
+        f"[{number}/{len(cells)}] {cell.folder.name}": cell for number, cell in numbered if not cell.finished
+    }
+
+
+def _load_and_train_cell(
+    place: str, cell: Cell, base: RunConfig, reporter: Reporter, announce: Callable[[str], None]
+) -> FacelexError | None:
+    return _train_cell(place, cell, base, load_dataset(base.data), reporter, announce)
+
+
+def _train_cell(
+    place: str,
+    cell: Cell,
+    base: RunConfig,
+    dataset: FaceDataset,
+    reporter: Reporter,
+    announce: Callable[[str], None],
+    **where: Any,
+) -> FacelexError | None:
+    """Train one cell, unless another process is at it or has finished it; return why it failed, if it did."""
+    if cell.finished:
+        return None
+    announce(f"{place}{' (continued)' if cell.begun else ''}")
+    try:
+        train_run(cell_config(base, cell), dataset, cell.folder, resume=True, reporter=reporter, **where)
+    except RunInUseError:
+        announce(f"{place} is left to the process that is training it")
+    except FacelexError as error:
+        announce(f"{place} failed: {error}")
+        return error
+    return None

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -71,6 +72,19 @@ def lock_for_all(folder: Path, fabric: Fabric) -> Iterator[None]:
         if refused is not None:
             raise refused
         yield
+
+
+def check_locks(what: str) -> None:
+    """Refuse, on platforms without locks, what would let two processes train in one folder.
+
+    Args:
+        what: Begins the message.
+
+    Raises:
+        FacelexError: If this platform knows no locks that we use.
+    """
+    if find_spec("fcntl") is None:
+        raise FacelexError(f"{what} need locks on files, which this system does not have. Use --jobs 1.")
 
 
 def _open_locked(path: Path) -> IO[str]:

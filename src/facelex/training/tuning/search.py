@@ -10,8 +10,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ from facelex.training.tuning.space import SearchSpace
 
 JOURNAL = "study.log"
 """All that is known of a search: what it varies, its trials and their accuracies."""
+
+ASKING = "next-trial"
+"""Nothing lies there; who holds its lock may propose a trial."""
 
 REDUCTION = 3
 """Of the trials that reach a ninth and a third of the epochs, the best third goes on."""
@@ -231,17 +234,20 @@ class Search:
 
     def _new_trial(self, trials: int) -> Trial | None:
         """A trial with settings of its own; None if there are enough, or all settings seem to be tried."""
-        for _ in range(PROPOSALS):
-            known = self.trials
-            if len(known) >= trials:
-                return None
-            trial = self.study.ask(self._distributions)
-            same = next((other for other in known if other.params == trial.params), None)
-            if same is None:
-                return trial
-            trial.set_user_attr(REPEATS, same.number)  # the seed is the same, and so would be the accuracy
-            self.study.tell(trial, state=TrialState.FAIL)
-        return None
+        with _locked(self.folder / ASKING):  # or two processes would both take the last one
+            for _ in range(PROPOSALS):
+                known = self.trials
+                if len(known) >= trials:
+                    return None
+                trial = self.study.ask(self._distributions)
+                same = next((other for other in known if other.params == trial.params), None)
+                if same is None:
+                    return trial
+                trial.set_user_attr(
+                    REPEATS, same.number
+                )  # the seed is the same, and so would be the accuracy
+                self.study.tell(trial, state=TrialState.FAIL)
+            return None
 
     def _train(
         self,
@@ -424,13 +430,8 @@ def _open_study(folder: Path, sampler: BaseSampler) -> optuna.Study:
     path = folder / JOURNAL
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # not Optuna's other lock, a link: with a relative path one that a killed process left is never broken
-        lock = JournalFileOpenLock(str(path), LOCK_SECONDS)
-        lock.acquire()
-        try:
+        with _locked(path) as lock:
             _cut_half_a_line(path)
-        finally:
-            lock.release()
         storage = JournalStorage(JournalFileBackend(str(path), lock))
         return optuna.create_study(
             storage=storage, sampler=sampler, pruner=NopPruner(), study_name="facelex", direction="maximize",
@@ -442,6 +443,18 @@ def _open_study(folder: Path, sampler: BaseSampler) -> optuna.Study:
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise FacelexError(f"{path} is damaged. Restore it, or delete {folder} to begin anew.") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[JournalFileOpenLock]:
+    """Keep other processes from what lies at ``path``, which need not exist, by a file beside it."""
+    # not Optuna's other lock, a link: with a relative path one that a killed process left is never broken
+    lock = JournalFileOpenLock(str(path), LOCK_SECONDS)
+    lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def _cut_half_a_line(path: Path) -> None:

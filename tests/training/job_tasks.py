@@ -1,0 +1,58 @@
+"""What the tests of jobs give them to do; nothing here takes long to import."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from facelex.errors import FacelexError
+from facelex.training.jobs import run_tasks
+from facelex.training.progress import Reporter
+
+ROW: dict[str, float | int | str] = {
+    "phase": "align", "epoch": 1, "image_size": 48, "train_loss": 1.0, "train_accuracy": 0.5,
+    "val_loss": 1.0, "val_accuracy": 0.5, "images_per_second": 1234.0,
+}  # fmt: skip
+
+
+def say_and_return(word: str, reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    import torch
+
+    announce(f"begins with {word}")
+    reporter.start(100, 0)
+    for _ in range(4):
+        reporter.step(25)
+    reporter.epoch(ROW)
+    reporter.stop()
+    return word, torch.get_num_threads()
+
+
+def refuse(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    raise FacelexError("Expected something else.")
+
+
+def die(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def stumble(reporter: Reporter, announce: Callable[[str], None]) -> None:
+    raise ZeroDivisionError
+
+
+def sleep_and_report(folder: Path, reporter: Reporter, announce: Callable[[str], None]) -> None:
+    (folder / str(os.getpid())).touch()
+    while True:
+        time.sleep(0.05)
+        reporter.step(1)
+
+
+def run_and_be_killed(folder: Path) -> None:
+    run_tasks([partial(sleep_and_report, folder)], 1, threads=1, console=Console(file=io.StringIO()))

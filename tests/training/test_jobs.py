@@ -1,0 +1,124 @@
+"""Several runs at once, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from job_tasks import die, refuse, run_and_be_killed, say_and_return, stumble
+from rich.console import Console
+from tiny_training import differing
+
+from facelex.cli.main import main
+from facelex.errors import FacelexError
+from facelex.training import jobs
+from facelex.training.jobs import run_tasks
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals")
+
+
+@posix
+def test_answers_come_in_order_and_a_job_that_is_lost_costs_its_own_task_alone() -> None:
+    file = io.StringIO()
+    words = [partial(say_and_return, word) for word in ("one", "two", "three")]
+    tasks = [words[0], refuse, words[1], die, words[2]]
+    answers = run_tasks(tasks, 2, threads=1, console=Console(file=file, width=80))
+    assert [answers[number] for number in (0, 2, 4)] == [("one", 1), ("two", 1), ("three", 1)]
+    assert str(answers[1]) == "Expected something else."
+    assert isinstance(answers[3], FacelexError)
+    assert "signal 9" in str(answers[3])
+    lines = file.getvalue().splitlines()
+    assert {line[:3] for line in lines} == {"1│ ", "2│ "}
+    assert sum("begins with" in line for line in lines) == 3
+    assert sum("val 1.000 50.00 %" in line for line in lines) == 3
+
+
+@posix
+def test_where_every_job_is_lost_the_tasks_left_say_so() -> None:
+    answers = run_tasks([die, refuse], 1, threads=1, console=Console(file=io.StringIO()))
+    assert [type(answer) for answer in answers] == [FacelexError, FacelexError]
+    assert "before this one's turn came" in str(answers[1])
+
+
+def test_an_error_that_no_user_made_is_not_passed_over(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        run_tasks([stumble, stumble], 1, threads=1, console=Console(file=io.StringIO()))
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+@posix
+def test_jobs_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=run_and_be_killed, args=(tmp_path,))
+    process.start()
+    wait_until(lambda: any(tmp_path.iterdir()))
+    process.kill()
+    process.join()
+    wait_until(lambda: not any(alive(int(file.name)) for file in tmp_path.iterdir()))
+
+
+def wait_until(came: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not came():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    with contextlib.suppress(OSError):  # where no process collects orphans they stay, dead
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [("4,7,GPU-ab", ["4", "7", "GPU-ab", "4"]), ("3", [None] * 4), ("", [None] * 4)],
+)
+def test_jobs_share_out_the_visible_gpus(
+    visible: str, expected: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [jobs._gpu(number) for number in range(4)] == expected
+
+
+SETTINGS = ("data=sketch:150", "image_size=24", "precision=32-true", "max_epochs_per_phase=1")
+
+
+def table(folder: Path, *more: str) -> int:
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    names = ["--encoders", "tiny_cnn", "--seeds", "0", "--threads", "1"]
+    names += ["--methods", "baseline,multimodal,bad"]
+    return main(["compare", "--config", "sketch", *names, *sets, "-o", str(folder), *more])
+
+
+def test_a_table_trained_several_cells_at_a_time_has_the_same_bits_and_names_what_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = "methods.bad=[{name: b, epochs: 1, losses: {cross_entropy: 1}, lr_factor: 1.0e+30}]"
+    assert table(tmp_path / "one", "--set", bad) == 1
+    capsys.readouterr()
+    assert table(tmp_path / "two", "--set", bad, "--jobs", "2") == 1
+    said = capsys.readouterr()
+    assert {line[:3] for line in said.out.splitlines() if " px " in line} == {"1│ ", "2│ "}
+    assert "[3/3] tiny_cnn-bad-s0 failed: " in said.out
+    assert "Not in the table, since training failed: tiny_cnn-bad-s0." in " ".join(said.err.split())
+    for cell in ("tiny_cnn-baseline-s0", "tiny_cnn-multimodal-s0"):
+        assert differing(tmp_path / "one" / cell, tmp_path / "two" / cell) == []
+    one, two = ((tmp_path / name / "compare-val.json").read_text() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_number_of_jobs_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table(tmp_path / "table", "--jobs", "0") == 2
+    assert "Expected --jobs of at least 1, but got 0." in capsys.readouterr().err
+    assert not (tmp_path / "table").exists()
