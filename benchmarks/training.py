@@ -6,6 +6,7 @@
     python benchmarks/training.py memory --batches 32,128           # peak memory, each in a fresh process
     python benchmarks/training.py start --data sketch:700           # command to first step
     python benchmarks/training.py accuracy --data data/fer2013.npz  # whole short runs, both ways
+    python benchmarks/training.py jobs --encoders slim_m,vgg11      # one run beside several at once
 
 `steps` times in turns, each side in its own process: (a) the usual script: one PIL image at a time through
 torchvision transforms and DataLoader workers, float32, channels first, eager; (b) facelex: the split resident
@@ -29,6 +30,7 @@ from typing import Any
 import torch
 from training_cost import accuracy, layers, machine, memory, start
 from training_cost.networks import operations_per_image
+from training_cost.side_by_side import compare_jobs
 from training_cost.steps import PARTS, SIDES, Setting, compare
 
 from facelex.data.load import load_dataset
@@ -206,6 +208,24 @@ def learn(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def at_once(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train one run with all threads and several that share them, in turns."""
+    _head("encoder", "one run, images/s", f"{options.jobs} at once, images/s together", "ratio")
+    rows = []
+    for encoder in options.encoders:
+        setting = Setting(
+            encoder, options.batch, options.image_size, options.rounds, workers=0, device=options.device,
+            precision=options.precision, steps=options.steps,
+        )  # fmt: skip
+        row = compare_jobs(setting, options.jobs, torch.get_num_threads())
+        rows.append(row)
+        rates = row["images_per_second"]
+        print(
+            f"| {encoder} | {rates['one']:,.0f} | {rates['several']:,.0f} | {row['ratio']:.2f} |", flush=True
+        )
+    return rows
+
+
 def _head(*columns: str) -> None:
     """Begin a Markdown table."""
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
@@ -294,6 +314,12 @@ def build_parser() -> argparse.ArgumentParser:
     five.add_argument("--seeds", type=_numbers, default=[0, 1, 2])
     five.add_argument("--workers", type=int, default=2, help="DataLoader workers of the conventional side")
     five.add_argument("--data", default="data/fer2013.npz", help="a prepared dataset, or sketch:N")
+    seven = command("jobs", at_once, precision)
+    seven.add_argument("--encoders", type=_names, default=_names("slim_s,slim_m,slim_l,vgg11"))
+    seven.add_argument("--jobs", type=int, default=2, help="runs at once")
+    seven.add_argument("--batch", type=int, default=128)
+    seven.add_argument("--rounds", type=int, default=5, help="timings of each way")
+    seven.add_argument("--steps", type=int, default=20, help="steps in one timing")
     return parser
 
 

@@ -193,7 +193,7 @@ def optional_modules() -> set[str]:
     named = set().union(*(imported_modules(tree) for _, tree in parsed_sources()))
     named |= {module.partition(".")[0] for module, _ in required_extras()}
     assert {"torch", "lightning_fabric"} <= named
-    return (named | {"scipy", "sklearn", "torchmetrics", "tensorboard", "wandb"}) - CORE_MODULES
+    return (named | {"scipy", "sklearn", "tensorboard", "wandb"}) - CORE_MODULES
 
 
 def test_imports_of_the_rooms_point_one_way() -> None:

@@ -54,11 +54,12 @@ class Setting:
     kept_memory: bool = True
     graphs: bool = True
     matrix_side: int = 4096
+    steps: int | None = None
 
     @property
     def repeats(self) -> int:
         """Steps in one timing: a GPU runs behind, so one alone would mostly time the waiting."""
-        return 20 if self.device == "cuda" else 1
+        return self.steps or (20 if self.device == "cuda" else 1)
 
 
 class PilFaces(Dataset[tuple[Tensor, int]]):
@@ -218,7 +219,7 @@ def compare(setting: Setting) -> dict[str, Any]:
     """
     device = setting.device
     with ExitStack() as stack:
-        workers = {name: stack.enter_context(_Worker(name, setting)) for name in SIDES}
+        workers = {name: stack.enter_context(Worker(name, setting)) for name in SIDES}
         beginnings = {name: worker.answer() for name, worker in workers.items()}
         products = {
             name: matrix_product(dtype, device, setting.matrix_side)
@@ -239,14 +240,16 @@ def compare(setting: Setting) -> dict[str, Any]:
     }
 
 
-class _Worker:
-    """A side in a new process, which does what it is asked and waits."""
+class Worker:
+    """A side in a new process, which does what it is asked and waits; with this one's threads, or so many."""
 
-    def __init__(self, name: str, setting: Setting):
+    def __init__(self, name: str, setting: Setting, threads: int | None = None):
         context = multiprocessing.get_context("spawn")
         self.name = name
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(name, setting, torch.get_num_threads(), theirs))
+        self.process = context.Process(
+            target=_serve, args=(name, setting, threads or torch.get_num_threads(), theirs)
+        )
         kept = setting.kept_memory and name == "facelex"
         with mock.patch.dict(os.environ, KEPT if kept else {}):  # read when the new process imports PyTorch
             self.process.start()

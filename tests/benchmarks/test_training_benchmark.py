@@ -120,6 +120,23 @@ def test_both_ways_of_training_learn_drawn_faces_and_are_compared_seed_by_seed(
     assert f"Difference {sum(differences) / 2:+.2f} ± " in capsys.readouterr().out
 
 
+@pytest.mark.timeout(900)
+def test_runs_at_once_are_timed_beside_one_with_all_threads(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # the processes would compile for longer than they train
+    output = tmp_path / "jobs.json"
+    script.main(["jobs", "--encoders", "tiny_cnn", "--batch", "8", "--rounds", "3", "--steps", "2",
+                 "--image-size", "24", "--output", str(output)])  # fmt: skip
+    (row,) = json.loads(output.read_text())["rows"]
+    assert len(row["seconds"]["one"]) == 3
+    assert [len(timings) for timings in row["seconds"]["several"]] == [2, 2, 2]
+    together = sorted(sum(8 / seconds for seconds in timings) for timings in row["seconds"]["several"])[1]
+    assert row["images_per_second"]["several"] == pytest.approx(together)
+    assert row["ratio"] == pytest.approx(together / (8 / sorted(row["seconds"]["one"])[1]))
+    assert "| encoder | one run, images/s | 2 at once, images/s together | ratio |" in capsys.readouterr().out
+
+
 def test_every_different_layer_is_timed_once_both_ways(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
