@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,6 +39,25 @@ def say_and_return(word: str, reporter: Reporter, announce: Callable[[str], None
 
 def refuse(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
     raise FacelexError("Expected something else.")
+
+
+def fill_the_disk(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+
+def warn(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    warnings.warn("that is odd", stacklevel=1)
+    return "warned", 0
+
+
+def answer_and_die(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return "answered", 0
+
+
+def wait_a_second(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    time.sleep(1)
+    return "waited", 0
 
 
 def die(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:

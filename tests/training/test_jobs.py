@@ -6,20 +6,35 @@ import contextlib
 import io
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from job_tasks import die, refuse, run_and_be_killed, say_and_return, stumble
+from job_tasks import (
+    answer_and_die,
+    die,
+    fill_the_disk,
+    refuse,
+    run_and_be_killed,
+    say_and_return,
+    sleep_and_report,
+    stumble,
+    wait_a_second,
+    warn,
+)
 from rich.console import Console
 from tiny_training import differing
 
 from facelex.cli.main import main
 from facelex.errors import FacelexError
 from facelex.training import jobs
-from facelex.training.jobs import run_tasks
+from facelex.training.jobs import JobLostError, run_tasks
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals")
 
@@ -28,23 +43,53 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_answers_come_in_order_and_a_job_that_is_lost_costs_its_own_task_alone() -> None:
     file = io.StringIO()
     words = [partial(say_and_return, word) for word in ("one", "two", "three")]
-    tasks = [words[0], refuse, words[1], die, words[2]]
+    tasks = [words[0], warn, words[1], die, words[2]]
     answers = run_tasks(tasks, 2, threads=1, console=Console(file=file, width=80))
     assert [answers[number] for number in (0, 2, 4)] == [("one", 1), ("two", 1), ("three", 1)]
-    assert str(answers[1]) == "Expected something else."
-    assert isinstance(answers[3], FacelexError)
+    assert isinstance(answers[3], JobLostError)
     assert "signal 9" in str(answers[3])
     lines = file.getvalue().splitlines()
-    assert {line[:3] for line in lines} == {"1│ ", "2│ "}
+    assert {line[:3] for line in lines} == {"1| ", "2| "}
+    assert sum("UserWarning: that is odd" in line for line in lines) == 1
     assert sum("begins with" in line for line in lines) == 3
     assert sum("val 1.000 50.00 %" in line for line in lines) == 3
 
 
 @posix
 def test_where_every_job_is_lost_the_tasks_left_say_so() -> None:
-    answers = run_tasks([die, refuse], 1, threads=1, console=Console(file=io.StringIO()))
-    assert [type(answer) for answer in answers] == [FacelexError, FacelexError]
+    answers = run_tasks([die, warn], 1, threads=1, console=Console(file=io.StringIO()))
+    assert [type(answer) for answer in answers] == [JobLostError, JobLostError]
     assert "before this one's turn came" in str(answers[1])
+
+
+@posix
+def test_a_task_whose_job_is_lost_before_it_begins_is_left_to_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = jobs._Worker.begin
+
+    def begin_late(self: Any, left: Any) -> None:
+        if self.task is None and len(left) == 1:  # the one who has answered is to die first
+            time.sleep(2)
+        begin(self, left)
+
+    monkeypatch.setattr(jobs._Worker, "begin", begin_late)
+    tasks = [answer_and_die, wait_a_second, warn]
+    answers = run_tasks(tasks, 2, threads=1, console=Console(file=io.StringIO()))
+    assert answers == [("answered", 0), ("waited", 0), ("warned", 0)]
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "message"),
+    [(refuse, FacelexError, "something else"), (fill_the_disk, OSError, "No space")],
+)
+def test_what_one_task_raises_ends_all(
+    task: Any, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    endless = partial(sleep_and_report, tmp_path)
+    with pytest.raises(error, match=message):
+        run_tasks([endless, task], 2, threads=1, console=Console(file=io.StringIO()))
+    assert not any(alive(int(file.name)) for file in tmp_path.iterdir())
 
 
 def test_an_error_that_no_user_made_is_not_passed_over(capfd: pytest.CaptureFixture[str]) -> None:
@@ -81,35 +126,67 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("visible", "expected"),
-    [("4,7,GPU-ab", ["4", "7", "GPU-ab", "4"]), ("3", [None] * 4), ("", [None] * 4)],
+    ("visible", "count", "expected"),
+    [
+        ("4,7,GPU-ab", 3, ["4", "7", "GPU-ab", "4"]),
+        ("3,", 1, [None] * 4),
+        ("3,-1,5", 1, [None] * 4),
+        ("", 0, [None] * 4),
+        (None, 2, ["0", "1", "0", "1"]),
+        (None, 0, [None] * 4),
+    ],
 )
-def test_jobs_share_out_the_visible_gpus(
-    visible: str, expected: list[str | None], monkeypatch: pytest.MonkeyPatch
+def test_jobs_share_out_the_gpus_that_cuda_finds(
+    visible: str | None, count: int, expected: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
     assert [jobs._gpu(number) for number in range(4)] == expected
 
 
-SETTINGS = ("data=sketch:150", "image_size=24", "precision=32-true", "max_epochs_per_phase=1")
+@posix
+def test_ctrl_c_ends_all_jobs_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "facelex", *arguments(tmp_path / "table"), "--jobs", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert "[" in process.stdout.readline()  # a cell has begun
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.stdout.read()
+    assert process.wait(60) == 130
+    assert "stopped by the user" in said
+    assert "Traceback" not in said
+    assert list(tmp_path.rglob(".lock")) == []
 
 
-def table(folder: Path, *more: str) -> int:
+SETTINGS = (
+    "data=sketch:150", "image_size=24", "precision=32-true", "max_epochs_per_phase=1",
+    "methods.bad=[{name: b, epochs: 1, losses: {cross_entropy: 1}, lr_factor: 1.0e+30}]",
+)  # fmt: skip
+
+
+def arguments(folder: Path) -> list[str]:
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
     names = ["--encoders", "tiny_cnn", "--seeds", "0", "--threads", "1"]
     names += ["--methods", "baseline,multimodal,bad"]
-    return main(["compare", "--config", "sketch", *names, *sets, "-o", str(folder), *more])
+    return ["compare", "--config", "sketch", *names, *sets, "-o", str(folder)]
+
+
+def table(folder: Path, *more: str) -> int:
+    return main([*arguments(folder), *more])
 
 
 def test_a_table_trained_several_cells_at_a_time_has_the_same_bits_and_names_what_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = "methods.bad=[{name: b, epochs: 1, losses: {cross_entropy: 1}, lr_factor: 1.0e+30}]"
-    assert table(tmp_path / "one", "--set", bad) == 1
+    assert table(tmp_path / "one") == 1
     capsys.readouterr()
-    assert table(tmp_path / "two", "--set", bad, "--jobs", "2") == 1
+    assert table(tmp_path / "two", "--jobs", "2") == 1
     said = capsys.readouterr()
-    assert {line[:3] for line in said.out.splitlines() if " px " in line} == {"1│ ", "2│ "}
+    assert {line[:3] for line in said.out.splitlines() if " px " in line} == {"1| ", "2| "}
     assert "[3/3] tiny_cnn-bad-s0 failed: " in said.out
     assert "Not in the table, since training failed: tiny_cnn-bad-s0." in " ".join(said.err.split())
     for cell in ("tiny_cnn-baseline-s0", "tiny_cnn-multimodal-s0"):

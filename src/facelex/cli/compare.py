@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import DONE, FAILED, check_jobs, set_torch_threads, threads_of_job
+from facelex.cli.options import DONE, FAILED, check_jobs, set_torch_threads
 from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, require
 
@@ -92,8 +92,7 @@ def compare(
     failed: Mapping[Cell, FacelexError] = {}
     if dataset is not None and train:
         if jobs > 1:
-            share = threads_of_job(threads, jobs)
-            failed = train_cells_at_once(cells, base, jobs=jobs, threads=share, console=console)
+            failed = train_cells_at_once(cells, base, dataset, jobs=jobs, threads=threads, console=console)
         else:
             reporter = RichReporter(console)
             failed = train_cells(cells, base, dataset, reporter=reporter, announce=reporter.note)

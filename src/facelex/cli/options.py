@@ -103,13 +103,6 @@ def check_jobs(jobs: int) -> None:
         raise FacelexError(f"Expected --jobs of at least 1, but got {jobs}.")
 
 
-def threads_of_job(threads: int | None, jobs: int) -> int:
-    """Say how many threads each of several jobs takes: those asked for, or its share of PyTorch's."""
-    import torch
-
-    return threads or max(1, torch.get_num_threads() // jobs)
-
-
 def set_torch_threads(threads: int | None) -> None:
     """Let PyTorch, where it is installed, use so many threads of the CPU; None leaves it all cores.
 

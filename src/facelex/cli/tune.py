@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import DONE, FAILED, check_jobs, set_torch_threads, threads_of_job
-from facelex.cli.screen import outliving_the_reader
+from facelex.cli.options import DONE, FAILED, check_jobs, set_torch_threads
+from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, require
 
 if TYPE_CHECKING:
-    from facelex.training.config import RunConfig
+    from facelex.data.dataset import FaceDataset
     from facelex.training.progress import Reporter
     from facelex.training.tuning.search import Search
 
@@ -78,7 +78,7 @@ def tune(
     from facelex.data.load import load_dataset
     from facelex.training.config import load_config
     from facelex.training.jobs import run_tasks
-    from facelex.training.lock import check_locks
+    from facelex.training.lock import knows_locks
     from facelex.training.progress import RichReporter, SilentReporter
     from facelex.training.tuning.results import BEST, best_trial, count_states, trials_table, write_trials
     from facelex.training.tuning.search import Search
@@ -86,28 +86,32 @@ def tune(
 
     _check_limits(trials, minutes)
     check_jobs(jobs)
-    if jobs > 1:
-        check_locks("Several jobs in one search")
+    if jobs > 1 and not knows_locks():
+        raise FacelexError(
+            "Several jobs in one search need locks on files, which this system does not have. Use --jobs 1."
+        )
     sets = [*(overrides or []), *([f"data={data}"] if data else [])]
     varied = load_space(space, vary or [])
     _check_not_set(varied.distributions, sets)
     base = load_config(config, sets)
     dataset = load_dataset(base.data)
     set_torch_threads(threads)
-    open_search = partial(Search, output, base, varied, sampler=sampler, prune=prune)
-    search = open_search(dataset)
+    search = Search(output, base, varied, dataset, sampler=sampler, prune=prune)
     console = Console(width=None if sys.stdout.isatty() else 120)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     limits = _Limits(trials, minutes, accelerator)
     if jobs > 1:
-        task = partial(_work_in_a_job, open_search, limits)
-        share = threads_of_job(threads, jobs)
-        answers = run_tasks([task] * jobs, jobs, threads=share, console=console, quiet=quiet)
-        if errors := [answer for answer in answers if answer is not None]:
-            raise errors[0]
+        again = partial(Search, output, base, varied, sampler=sampler, prune=prune)
+        task = partial(_work_in_a_job, again, base.data, limits)
+        count = min(jobs, max(1, search.left(trials)))
+        answers = run_tasks([task] * count, count, threads=threads, console=console, quiet=quiet)
+        lost = next((answer for answer in answers if answer is not None), None)
     else:
+        lost = None
         _work(search, limits, SilentReporter() if quiet else RichReporter(console), say)
     write_trials(search)
+    if lost and search.left(trials):  # or the other jobs have done its share
+        tell(f"The search has not come to its {trials} trials. {lost}")
     best = best_trial(search)
     if best is None:
         say(f"{output}: nothing to choose from yet ({count_states(search)}).")
@@ -119,7 +123,7 @@ def tune(
         f"chosen by these very images, so expect less of other seeds and other faces: train "
         f"{output / BEST} with several seeds before you call it better."
     )
-    return DONE
+    return FAILED if lost and search.left(trials) else DONE
 
 
 class _Limits(NamedTuple):
@@ -145,13 +149,16 @@ def _work(search: Search, limits: _Limits, reporter: Reporter, announce: Callabl
 
 
 def _work_in_a_job(
-    open_search: partial[Search], limits: _Limits, reporter: Reporter, announce: Callable[[str], None]
+    open_search: Callable[[FaceDataset], Search],
+    data: str,
+    limits: _Limits,
+    reporter: Reporter,
+    announce: Callable[[str], None],
 ) -> None:
     """Do so in a process of its own."""
     from facelex.data.load import load_dataset
 
-    base: RunConfig = open_search.args[1]
-    _work(open_search(load_dataset(base.data)), limits, reporter, announce)
+    _work(open_search(load_dataset(data)), limits, reporter, announce)
 
 
 def _check_not_set(varied: Iterable[str], sets: Iterable[str]) -> None:

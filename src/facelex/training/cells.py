@@ -1,4 +1,4 @@
-"""The cells of a comparison: encoders x methods x seeds, each a run folder, trained one after another."""
+"""The cells of a comparison: encoders x methods x seeds, each a run folder."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def train_cells(
         The cells that failed, and why.
     """
     failed: dict[Cell, FacelexError] = {}
-    for place, cell in _unfinished(cells).items():
+    for place, cell in _unfinished(cells):
         error = _train_cell(place, cell, base, dataset, reporter or SilentReporter(), announce, **where)
         if error:
             failed[cell] = error
@@ -203,38 +203,60 @@ def train_cells(
 
 
 def train_cells_at_once(
-    cells: Sequence[Cell], base: RunConfig, *, jobs: int, threads: int, console: Console
+    cells: Sequence[Cell],
+    base: RunConfig,
+    dataset: FaceDataset,
+    *,
+    jobs: int,
+    threads: int | None,
+    console: Console,
 ) -> dict[Cell, FacelexError]:
     """Do what :func:`train_cells` does with several cells at a time, each in a process of its own.
 
     Args:
         cells: What to train.
-        base: Configuration of every cell, which names the dataset too.
+        base: Configuration of every cell; each process reads the dataset that it names.
+        dataset: What that is to be.
         jobs: How many processes.
-        threads: CPU threads of each.
+        threads: CPU threads of each; None shares out those of this process.
         console: Shows their progress.
 
     Returns:
         The cells that failed, and why.
+
+    Raises:
+        FacelexError: If the dataset can no longer be read, or is another one.
     """
     unfinished = _unfinished(cells)
-    tasks = [partial(_load_and_train_cell, place, cell, base) for place, cell in unfinished.items()]
+    tasks = [
+        partial(_load_and_train_cell, place, cell, base, dataset.fingerprint) for place, cell in unfinished
+    ]
     answers = run_tasks(tasks, jobs, threads=threads, console=console)
-    return {cell: error for cell, error in zip(unfinished.values(), answers) if error}
+    return {cell: error for (_, cell), error in zip(unfinished, answers) if error}
 
 
-def _unfinished(cells: Sequence[Cell]) -> dict[str, Cell]:
-    """The cells that are to be trained, by what they are called on the screen."""
-    numbered = enumerate(cells, start=1)
-    return {
-        f"[{number}/{len(cells)}] {cell.folder.name}": cell for number, cell in numbered if not cell.finished
-    }
+def _unfinished(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
+    """The cells that are to be trained, each behind what it is called on the screen."""
+    places = (f"[{number}/{len(cells)}] {cell.folder.name}" for number, cell in enumerate(cells, start=1))
+    return [(place, cell) for place, cell in zip(places, cells) if not cell.finished]
 
 
 def _load_and_train_cell(
-    place: str, cell: Cell, base: RunConfig, reporter: Reporter, announce: Callable[[str], None]
+    place: str,
+    cell: Cell,
+    base: RunConfig,
+    fingerprint: str,
+    reporter: Reporter,
+    announce: Callable[[str], None],
 ) -> FacelexError | None:
-    return _train_cell(place, cell, base, load_dataset(base.data), reporter, announce)
+    dataset = load_dataset(base.data)
+    if dataset.fingerprint != fingerprint:
+        raise FacelexError(
+            f"{base.data} is no longer the dataset that the table began with (fingerprint "
+            f"{fingerprint[:12]}, now {dataset.fingerprint[:12]}). Prepare the same data, or give the table "
+            "another --output."
+        )
+    return _train_cell(place, cell, base, dataset, reporter, announce)
 
 
 def _train_cell(

@@ -74,17 +74,9 @@ def lock_for_all(folder: Path, fabric: Fabric) -> Iterator[None]:
         yield
 
 
-def check_locks(what: str) -> None:
-    """Refuse, on platforms without locks, what would let two processes train in one folder.
-
-    Args:
-        what: Begins the message.
-
-    Raises:
-        FacelexError: If this platform knows no locks that we use.
-    """
-    if find_spec("fcntl") is None:
-        raise FacelexError(f"{what} need locks on files, which this system does not have. Use --jobs 1.")
+def knows_locks() -> bool:
+    """Whether this platform has the locks that keep two processes from training in one folder."""
+    return find_spec("fcntl") is not None
 
 
 def _open_locked(path: Path) -> IO[str]:

@@ -155,6 +155,11 @@ class Search:
         keys = set(self.space.distributions)
         return [trial for trial in trials if set(trial.params) == keys and REPEATS not in trial.user_attrs]
 
+    def left(self, trials: int) -> int:
+        """How many trials are still to be trained, or to be trained to their end, until there are so many."""
+        running = sum(not trial.state.is_finished() for trial in self.trials)
+        return running + max(0, trials - len(self.trials))
+
     def trial_folder(self, number: int) -> Path:
         """The run folder of a trial."""
         return self.folder / f"trial-{number:04d}"
@@ -243,9 +248,8 @@ class Search:
                 same = next((other for other in known if other.params == trial.params), None)
                 if same is None:
                     return trial
-                trial.set_user_attr(
-                    REPEATS, same.number
-                )  # the seed is the same, and so would be the accuracy
+                # the seed is the same, and so would be the accuracy
+                trial.set_user_attr(REPEATS, same.number)
                 self.study.tell(trial, state=TrialState.FAIL)
             return None
 
