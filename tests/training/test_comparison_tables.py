@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from tiny_training import fake_cell
 
+from facelex.evaluation.figures import LIGHT, MethodScores, draw_comparison
 from facelex.evaluation.predictions import Predictions
 from facelex.training import comparison_tables
 from facelex.training.cells import list_cells
@@ -45,6 +46,45 @@ def test_markdown_and_json_hold_every_seed(tmp_path: Path) -> None:
     assert "Holm" not in text  # a single comparison needs no adjusting
     assert words["gain_p_holm"] == words["gain_p_value"]
     assert baseline["gain_p_holm"] is None
+
+
+def test_the_figure_shows_every_seed_and_of_intervals_what_leaves_them_readable(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    cells = list_cells(["tiny_cnn", "slim_s"], ["baseline", "multimodal"], [4, 7], tmp_path)
+    for cell, right in zip(cells, (10, 12, 8, 9, 11, 12, 9, 9)):
+        fake_cell(cell, right)
+    comparisons = compare_cells(cells, "val")
+    rows = [
+        MethodScores(c.encoder, c.method, list(c.accuracies.values()), c.mean, c.gain) for c in comparisons
+    ]
+    figure = draw_comparison(rows, LIGHT, "a title")
+    seeds, gains = figure.axes
+    drawn = [points.get_offsets()[:, 0].round(6).tolist() for points in seeds.collections]
+    assert drawn == [[50.0, 55.0], [60.0, 60.0], [40.0, 45.0], [45.0, 45.0]]
+    assert [label.get_text() for label in seeds.get_yticklabels()] == ["baseline", "multimodal"] * 2
+    assert [text.get_text() for text in seeds.texts] == ["tiny_cnn", "slim_s"]
+    assert [text.get_text() for text in gains.texts] == ["+7.50  [-24.3, +39.3]", "+2.50  [-29.3, +34.3]"]
+    assert seeds.get_xlim() == pytest.approx((10.73, 84.27), abs=0.01)  # the ends of the means' intervals
+    assert gains.get_xlim() == pytest.approx((-11.25, 18.75))  # not as far as intervals from two seeds
+    write_comparison(comparisons, "val", tmp_path)
+    assert (tmp_path / "compare-val.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_seed_is_drawn_without_an_interval_and_without_matplotlib_nothing_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [4], tmp_path)
+    for cell in cells:
+        fake_cell(cell, 10)
+    comparisons = compare_cells(cells, "val")
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison_tables, "find_spec", lambda name: None)
+        write_comparison(comparisons, "val", tmp_path)
+    assert (tmp_path / "compare-val.md").is_file()
+    assert not (tmp_path / "compare-val.png").exists()
+    pytest.importorskip("matplotlib")
+    write_comparison(comparisons, "val", tmp_path)
+    assert (tmp_path / "compare-val.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -299,3 +299,86 @@ def draw_forest(rows: Sequence[tuple[str, Interval]], theme: Theme, xlabel: str)
     axes.set(xlabel=xlabel, ylim=(-0.6, len(ordered) - 0.2))
     axes.grid(False, axis="y")
     return figure
+
+
+class MethodScores(NamedTuple):
+    """One method on one encoder, as a row of a comparison."""
+
+    encoder: str
+    method: str
+    accuracies: Sequence[float]
+    """Of each seed, in [0, 1]."""
+    mean: Interval
+    """Over the seeds."""
+    gain: Interval | None
+    """Over the reference method; None for that itself."""
+
+
+def draw_comparison(rows: Sequence[MethodScores], theme: Theme, title: str) -> Figure:
+    """Draw methods below each other, encoder by encoder: every seed with the mean, and the gain.
+
+    The axes show all seeds and gains, and intervals as long as they are not much longer than these spread, as
+    those from two seeds are.
+
+    Args:
+        rows: The methods of each encoder together.
+        theme: Colours.
+        title: What is compared.
+    """
+    figure_module = require("matplotlib.figure", "report", "Drawing figures")
+    encoders = list(dict.fromkeys(row.encoder for row in rows))
+    places = [place + 0.9 * encoders.index(row.encoder) for place, row in enumerate(rows)]
+    figure = figure_module.Figure(figsize=(9.2, 1.7 + 0.36 * places[-1]), layout="constrained")
+    seeds, gains = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    for place, row in zip(places, rows):
+        _interval_line(seeds, place, row.mean, theme.train)
+        points = 100 * np.array(row.accuracies)
+        seeds.scatter(
+            points, [place] * len(points), s=20, color=theme.train, alpha=0.55, linewidth=0, zorder=3
+        )
+        if row.gain is None:
+            gains.plot(0, place, marker="|", color=theme.faint, markersize=9)
+            continue
+        _interval_line(gains, place, row.gain, theme.val)
+        interval = row.gain
+        bounds = (
+            "" if math.isnan(interval.low) else f"  [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+        )
+        gains.annotate(
+            f"{100 * interval.value:+.2f}{bounds}", (1, place), xycoords=("axes fraction", "data"),
+            xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5, color=theme.text,
+        )  # fmt: skip
+    for encoder in encoders if len(encoders) > 1 else ():
+        first = next(place for place, row in zip(places, rows) if row.encoder == encoder)
+        seeds.annotate(
+            encoder, (0, first - 0.62), xycoords=("axes fraction", "data"), xytext=(2, 0),
+            textcoords="offset points", va="center", fontsize=8.5, fontweight="bold", color=theme.faint,
+        )  # fmt: skip
+    seeds.set_yticks(places, [row.method for row in rows])
+    seeds.set_ylim(places[-1] + 0.6, -1 if len(encoders) > 1 else -0.6)
+    found = [row.gain for row in rows if row.gain]
+    _reach(seeds, [value for row in rows for value in row.accuracies], [row.mean for row in rows])
+    _reach(gains, [0.0, *(gain.value for gain in found)], found)
+    gains.axvline(0, color=theme.faint, linewidth=1)
+    for axes in (seeds, gains):
+        axes.grid(False, axis="y")
+        axes.spines["left"].set_visible(False)
+    seeds.set(xlabel="accuracy (%): each seed, mean, 95 % interval")
+    gains.set(xlabel=f"gain over {rows[0].method} (points)")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=theme.text)
+    return figure
+
+
+def _interval_line(axes: Axes, y: float, interval: Interval, color: str) -> None:
+    if not math.isnan(interval.low):
+        axes.plot([100 * interval.low, 100 * interval.high], [y, y], color=color, alpha=0.35, linewidth=5)
+    axes.plot(100 * interval.value, y, marker="D", color=color, markersize=5.5, zorder=4)
+
+
+def _reach(axes: Axes, values: Sequence[float], intervals: Sequence[Interval]) -> None:
+    low, high = min(values), max(values)
+    spare = max(high - low, 0.006) / 2
+    ends = [end for interval in intervals for end in (interval.low, interval.high) if not math.isnan(end)]
+    left = max(min([low - spare, *ends]), low - 3 * spare)
+    right = min(max([high + spare, *ends]), high + 3 * spare)
+    axes.set_xlim(100 * left, 100 * right)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from facelex.evaluation import figures
 from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.score_records import json_values
 from facelex.evaluation.views import VIEW_LABELS
-from facelex.files import write_text
+from facelex.files import replace_file, write_text
 from facelex.training.compare import Comparison
 
 ACCURACY, FRESH, FRESH_GAIN = "accuracy", "de-duplicated, %", "de-duplicated gain"
@@ -95,11 +98,26 @@ def note_replaced(comparisons: Sequence[Comparison], split: str, folder: Path) -
 
 
 def write_comparison(comparisons: Sequence[Comparison], split: str, folder: Path) -> None:
-    """Write ``compare-SPLIT.json`` and ``compare-SPLIT.md`` into the table's folder."""
+    """Write ``compare-SPLIT`` as .json and .md into the table's folder; with matplotlib, as .png too."""
     records = json_values([asdict(comparison) for comparison in comparisons])
     text = json.dumps(records, indent=2, allow_nan=False) + "\n"
     write_text(folder / f"compare-{split}.json", text)
     write_text(folder / f"compare-{split}.md", comparison_markdown(comparisons, split))
+    if find_spec("matplotlib"):
+        replace_file(folder / f"compare-{split}.png", partial(_save_figure, comparisons, split))
+
+
+def _save_figure(comparisons: Sequence[Comparison], split: str, file: IO[bytes]) -> None:
+    rows = [
+        figures.MethodScores(c.encoder, c.method, list(c.accuracies.values()), c.mean, c.gain)
+        for c in comparisons
+    ]
+    view = comparisons[0].view
+    encoders = {c.encoder for c in comparisons}
+    alone = f", {encoders.pop()}" if len(encoders) == 1 else ""
+    with figures.figure_style(figures.LIGHT):
+        title = f"{split}{alone}, {VIEW_LABELS.get(view, view)}"
+        figures.save_png(figures.draw_comparison(rows, figures.LIGHT, title), file)
 
 
 def _text_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
