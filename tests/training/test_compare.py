@@ -21,6 +21,7 @@ from facelex.training.compare import compare_cells
 from facelex.training.comparison_tables import (
     comparison_markdown,
     comparison_table,
+    write_comparison,
 )
 
 
@@ -30,15 +31,43 @@ def test_gains_are_over_the_seeds_that_both_methods_have(tmp_path: Path) -> None
         if (cell.method, cell.seed) != ("multimodal", 2):
             fake_cell(cell, {"baseline": 10, "multimodal": 12}[cell.method] + 2 * cell.seed)
     baseline, words = compare_cells(cells, "val")
-    assert baseline.accuracies == {0: 0.5, 1: 0.6, 2: 0.7}
+    assert baseline.scores == {0: 0.5, 1: 0.6, 2: 0.7}
     assert baseline.gain is None
     assert baseline.deduplicated == pytest.approx({0: 10 / 16, 1: 12 / 16, 2: 14 / 16})
-    assert words.accuracies == {0: 0.6, 1: 0.7}
+    assert words.scores == {0: 0.6, 1: 0.7}
     assert words.gain is not None
     assert words.gain.value == pytest.approx(0.1)
     assert np.isnan([words.gain.low, words.gain_p_value]).all()  # the same gain with each seed by chance
     assert sorted(words.pairs) == [0, 1]
     assert (words.pairs[0].only_a, words.pairs[0].only_b) == (0, 2)
+
+
+def test_other_metrics_than_accuracy_are_compared_and_written_beside_it(tmp_path: Path) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [0, 1], tmp_path)
+    for cell, right in zip(cells, (10, 12, 11, 15)):
+        fake_cell(cell, right)
+    held = [Predictions.load(cell.folder / "predictions-val.npz") for cell in cells]
+    found = [(preds.labels, preds.view_probs("flip").argmax(1)) for preds in held]
+    by_name = {
+        "macro-f1": [sklearn.f1_score(*pair, average="macro") for pair in found],
+        "balanced-accuracy": [sklearn.balanced_accuracy_score(*pair) for pair in found],
+    }
+    for name, (first, words, second, more_words) in by_name.items():
+        comparisons = compare_cells(cells, "val", metric=name)
+        baseline, multimodal = comparisons
+        assert baseline.scores == pytest.approx({0: first, 1: second})
+        assert multimodal.scores == pytest.approx({0: words, 1: more_words})
+        assert multimodal.gain is not None
+        assert multimodal.gain.value == pytest.approx((words - first + more_words - second) / 2)
+        fresh = ~held[0].seen
+        without = compare_cells(cells, "val", metric="balanced-accuracy")[0].deduplicated[0]
+        labels, named = found[0]
+        assert without == pytest.approx(sklearn.balanced_accuracy_score(labels[fresh], named[fresh]))
+        write_comparison(comparisons, "val", tmp_path)
+        assert json.loads((tmp_path / f"compare-val-{name}.json").read_text())[0]["metric"] == name
+    assert "| balanced accuracy on val, % |" in (tmp_path / "compare-val-balanced-accuracy.md").read_text()
+    assert not (tmp_path / "compare-val.json").exists()
 
 
 def test_p_values_of_several_comparisons_are_adjusted_over_the_whole_table(tmp_path: Path) -> None:
@@ -67,8 +96,8 @@ def test_the_single_view_can_be_scored(tmp_path: Path) -> None:
     before = Predictions.load(path)
     mirror = np.eye(7, dtype=np.float32)[before.labels]  # right on all
     replace(before, probs=before.probs * 0.6 + 0.4 / 7, mirror_probs=mirror).save(path)
-    assert compare_cells(cells, "val", flip=False)[0].accuracies == {0: 0.5}
-    assert compare_cells(cells, "val", flip=True)[0].accuracies == {0: 1.0}
+    assert compare_cells(cells, "val", flip=False)[0].scores == {0: 0.5}
+    assert compare_cells(cells, "val", flip=True)[0].scores == {0: 1.0}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +119,7 @@ def test_stored_predictions_that_do_not_fit_the_cell_are_computed_again(
         return SimpleNamespace(predictions=fitting)
 
     monkeypatch.setattr(compare, "evaluate", evaluate)
-    assert compare_cells(cells, "val")[0].accuracies == {0: 0.5}
+    assert compare_cells(cells, "val")[0].scores == {0: 0.5}
     assert asked == [cell.folder]
 
 

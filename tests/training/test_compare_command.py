@@ -42,7 +42,7 @@ def test_a_table_from_the_command_line_goes_on_with_more_seeds_but_not_with_othe
     assert said.count("| tiny_cnn |") == 2
     assert weights.stat().st_mtime_ns == before
     written = json.loads((tmp_path / "compare-val.json").read_text())
-    assert [list(entry["accuracies"]) for entry in written] == [["0", "1"]] * 2
+    assert [list(entry["scores"]) for entry in written] == [["0", "1"]] * 2
 
     assert table("0", "--no-train", "--no-flip") == 0
     assert "held a table of 4 cells" in " ".join(capsys.readouterr().err.split())

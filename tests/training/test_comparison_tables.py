@@ -34,7 +34,7 @@ def test_markdown_and_json_hold_every_seed(tmp_path: Path) -> None:
     assert "| 4: 50.00, 7: 55.00 |" in text
     assert "| +7.50 | [-24.27, +39.27] | 0.205 |" in text
     baseline, words = json.loads((tmp_path / "compare-val.json").read_text())
-    assert baseline["accuracies"] == {"4": 0.5, "7": 0.55}
+    assert baseline["scores"] == {"4": 0.5, "7": 0.55}
     assert words["pairs"].keys() == {"4", "7"}
     assert words["gain"]["value"] == pytest.approx(0.075)
     assert baseline["deduplicated_gain"] is None
@@ -54,9 +54,7 @@ def test_the_figure_shows_every_seed_and_of_intervals_what_leaves_them_readable(
     for cell, right in zip(cells, (10, 12, 8, 9, 11, 12, 9, 9)):
         fake_cell(cell, right)
     comparisons = compare_cells(cells, "val")
-    rows = [
-        MethodScores(c.encoder, c.method, list(c.accuracies.values()), c.mean, c.gain) for c in comparisons
-    ]
+    rows = [MethodScores(c.encoder, c.method, list(c.scores.values()), c.mean, c.gain) for c in comparisons]
     figure = draw_comparison(rows, LIGHT, "a title")
     seeds, gains = figure.axes
     drawn = [points.get_offsets()[:, 0].round(6).tolist() for points in seeds.collections]

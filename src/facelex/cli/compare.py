@@ -32,6 +32,7 @@ def compare(
     split: Literal["val", "test"] = "val",
     train: bool = True,
     flip: bool = True,
+    metric: Literal["accuracy", "macro-f1", "balanced-accuracy"] = "accuracy",
     data: str | None = None,
     threads: int | None = None,
     jobs: int = 1,
@@ -55,6 +56,8 @@ def compare(
         split: What to score: val while choosing, test once at the end.
         train: With --no-train, only compare what is finished.
         flip: Score the mean of each image and its mirror image; --no-flip scores the single view.
+        metric: What to compare. macro-f1 and balanced-accuracy, the mean recall of the classes, weigh rare
+            classes like common ones.
         data: Dataset file, in place of the configuration's; cells trained on another one are refused.
         threads: CPU threads of each job; by default the jobs share all cores.
         jobs: How many cells to train at once. Small networks leave a GPU or several cores half idle, so that
@@ -99,7 +102,7 @@ def compare(
         if failed and not any(cell.finished for cell in cells):
             raise next(iter(failed.values()))
     called = " --set ".join([config, *(part for part in overrides or [] if not part.startswith("data="))])
-    comparisons = compare_cells(cells, split, flip=flip, data=data, configuration=called)
+    comparisons = compare_cells(cells, split, flip=flip, metric=metric, data=data, configuration=called)
     replaced = note_replaced(comparisons, split, output)
     write_comparison(comparisons, split, output)
     if replaced:

@@ -306,7 +306,7 @@ class MethodScores(NamedTuple):
 
     encoder: str
     method: str
-    accuracies: Sequence[float]
+    scores: Sequence[float]
     """Of each seed, in [0, 1]."""
     mean: Interval
     """Over the seeds."""
@@ -314,7 +314,9 @@ class MethodScores(NamedTuple):
     """Over the reference method; None for that itself."""
 
 
-def draw_comparison(rows: Sequence[MethodScores], theme: Theme, title: str) -> Figure:
+def draw_comparison(
+    rows: Sequence[MethodScores], theme: Theme, title: str, metric: str = "accuracy"
+) -> Figure:
     """Draw methods below each other, encoder by encoder: every seed with the mean, and the gain.
 
     The axes show all seeds and gains, and intervals as long as they are not much longer than these spread, as
@@ -324,6 +326,7 @@ def draw_comparison(rows: Sequence[MethodScores], theme: Theme, title: str) -> F
         rows: The methods of each encoder together.
         theme: Colours.
         title: What is compared.
+        metric: What the scores are.
     """
     figure_module = require("matplotlib.figure", "report", "Drawing figures")
     encoders = list(dict.fromkeys(row.encoder for row in rows))
@@ -332,7 +335,7 @@ def draw_comparison(rows: Sequence[MethodScores], theme: Theme, title: str) -> F
     seeds, gains = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     for place, row in zip(places, rows):
         _interval_line(seeds, place, row.mean, theme.train)
-        points = 100 * np.array(row.accuracies)
+        points = 100 * np.array(row.scores)
         seeds.scatter(
             points, [place] * len(points), s=20, color=theme.train, alpha=0.55, linewidth=0, zorder=3
         )
@@ -357,13 +360,13 @@ def draw_comparison(rows: Sequence[MethodScores], theme: Theme, title: str) -> F
     seeds.set_yticks(places, [row.method for row in rows])
     seeds.set_ylim(places[-1] + 0.6, -1 if len(encoders) > 1 else -0.6)
     found = [row.gain for row in rows if row.gain]
-    _reach(seeds, [value for row in rows for value in row.accuracies], [row.mean for row in rows])
+    _reach(seeds, [value for row in rows for value in row.scores], [row.mean for row in rows])
     _reach(gains, [0.0, *(gain.value for gain in found)], found)
     gains.axvline(0, color=theme.faint, linewidth=1)
     for axes in (seeds, gains):
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
-    seeds.set(xlabel="accuracy (%): each seed, mean, 95 % interval")
+    seeds.set(xlabel=f"{metric} (%): each seed, mean, 95 % interval")
     gains.set(xlabel=f"gain over {rows[0].method} (points)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=theme.text)
     return figure

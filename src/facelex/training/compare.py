@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
+from facelex.evaluation import metrics
 from facelex.evaluation.answers import stored_predictions
 from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.comparison import (
@@ -24,6 +25,13 @@ from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import load_run_folder
 from facelex.training.cells import Cell
 
+METRICS: dict[str, Callable[[NDArray[np.int64]], NDArray[np.float64]]] = {
+    "accuracy": metrics.accuracy,
+    "macro-f1": metrics.macro_f1,
+    "balanced-accuracy": metrics.balanced_accuracy,
+}
+"""What can be compared, from a confusion matrix ``(K, K)``; all are shares in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -32,15 +40,17 @@ class Comparison:
     Attributes:
         encoder: Image encoder.
         method: The method.
-        accuracies: Accuracy of each seed in [0, 1], by seed.
+        scores: The metric of each seed in [0, 1], by seed.
         deduplicated: The same without examples that have a copy in the training split.
         mean: Mean over seeds with its t interval.
         gain: Mean difference to the reference over the seeds both have, with its t interval; None for the
             reference itself.
         gain_p_value: Paired t test over seeds; NaN with fewer than two seeds, or equal gains.
-        pairs: Example by example against the reference, one entry a common seed (McNemar, paired bootstrap).
+        pairs: Accuracy, example by example against the reference, one entry a common seed (McNemar, paired
+            bootstrap).
         split: What was scored.
         view: ``flip`` or ``single``, see ``facelex.evaluation.views``.
+        metric: One of ``METRICS``.
         dataset: Where the dataset came from, empty where no cell says.
         fingerprint: Fingerprint of that dataset, empty where no cell says.
         configuration: What the table calls the settings of its cells.
@@ -51,7 +61,7 @@ class Comparison:
 
     encoder: str
     method: str
-    accuracies: dict[int, float]
+    scores: dict[int, float]
     deduplicated: dict[int, float]
     mean: Interval
     gain: Interval | None
@@ -59,6 +69,7 @@ class Comparison:
     pairs: dict[int, PairedExamples]
     split: str = ""
     view: str = ""
+    metric: str = "accuracy"
     dataset: str = ""
     fingerprint: str = ""
     configuration: str = ""
@@ -71,6 +82,7 @@ def compare_cells(
     split: str,
     *,
     flip: bool = True,
+    metric: str = "accuracy",
     data: str | None = None,
     configuration: str = "",
 ) -> list[Comparison]:
@@ -80,6 +92,7 @@ def compare_cells(
         cells: Some of them finished.
         split: ``val`` while choosing, ``test`` once at the end.
         flip: Score the mean of each image and its mirror image, else the single view.
+        metric: One of ``METRICS``.
         data: Dataset, if it has moved since training.
         configuration: What to call the settings of the cells.
 
@@ -93,6 +106,7 @@ def compare_cells(
     about: dict[str, Any] = {
         "split": split,
         "view": view,
+        "metric": metric,
         "dataset": _dataset_source(answers),
         "fingerprint": _one_fingerprint(answers),
         "configuration": configuration,
@@ -106,7 +120,7 @@ def compare_cells(
                 for name in (method, reference)
             )
             if runs:
-                found = _compare(encoder, method, runs, base if method != reference else {}, view)
+                found = _compare(encoder, method, runs, base if method != reference else {}, view, metric)
                 comparisons.append(replace(found, **about))
     return _adjust(comparisons)
 
@@ -138,25 +152,34 @@ def _predictions(cell: Cell, split: str, view: str, data: str | None) -> Predict
 
 
 def _compare(
-    encoder: str, method: str, runs: dict[int, Predictions], base: dict[int, Predictions], view: str
+    encoder: str,
+    method: str,
+    runs: dict[int, Predictions],
+    base: dict[int, Predictions],
+    view: str,
+    metric: str,
 ) -> Comparison:
-    right = {seed: _right(preds, view) for seed, preds in runs.items()}
-    accuracies = {seed: float(hits.mean()) for seed, hits in right.items()}
-    fresh = {seed: float(hits[~runs[seed].seen].mean()) for seed, hits in right.items()}
+    scores, fresh = (
+        {seed: _score(preds, view, metric, only_fresh) for seed, preds in runs.items()}
+        for only_fresh in (False, True)
+    )
     common = sorted(set(runs) & set(base))
     gain, fresh_gain, p_value = None, None, float("nan")
     if common:
-        before = np.array([_right(base[seed], view).mean() for seed in common])
-        paired = paired_seeds(before, np.array([accuracies[seed] for seed in common]))
-        gain, p_value = paired.difference, paired.p_value
-        before = np.array([_right(base[seed], view)[~base[seed].seen].mean() for seed in common])
-        fresh_gain = paired_seeds(before, np.array([fresh[seed] for seed in common])).difference
+        paired, paired_fresh = (
+            paired_seeds(
+                np.array([_score(base[seed], view, metric, only_fresh) for seed in common]),
+                np.array([found[seed] for seed in common]),
+            )
+            for found, only_fresh in ((scores, False), (fresh, True))
+        )
+        gain, p_value, fresh_gain = paired.difference, paired.p_value, paired_fresh.difference
     return Comparison(
         encoder=encoder,
         method=method,
-        accuracies=accuracies,
+        scores=scores,
         deduplicated=fresh,
-        mean=mean_over_seeds(np.array(list(accuracies.values()))),
+        mean=mean_over_seeds(np.array(list(scores.values()))),
         gain=gain,
         gain_p_value=p_value,
         pairs={seed: compare_predictions(base[seed], runs[seed], view) for seed in common},
@@ -164,8 +187,12 @@ def _compare(
     )
 
 
-def _right(preds: Predictions, view: str) -> NDArray[np.bool_]:
-    return np.asarray(preds.view_probs(view).argmax(1) == preds.labels)
+def _score(preds: Predictions, view: str, metric: str, only_fresh: bool) -> float:
+    """The metric of a view, of the examples alone that have no copy in the training split if asked for."""
+    probs = preds.view_probs(view)
+    chosen = ~preds.seen if only_fresh else np.ones(len(preds.labels), bool)
+    confusion = metrics.confusion_matrix(preds.labels[chosen], probs.argmax(1)[chosen], probs.shape[1])
+    return float(METRICS[metric](confusion))
 
 
 def _adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:

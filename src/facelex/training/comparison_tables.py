@@ -22,14 +22,18 @@ from facelex.evaluation.views import VIEW_LABELS
 from facelex.files import replace_file, write_text
 from facelex.training.compare import Comparison
 
-ACCURACY, FRESH, FRESH_GAIN = "accuracy", "de-duplicated, %", "de-duplicated gain"
+METRIC_LABELS = {
+    "accuracy": "accuracy", "macro-f1": "macro-F1", "balanced-accuracy": "balanced accuracy",
+}  # fmt: skip
+SCORE, FRESH, FRESH_GAIN = "score", "de-duplicated, %", "de-duplicated gain"
 """Columns of the written table that a terminal shows under another name, or not."""
 
 
 def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
     """Lay the comparison out for a terminal."""
+    label = METRIC_LABELS[comparisons[0].metric]
     table = Table(
-        title=f"Accuracy on {split}, %",
+        title=f"{label[0].upper()}{label[1:]} on {split}, %",
         caption=escape(_head(comparisons, split)),
         title_justify="left",
         caption_justify="left",
@@ -37,7 +41,7 @@ def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
         pad_edge=False,
     )
     rows = _text_rows(comparisons)
-    short = {ACCURACY: "accuracy", FRESH: "de-dup.", FRESH_GAIN: ""}  # the last is too wide for a terminal
+    short = {SCORE: label, FRESH: "de-dup.", FRESH_GAIN: ""}  # the last is too wide for a terminal
     columns = [column for column in rows[0] if short.get(column, column)]
     for column in columns:
         side: Literal["left", "right"] = "left" if column in {"encoder", "method"} else "right"
@@ -50,7 +54,8 @@ def comparison_table(comparisons: Sequence[Comparison], split: str) -> Table:
 def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
     """Lay the comparison out as a Markdown table, every seed listed, below a line on what was scored."""
     rows = _text_rows(comparisons)
-    heads = [f"accuracy on {split}, %" if column == ACCURACY else column for column in rows[0]]
+    label = METRIC_LABELS[comparisons[0].metric]
+    heads = [f"{label} on {split}, %" if column == SCORE else column for column in rows[0]]
     lines = [
         _head(comparisons, split),
         "",
@@ -58,7 +63,7 @@ def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
         "|---" * (len(heads) + 1) + "|",
     ]
     for row, comparison in zip(rows, comparisons):
-        each = ", ".join(f"{seed}: {100 * value:.2f}" for seed, value in comparison.accuracies.items())
+        each = ", ".join(f"{seed}: {100 * value:.2f}" for seed, value in comparison.scores.items())
         lines.append(f"| {' | '.join([*row.values(), each])} |")
     return "\n".join(lines) + "\n"
 
@@ -66,7 +71,7 @@ def comparison_markdown(comparisons: Sequence[Comparison], split: str) -> str:
 def _head(comparisons: Sequence[Comparison], split: str) -> str:
     """Name split, view, dataset, configuration and seeds, as far as they are known."""
     first = comparisons[0]
-    seeds = sorted({seed for comparison in comparisons for seed in comparison.accuracies})
+    seeds = sorted({seed for comparison in comparisons for seed in comparison.scores})
     dataset = f"dataset {first.dataset or 'unnamed'} (fingerprint {first.fingerprint[:12] or 'unknown'})"
     known = [f"split {split}", VIEW_LABELS.get(first.view, first.view), dataset]
     if first.configuration:
@@ -76,12 +81,12 @@ def _head(comparisons: Sequence[Comparison], split: str) -> str:
 
 def note_replaced(comparisons: Sequence[Comparison], split: str, folder: Path) -> str:
     """Say what is lost when a table takes the place of the written one; empty if the new one has it all."""
-    name = f"compare-{split}"
-    now = {(c.encoder, c.method, str(seed)) for c in comparisons for seed in c.accuracies}
+    name = _name(comparisons, split)
+    now = {(c.encoder, c.method, str(seed)) for c in comparisons for seed in c.scores}
     view = comparisons[0].view
     try:
         records = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        before = {(r["encoder"], r["method"], seed) for r in records for seed in r["accuracies"]}
+        before = {(r["encoder"], r["method"], seed) for r in records for seed in r["scores"]}
         old_view = str(records[0].get("view", view))  # which older files do not say
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return ""
@@ -98,18 +103,25 @@ def note_replaced(comparisons: Sequence[Comparison], split: str, folder: Path) -
 
 
 def write_comparison(comparisons: Sequence[Comparison], split: str, folder: Path) -> None:
-    """Write ``compare-SPLIT`` as .json and .md into the table's folder; with matplotlib, as .png too."""
+    """Write the table into its folder, as .json and .md, and as .png if matplotlib is installed."""
+    name = _name(comparisons, split)
     records = json_values([asdict(comparison) for comparison in comparisons])
     text = json.dumps(records, indent=2, allow_nan=False) + "\n"
-    write_text(folder / f"compare-{split}.json", text)
-    write_text(folder / f"compare-{split}.md", comparison_markdown(comparisons, split))
+    write_text(folder / f"{name}.json", text)
+    write_text(folder / f"{name}.md", comparison_markdown(comparisons, split))
     if find_spec("matplotlib"):
-        replace_file(folder / f"compare-{split}.png", partial(_save_figure, comparisons, split))
+        replace_file(folder / f"{name}.png", partial(_save_figure, comparisons, split))
+
+
+def _name(comparisons: Sequence[Comparison], split: str) -> str:
+    """What the files of a table are called: ``compare-SPLIT``, then the metric if that is not accuracy."""
+    metric = comparisons[0].metric
+    return f"compare-{split}" if metric == "accuracy" else f"compare-{split}-{metric}"
 
 
 def _save_figure(comparisons: Sequence[Comparison], split: str, file: IO[bytes]) -> None:
     rows = [
-        figures.MethodScores(c.encoder, c.method, list(c.accuracies.values()), c.mean, c.gain)
+        figures.MethodScores(c.encoder, c.method, list(c.scores.values()), c.mean, c.gain)
         for c in comparisons
     ]
     view = comparisons[0].view
@@ -117,7 +129,8 @@ def _save_figure(comparisons: Sequence[Comparison], split: str, file: IO[bytes])
     alone = f", {encoders.pop()}" if len(encoders) == 1 else ""
     with figures.figure_style(figures.LIGHT):
         title = f"{split}{alone}, {VIEW_LABELS.get(view, view)}"
-        figures.save_png(figures.draw_comparison(rows, figures.LIGHT, title), file)
+        label = METRIC_LABELS[comparisons[0].metric]
+        figures.save_png(figures.draw_comparison(rows, figures.LIGHT, title, label), file)
 
 
 def _text_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
@@ -125,14 +138,14 @@ def _text_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
     rows = []
     several = sum(np.isfinite(c.gain_p_value) for c in comparisons) > 1
     for c in comparisons:
-        values = np.array(list(c.accuracies.values()))
+        values = np.array(list(c.scores.values()))
         spread = f" ± {100 * values.std(ddof=1):.2f}" if len(values) > 1 else ""
         gain, interval = _gain_text(c.gain)
         row = {
             "encoder": c.encoder,
             "method": c.method,
             "seeds": str(len(values)),
-            ACCURACY: f"{100 * values.mean():.2f}{spread}",
+            SCORE: f"{100 * values.mean():.2f}{spread}",
             FRESH: f"{100 * float(np.mean(list(c.deduplicated.values()))):.2f}",
             "gain": gain,
             "95 % interval": interval,
