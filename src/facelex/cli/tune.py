@@ -110,7 +110,8 @@ def tune(
         lost = None
         _work(search, limits, SilentReporter() if quiet else RichReporter(console), say)
     write_trials(search)
-    if lost and search.left(trials):  # or the other jobs have done its share
+    short = lost is not None and search.left(trials) > 0  # or the other jobs have done its share
+    if short:
         tell(f"The search has not come to its {trials} trials. {lost}")
     best = best_trial(search)
     if best is None:
@@ -123,7 +124,7 @@ def tune(
         f"chosen by these very images, so expect less of other seeds and other faces: train "
         f"{output / BEST} with several seeds before you call it better."
     )
-    return FAILED if lost and search.left(trials) else DONE
+    return FAILED if short else DONE
 
 
 class _Limits(NamedTuple):
