@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from time import monotonic
@@ -97,18 +97,17 @@ def _workers(jobs: int, threads: int, console: Console, quiet: bool) -> Iterator
     """Start processes; in the end tell all of them to end, then wait."""
     bars = create_bars(console)
     workers: list[_Worker] = []
-    with ExitStack() as stack:
-        stack.callback(bars.stop)
-        try:
-            for number in range(jobs):
-                screen = _Screen(console, bars, f"{number + 1}| ", quiet)
-                workers.append(_Worker(threads, _gpu(number), screen))
-            yield workers
-        finally:
-            for worker in workers:
-                worker.tell_to_end()
-            for worker in workers:
-                worker.wait_for_end()
+    try:
+        for number in range(jobs):
+            screen = _Screen(console, bars, f"{number + 1}| ", quiet)
+            workers.append(_Worker(threads, _gpu(number), screen))
+        yield workers
+    finally:
+        bars.stop()
+        for worker in workers:
+            worker.tell_to_end()
+        for worker in workers:
+            worker.wait_for_end()
 
 
 class _Screen:
