@@ -7,6 +7,8 @@ BIN = .venv/bin
 SAMPLES = src/facelex/samples/astronaut.jpg src/facelex/samples/grace_hopper.jpg
 TESTS ?= tests
 JOBS ?= 2
+# Where Python may not keep what it has compiled, as some containers are set, each start of PyTorch takes seconds more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test lint format constraints clean
 

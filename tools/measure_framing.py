@@ -1,14 +1,14 @@
 """Measure how FER2013 frames faces, and what other framings cost in accuracy.
 
-    python tools/measure_framing.py frame data/fer2013-raw.npz
+    python tools/measure_framing.py frame data/fer2013.npz
     python tools/measure_framing.py context PHOTO...
-    python tools/measure_framing.py accuracy data/fer2013-raw.npz src/facelex/weights/default.onnx
+    python tools/measure_framing.py accuracy data/fer2013.npz src/facelex/weights/default.onnx
 
 ``frame`` finds the landmarks of FER2013 faces, each enlarged and laid on grey, and says where they lie in
 the 48x48 frame. ``context`` finds faces of ordinary photographs twice, whole and cut to such a frame, and
 says how far the narrow view shifts what the detector answers. ``accuracy`` finds PublicTest faces on a
-larger canvas, cuts them out again with several framings and classifies the cuts. The arrays are ``pixels
-(N, 48, 48)`` uint8, ``emotion (N,)`` and ``usage (N,)`` (Training, PublicTest, PrivateTest).
+larger canvas, cuts them out again with several framings and classifies the cuts. The dataset is what
+``facelex data prepare fer2013.csv`` wrote.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
+from facelex.data.load import load_dataset
 from facelex.recognize.centerface import CenterFace
 from facelex.recognize.detection import Detection
 from facelex.recognize.framing import _tilt, crop_face
@@ -71,10 +72,11 @@ def eyes_to_mouth(landmarks: NDArray) -> NDArray:
 
 def measure_frame(arguments: argparse.Namespace) -> None:
     """Print where FER2013 faces have eyes, nose, mouth and the detector's box."""
-    arrays = np.load(arguments.arrays)
-    rows = np.flatnonzero((arrays["usage"] == "Training") & (arrays["pixels"].std(axis=(1, 2)) > 5))
+    dataset = load_dataset(arguments.dataset)
+    rows = dataset.indices("train")
+    rows = rows[dataset.pixels[rows].std(axis=(1, 2)) > 5]
     rows = np.random.default_rng(arguments.seed).choice(rows, arguments.count, replace=False)
-    faces = arrays["pixels"][rows]
+    faces = dataset.pixels[rows]
     found, landmarks, boxes = locate(faces)
     landmarks, boxes = landmarks[found], boxes[found]
     print(f"{found.sum()} of {len(found)} faces found (seed {arguments.seed}); pixels of the 48x48 frame")
@@ -155,10 +157,11 @@ def measure_accuracy(arguments: argparse.Namespace) -> None:
     The detector sees the narrow frame here, so the sides are given relative to the one that gives the frame
     back (``2.82`` times eyes to mouth).
     """
-    arrays = np.load(arguments.arrays)
-    rows = np.flatnonzero((arrays["usage"] == "PublicTest") & (arrays["pixels"].std(axis=(1, 2)) > 5))
+    dataset = load_dataset(arguments.dataset)
+    rows = dataset.indices("val")
+    rows = rows[dataset.pixels[rows].std(axis=(1, 2)) > 5]
     rows = np.random.default_rng(arguments.seed).permutation(rows)[: arguments.count]
-    faces, labels = arrays["pixels"][rows], arrays["emotion"][rows]
+    faces, labels = dataset.pixels[rows], dataset.labels[rows]
     session = ort.InferenceSession(str(arguments.model), providers=["CPUExecutionProvider"])
     size = json.loads(session.get_modelmeta().custom_metadata_map.get("facelex", "{}")).get("image_size", 48)
     detector, enlarged = CenterFace(threshold=0.4), 4
@@ -219,7 +222,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     commands = parser.add_subparsers(required=True)
     frame = commands.add_parser("frame")
-    frame.add_argument("arrays", type=Path)
+    frame.add_argument("dataset", type=Path)
     frame.add_argument("--count", type=int, default=1000)
     frame.set_defaults(measure=measure_frame)
     context = commands.add_parser("context")
@@ -227,7 +230,7 @@ def main() -> None:
     context.add_argument("--times", type=int, default=15)
     context.set_defaults(measure=measure_context)
     accuracy = commands.add_parser("accuracy")
-    accuracy.add_argument("arrays", type=Path)
+    accuracy.add_argument("dataset", type=Path)
     accuracy.add_argument("model", type=Path)
     accuracy.add_argument("--count", type=int, default=1000)
     accuracy.set_defaults(measure=measure_accuracy)

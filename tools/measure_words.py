@@ -1,7 +1,7 @@
 """Measure how far scores for arbitrary words can be trusted, as Markdown tables (docs/open-vocabulary.md).
 
     python tools/train_heldout.py                     # seven small networks, one emotion left out of each
-    python tools/measure_words.py heldout runs/words  # does the seventh word find its faces?
+    python tools/measure_words.py heldout runs/heldout  # does the seventh word find its faces?
     python tools/measure_words.py model runs/NAME     # votes (contempt too), pleasantness, new synonyms
 
 ``--text`` says where the text side comes from: ``trained`` takes the network's own as training left it (of a

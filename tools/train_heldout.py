@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--leave-out", nargs="+", default=list(EMOTIONS), choices=EMOTIONS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in facelex train")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/words"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/heldout"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     whole = FaceDataset.load(arguments.data)

@@ -16,7 +16,7 @@ class Detection:
     """One face found in a picture."""
 
     box: tuple[float, float, float, float]
-    """``x, y, width, height`` in pixels, brow to chin, as the detector frames it. May reach past the edge."""
+    """``x, y, width, height`` in pixels, about hairline to chin; may reach past the edge."""
     score: float
     """How sure the detector is; CenterFace and YuNet: 0 to 1, dlib: any number, larger is surer."""
     landmarks: NDArray[np.float32] | None = None

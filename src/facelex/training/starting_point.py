@@ -38,7 +38,7 @@ UNFOLDING_FACES = 512
 """Training faces that show how large a convolution's answers are, for the normalisation behind it."""
 TOLERANCE = 0.1
 """Mean share of probability that may lie on other classes than in the source's answers; the rounding of 8-bit
-activations moves under 0.01 in the two models of the package."""
+activations moves under 0.01 in two models of the package."""
 
 TextArrays = Mapping[str, NDArray[np.float32]]
 
