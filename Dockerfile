@@ -15,7 +15,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 FROM python:${PYTHON}-slim AS base
 RUN useradd --uid 1000 facelex && mkdir /data && chown facelex /data
 COPY constraints/pinned.txt /constraints.txt
-ENV PYTHONUNBUFFERED=1
+ENV PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 WORKDIR /data
 ENTRYPOINT ["facelex"]
 CMD ["--help"]

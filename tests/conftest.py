@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests may import ONNX Runtime before facelex
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; set before NumPy and torch load
 
 # On top of hypothesis's own profile ("ci" where CI is set): a busy machine is no failure.

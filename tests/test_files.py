@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -11,7 +13,7 @@ from typing import IO
 import pytest
 
 from facelex.errors import FacelexError
-from facelex.files import check_place, check_suffix, replace_file, replacing, write_text
+from facelex.files import check_place, check_suffix, leftovers, replace_file, replacing, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -65,7 +67,15 @@ def test_a_place_is_checked_without_leaving_a_trace(tmp_path: Path) -> None:
         check_place(target / "b.txt")
 
 
-@pytest.mark.parametrize("fault", [FileNotFoundError(errno.ENOENT, "", "other.jpg"), BrokenPipeError()])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FileNotFoundError(errno.ENOENT, "", "other.jpg"),
+        BrokenPipeError(),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
+    ],
+)
 def test_what_fails_elsewhere_while_a_file_is_written_is_not_blamed_on_it(
     tmp_path: Path, fault: OSError
 ) -> None:
@@ -140,3 +150,47 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     os.close(reading)
     assert pipe.is_fifo()
     assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+def test_writers_of_one_file_at_once_leave_it_whole(tmp_path: Path) -> None:
+    target, texts = tmp_path / "a.txt", ["one" * 50_000, "two" * 50_000]
+
+    def write_often(text: str) -> None:
+        for _ in range(30):
+            write_text(target, text)
+            assert target.read_text() in texts
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write_often, texts))
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "😀", "["])
+def test_a_name_may_be_as_long_as_the_file_system_takes_it(tmp_path: Path, letter: str) -> None:
+    target = tmp_path / (letter * (250 // len(letter.encode())) + ".txt")
+    assert write_text(target, "text").read_text() == "text"
+    with replacing(target) as part:
+        part.touch()
+        assert leftovers(target) == [part]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout")
+def test_a_file_behind_the_screen_is_not_replaced(tmp_path: Path) -> None:
+    target = write_text(tmp_path / "all.csv", "old")
+    code = (
+        "from pathlib import Path; from facelex.files import write_text\n"
+        "write_text(Path('/dev/stdout'), 'new')"
+    )
+    with target.open("a") as stream:
+        done = subprocess.run([sys.executable, "-c", code], stdout=stream, stderr=subprocess.PIPE, text=True)
+    assert "what '" in done.stderr
+    assert target.read_text() == "old"
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert piped.stdout == "new"
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_place_without_a_name_is_no_file_for_anything(path: str) -> None:
+    with pytest.raises(FacelexError, match=r"Name it NAME\.png instead"):
+        check_suffix(Path(path), (".png", ".jpg"), "a contact sheet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -135,6 +136,18 @@ def test_importing_facelex_loads_nothing_but_facelex_and_the_standard_library() 
     names, _, count = run_python(code).strip().rpartition(" ")
     assert names == "['facelex']"
     assert int(count) < 40
+
+
+def test_nothing_is_written_or_collected_for_anyone_else(tmp_path: Path) -> None:
+    """ONNX Runtime's own builds keep events of their use for Microsoft unless they are told not to."""
+    code = (
+        "import numpy as np, time; from facelex import Recognizer\n"
+        "Recognizer('tiny').predict(np.zeros((200, 200, 3), np.uint8)); time.sleep(0.5)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_public_names_are_listed_and_loaded_when_used() -> None:
@@ -295,7 +308,7 @@ def test_the_wheel_holds_what_the_first_prediction_needs_and_stays_small(tmp_pat
     assert "facelex/py.typed" in sizes
     assert any(name.endswith("licenses/LICENSE") for name in sizes)
     for path in (SOURCE / "facelex").rglob("*"):
-        if path.is_file() and path.suffix in (".onnx", ".npz", ".yaml", ".jpg", ".jinja", ".md"):
+        if path.is_file() and path.suffix in (".onnx", ".npz", ".yaml", ".jpg", ".jinja", ".md", ".ttf"):
             assert path.relative_to(SOURCE).as_posix() in sizes
     assert {Path(name).parts[1] for name in sizes if name.startswith("facelex/")} >= {
         "configs",

@@ -18,9 +18,9 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,6 +28,9 @@ from facelex.data.load import load_dataset
 from facelex.recognize.centerface import CenterFace
 from facelex.recognize.detection import Detection
 from facelex.recognize.framing import _tilt, crop_face
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 ENLARGED = 2  # times 48 pixels
 GREY = 128
@@ -162,6 +165,8 @@ def measure_accuracy(arguments: argparse.Namespace) -> None:
     rows = rows[dataset.pixels[rows].std(axis=(1, 2)) > 5]
     rows = np.random.default_rng(arguments.seed).permutation(rows)[: arguments.count]
     faces, labels = dataset.pixels[rows], dataset.labels[rows]
+    import onnxruntime as ort  # after facelex, which keeps it from reporting
+
     session = ort.InferenceSession(str(arguments.model), providers=["CPUExecutionProvider"])
     size = json.loads(session.get_modelmeta().custom_metadata_map.get("facelex", "{}")).get("image_size", 48)
     detector, enlarged = CenterFace(threshold=0.4), 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.results import Face, ImageResult
     from facelex.vocabulary import Vocabulary
+
+# ONNX Runtime's own builds send events of their use to Microsoft unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Face", "FacelexError", "ImageResult", "Recognizer", "Vocabulary", "__version__"]

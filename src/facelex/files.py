@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from facelex.errors import FacelexError
+
+LONGEST_NAME = 255
+"""Bytes that a file's name may have on the usual file systems."""
 
 
 @contextmanager
@@ -29,13 +34,19 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
             elsewhere while the file is open, such as another file or a pipe, is raised as it is.
     """
     before = _mode(path)
+    if before is not None and stat.S_ISREG(before) and _is_open_file(path):
+        raise FacelexError(
+            f"Could not write {str(path)!r}: what {os.path.realpath(path)!r} holds would be lost. "
+            "Name that file if that is meant, or leave the output to the screen and redirect it (>, >>)."
+        )
     if before is not None and not (stat.S_ISREG(before) or stat.S_ISDIR(before)):
         with _blaming(path, path):
             yield path
         return
     place = Path(os.path.realpath(path))
-    part = place.with_name(f".{place.stem}.{os.getpid()}.part{place.suffix}")
-    missing = [folder for folder in place.parents if not folder.exists()]
+    # of its own for each writer: threads, and containers in which every process is the first
+    part = place.with_name(f"{_before_number(place)}{os.getpid()}-{secrets.token_hex(4)}.part{place.suffix}")
+    missing = [folder for folder in place.parents if not os.path.exists(folder)]  # noqa: PTH110 - never raises
     if mode is None and before is not None:
         mode = stat.S_IMODE(before)
     try:
@@ -85,7 +96,7 @@ def _blaming(path: Path, part: Path) -> Iterator[None]:
 
 def _concerns(error: OSError, part: Path) -> bool:
     """Whether an error is of writing ``part``: a write that fails names no file, all else does."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, (ConnectionError, TimeoutError)):  # of a pipe or a network, where the caller reads
         return False
     named = error.filename
     return not isinstance(named, (str, bytes)) or Path(os.fsdecode(named)) in (part, *part.parents)
@@ -94,7 +105,26 @@ def _concerns(error: OSError, part: Path) -> bool:
 def leftovers(path: Path) -> list[Path]:
     """Find what processes that were killed while they wrote ``path`` left beside it."""
     place = Path(os.path.realpath(path))
-    return list(place.parent.glob(f".{place.stem}.*.part{place.suffix}"))
+    return list(place.parent.glob(f"{glob.escape(_before_number(place))}*.part{glob.escape(place.suffix)}"))
+
+
+def _before_number(place: Path) -> str:
+    """How the name of a half-written file begins; names are as long as file systems let them be."""
+    longest = LONGEST_NAME - len(f".{2**22}-12345678.part{place.suffix}".encode(errors="surrogatepass")) - 1
+    return f".{cut_name(place.stem, longest)}."
+
+
+def cut_name(name: str, longest: int) -> str:
+    """Shorten a file's name to ``longest`` bytes in UTF-8, between two letters."""
+    name = name[:longest]
+    while len(name.encode("utf-8", "surrogatepass")) > longest:  # it need not be valid Unicode
+        name = name[:-1]
+    return name
+
+
+def _is_open_file(path: Path) -> bool:
+    """Whether a name stands for what a process has open, such as ``/dev/stdout`` or ``/dev/fd/1``."""
+    return os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))  # noqa: PTH100 - follows no link
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -136,7 +166,8 @@ def check_suffix(path: Path, suffixes: tuple[str, ...], holds: str) -> None:
         FacelexError: If the suffix is another one.
     """
     if path.suffix.lower() not in suffixes:
+        advised = path.with_suffix(suffixes[0]).name if path.name else f"NAME{suffixes[0]}"
         raise FacelexError(
             f"Expected a file for {holds} named {', '.join(suffixes)}, but got {str(path)!r}. Name it "
-            f"{path.with_suffix(suffixes[0]).name} instead."
+            f"{advised} instead."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.annotated import AnnotatedFolder
-from facelex.recognize.chart_layout import MOST_OVERLAP, area, arrange, overlap, plan_label
+from facelex.recognize.chart_layout import MOST_OVERLAP, area, arrange, overlap, plan_label, text_font
 from facelex.recognize.contact_sheet import draw_contact_sheet
 from facelex.recognize.drawing import annotate, colour_of
 from facelex.recognize.redaction import redact_faces, redaction_style
@@ -237,6 +238,19 @@ def test_faces_and_captions_that_do_not_fit_are_refused():
     assert annotate(image, [one, two], captions=["#1", ""]).size == (500, 500)
 
 
+def test_letters_of_europe_are_drawn_and_a_font_may_be_named(monkeypatch, tmp_path):
+    def drawn(letter: str, size: int = 20) -> bytes:
+        return bytes(text_font(size).getmask(letter))
+
+    missing = drawn("\uffff")
+    for letter in "üéßñłřžåøčščșğα\u03c9жщЁ€–“…":
+        assert drawn(letter) != missing, letter
+    text_font.cache_clear()
+    monkeypatch.setenv("FACELEX_FONT", str(tmp_path / "no.ttf"))
+    with pytest.raises(FacelexError, match=r"Expected a font file in FACELEX_FONT, but '.*no\.ttf'"):
+        text_font(20)
+
+
 def test_pictures_of_one_name_get_files_of_their_own_and_inputs_stay(tmp_path):
     image = np.zeros((60, 60, 3), np.uint8)
     mine = tmp_path / "a-faces.png"
@@ -252,9 +266,20 @@ def test_pictures_of_one_name_get_files_of_their_own_and_inputs_stay(tmp_path):
         "a b-faces.jpg",
         "array 3-faces.png",
     ]
-    assert mine.read_bytes() == b"an input"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*files, mine.name])
     assert Image.open(tmp_path / "a-faces-2.png").size == (480, 480)
+
+
+def test_names_of_many_pictures_that_are_called_the_same_are_found_without_trying_all(tmp_path, monkeypatch):
+    looked_at = []
+    follow = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path, **_: looked_at.append(path) or follow(path))
+    folder = AnnotatedFolder(tmp_path, [])
+    image = np.zeros((60, 60, 3), np.uint8)
+    files = [folder.save(ImageResult(f"{i}/a.jpg", 60, 60, image=image)).name for i in range(40)]
+    assert files[-1] == "a-faces-40.jpg"
+    assert len(set(files)) == 40
+    assert len(looked_at) < 4 * 40
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "表", "😀"])

@@ -287,6 +287,20 @@ def test_paths_that_lead_nowhere(tmp_path, quarters):
             load_image(address)
     with pytest.raises(FacelexError, match="regular file"):
         load_image("/dev/zero")
+    (tmp_path / "away.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(FacelexError, match=r"the link '.*away\.jpg' leads nowhere"):
+        load_image(tmp_path / "away.jpg")
+
+
+def test_a_folder_of_many_files_is_not_searched_for_a_name_like_a_missing_one(tmp_path, monkeypatch):
+    for number in range(12):
+        (tmp_path / f"party{number}.jpg").touch()
+    monkeypatch.setattr(sources, "MOST_NAMES", 12)
+    with pytest.raises(FacelexError, match="Did you mean"):
+        load_image(tmp_path / "party.jpg")
+    monkeypatch.setattr(sources, "MOST_NAMES", 11)
+    with pytest.raises(FacelexError, match=r"No such file: '.*party\.jpg'\. Check the path"):
+        load_image(tmp_path / "party.jpg")
 
 
 def test_file_objects_must_be_binary_and_readable():
@@ -343,6 +357,8 @@ def test_urls_are_fetched_only_when_given_and_limited(monkeypatch, quarters):
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     np.testing.assert_array_equal(load_image("https://example.org/a"), quarters)
     assert asked == [("https://example.org/a", sources.DOWNLOAD_SECONDS)]
+    np.testing.assert_array_equal(load_image("https://bücher.example/Zoë%20a.jpg?q=ä&b=1"), quarters)
+    assert asked[1][0] == "https://xn--bcher-kva.example/Zo%C3%AB%20a.jpg?q=%C3%A4&b=1"
     with pytest.raises(FacelexError, match="404"):
         load_image("HTTP://example.org/missing.png")
     monkeypatch.setattr(sources, "MAX_DOWNLOAD_BYTES", 10)

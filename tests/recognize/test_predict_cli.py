@@ -180,6 +180,42 @@ def test_annotated_pictures_of_one_name_do_not_replace_each_other(run, photos, t
     assert (photos / "a-faces.png").read_bytes() == first
 
 
+def test_results_may_go_into_the_folder_that_annotating_makes(run, photos, tmp_path):
+    out = tmp_path / "out"
+    assert run(photos / "a.png", "--annotate", out, "-o", out / "faces.csv")[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a-faces.png", "faces.csv"]
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "table"])
+def test_what_was_read_before_ctrl_c_is_kept(run, photos, tmp_path, monkeypatch, kind):
+    """The second picture is where the user's patience ends; nothing read replaces no file."""
+    predict_many = Recognizer.predict_many
+
+    def interrupted(self, *args, **kwargs):
+        for number, result in enumerate(predict_many(self, *args, **kwargs)):
+            if number == read:
+                raise KeyboardInterrupt
+            yield result
+
+    monkeypatch.setattr(Recognizer, "predict_many", interrupted)
+    target = tmp_path / "faces"
+    target.write_text("old")
+    read = 0
+    assert run(photos / "a.png", photos / "b.jpg", "-o", target, "--format", kind)[0] == 130
+    assert target.read_text() == "old"
+    read = 1
+    code, _, err = run(photos / "a.png", photos / "b.jpg", "-o", target, "--format", kind)
+    assert code == 130
+    assert "stopped after 1 of 2 pictures; what was done is kept." in err
+    if kind == "json":
+        assert [row["source"] for row in json.loads(target.read_text())] == [str(photos / "a.png")]
+    elif kind == "parquet":
+        assert pytest.importorskip("pandas").read_parquet(target)["source"].nunique() == 1
+    else:
+        assert "a.png" in target.read_text()
+        assert "b.jpg" not in target.read_text()
+
+
 def test_redact_hides_the_faces_in_what_is_written(run, tmp_path, save_picture):
     noise = np.random.default_rng(5).integers(0, 256, (600, 600, 3), dtype=np.uint8)
     picture = save_picture(noise, "noise.png")

@@ -55,6 +55,24 @@ def test_frames_come_at_the_spacing_asked_for(tmp_path):
         assert reader.rate == pytest.approx(10, rel=0.1)
 
 
+@pytest.mark.parametrize("every", [0.0, 0.2])
+@pytest.mark.parametrize("sound", [False, 2, 4])
+def test_parts_joined_end_to_end_follow_each_other(tmp_path, every, sound):
+    part = write_video(tmp_path / "part.ts", still((10, 10)), seconds=3, sound=sound)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 3)
+    packets: list = []
+    with FrameReader(joined) as reader:
+        times = [frame.time for frame in reader.frames(every, sound=packets)]
+        assert reader.complaint(ended=True) is None
+    assert abs(len(times) - 3 * (15 if every else 30)) <= 2
+    assert np.all(np.diff(times) > 0.05)
+    assert 8.5 < times[-1] < 11.5  # of a part whose sound is longer the picture waits for its end
+    stamps = [packet.dts for packet in packets]
+    assert stamps == sorted(stamps)
+    assert bool(stamps) == bool(sound)
+
+
 def test_a_title_need_not_be_utf_8(tmp_path):
     path = write_video(tmp_path / "a.avi", moving, seconds=0.5, codec="mpeg4", title="Film über uns")
     path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xfc\xfc"))

@@ -14,6 +14,7 @@ from facelex import Vocabulary
 from facelex.emotions import EMOTION_WORDS
 from facelex.errors import FacelexError
 from facelex.vocabulary.packed import fingerprint, load_packed, save_packed
+from facelex.vocabulary.phrases import fold, tokenize
 from facelex.vocabulary.vocabulary import PACKAGED, nearest_spellings
 
 WORDS = [
@@ -142,6 +143,19 @@ def test_every_unknown_word_is_named_with_its_nearest_spellings(packaged: Vocabu
 def test_text_without_words_is_refused(small: Vocabulary, text: str) -> None:
     with pytest.raises(FacelexError, match="Expected a word or phrase"):
         small.phrase(text)
+
+
+@pytest.mark.parametrize("word", ["खुश", "มีความสุข", "سَعيد", "হাসি", "खुश-दिल"])
+def test_marks_that_go_with_letters_are_part_of_the_word(word: str) -> None:
+    assert tokenize(f"{word}, ({word})!") == [fold(word)] * 2
+    vocabulary = Vocabulary([word, "sad"], np.eye(2), "eye")
+    np.testing.assert_allclose(vocabulary.phrase(word), vocabulary.vector(word))
+
+
+def test_what_is_not_seen_splits_no_word() -> None:
+    assert tokenize("hap\u00adpy \ufeffsad\u200b anger\ufe0f") == ["happy", "sad", "anger"]
+    assert tokenize("😀\ufe0f 👩\u200d🦰 \u0301 _ - '") == []
+    assert tokenize("می\u200cخندد") == ["می\u200cخندد"]
 
 
 def test_nearest_agrees_with_a_plain_loop_and_leaves_out_the_query(packaged: Vocabulary) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import RecognizerOptions, flag, recursive_flag, redaction_asked
+from facelex.cli.options import STOPPED, RecognizerOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
 from facelex.errors import FacelexError
@@ -125,20 +125,29 @@ def predict(
         check_output(output, sources, options.files)
     recognizer = create()
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
-    failed = 0
+    done, failed, stopped = 0, 0, False
+    folder = None if annotate is None else _annotated_folder(annotate, sources, style)
     with (
         outliving_the_reader(annotate is not None) as screen,
         open_writer(kind, output or screen, classes=recognizer.classes, words=parse_words(words)) as writer,
     ):
-        folder = None if annotate is None else _annotated_folder(annotate, sources, style)
-        for result in _with_progress(results, len(sources), quiet=output is None and kind != "table"):
-            writer.write(result)
-            if result.error is not None:
-                failed += 1
-                if not (kind == "table" and output is None):
-                    tell(result.error)
-            elif folder is not None:
-                folder.save(result)
+        try:
+            for result in _with_progress(results, len(sources), quiet=output is None and kind != "table"):
+                if result.error is None and folder is not None:
+                    folder.save(result)
+                writer.write(result)
+                done += 1
+                if result.error is not None:
+                    failed += 1
+                    if not (kind == "table" and output is None):
+                        tell(result.error)
+        except KeyboardInterrupt:
+            if not done:  # what lies in the output's place is worth more than nothing
+                raise
+            stopped = True
+    if stopped:
+        tell(f"stopped after {done:,} of {len(sources):,} pictures; what was done is kept.")
+        return STOPPED
     return 1 if failed else 0
 
 

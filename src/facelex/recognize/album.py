@@ -161,7 +161,7 @@ class Album:
         return AlbumIndex(self.recognizer.classes, json.dumps(settings, sort_keys=True), probe)
 
     def _open(self, rebuild: bool) -> None:
-        if self._path is None or not self._path.exists():
+        if self._path is None or not os.path.exists(self._path):  # noqa: PTH110 - never raises
             return
         if os.path.realpath(self._path) in {os.path.realpath(source) for source in self.sources}:
             raise FacelexError(f"Expected a file for the index, but got the photo {str(self._path)!r}.")

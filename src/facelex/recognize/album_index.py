@@ -191,10 +191,10 @@ class AlbumIndex:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    if not path.is_file():  # a pipe would block
-        kind = "a folder" if path.is_dir() else "not a regular file"
-        raise FacelexError(f"Expected a file for the index, but {str(path)!r} is {kind}. Name a file.")
     try:
+        if not path.is_file():  # a pipe would block
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise FacelexError(f"Expected a file for the index, but {str(path)!r} is {kind}. Name a file.")
         return path.open("rb")
     except OSError as error:
         raise FacelexError(

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from PIL import Image
 
 from facelex.errors import FacelexError
-from facelex.files import replacing
+from facelex.files import cut_name, replacing
 from facelex.recognize.drawing import annotate
 from facelex.recognize.redaction import redaction_style
 from facelex.recognize.results import ImageResult
@@ -19,7 +19,7 @@ from facelex.recognize.sources import is_url
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 STEM_BYTES = 200
-"""Of the 255 that a name may have in UTF-8; the rest is for ``-faces-12.png`` and a half-written file."""
+"""Of the 255 that a name may have in UTF-8; the rest is for ``-faces-12.png``."""
 
 
 class AnnotatedFolder:
@@ -49,6 +49,8 @@ class AnnotatedFolder:
         self.folder = folder
         # compared without case: on some file systems a.png and A.png are one file
         self._taken = {os.path.realpath(path).casefold() for path in inputs if not is_url(path)}
+        self._counts: dict[str, int] = {}
+        """How often each name was given, for thousands of pictures may be called the same."""
 
     def save(self, result: ImageResult) -> Path:
         """Draw one result, made with ``keep_images=True``, and return the file.
@@ -66,24 +68,16 @@ class AnnotatedFolder:
     def _free_path(self, source: str) -> Path:
         name = Path(unquote(urlsplit(source).path) if is_url(source) else source)
         suffix = ".jpg" if name.suffix.lower() in JPEG_SUFFIXES else ".png"
-        stem = _cut(name.stem or "picture")
-        count = 1
+        stem = cut_name(name.stem or "picture", STEM_BYTES)
+        plain = f"{stem}{suffix}".casefold()
         while True:
+            self._counts[plain] = count = self._counts.get(plain, 0) + 1
             number = "" if count == 1 else f"-{count}"
             path = self.folder / f"{stem}-faces{number}{suffix}"
             key = os.path.realpath(path).casefold()
             if key not in self._taken:
                 self._taken.add(key)
                 return path
-            count += 1
-
-
-def _cut(stem: str) -> str:
-    """Shorten a name to `STEM_BYTES`, between two letters."""
-    stem = stem[:STEM_BYTES]
-    while len(stem.encode("utf-8", "surrogatepass")) > STEM_BYTES:  # it need not be valid Unicode
-        stem = stem[:-1]
-    return stem
 
 
 def encode(picture: Image.Image, target: Path | IO[bytes], suffix: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -73,7 +74,7 @@ class AnnotatedVideo:
                 f"Expected an annotated video named {', '.join(SUFFIXES)}, or a folder, but got "
                 f"{str(path)!r}. Name it {path.with_suffix(SUFFIXES[0]).name}, or make the folder first."
             )
-        if not reader.live and path.exists() and path.samefile(reader.source):
+        if not reader.live and os.path.realpath(path) == os.path.realpath(reader.source):
             raise FacelexError(f"{str(path)!r} is the video that is read. Choose another name.")
         self.path = path
         self.redact = redact

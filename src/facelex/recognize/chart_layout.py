@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFont
 
+from facelex.errors import FacelexError
 from facelex.recognize.results import Face
+
+FONT = Path(__file__).parents[1] / "fonts" / "DejaVuSans.ttf"
+"""Has the letters of Europe's languages, Latin, Greek and Cyrillic; ``FACELEX_FONT`` names another file."""
 
 BARS = 3
 """Emotions, and words, shown in a chart."""
@@ -67,10 +73,19 @@ class Bar(NamedTuple):
 
 @lru_cache(maxsize=64)
 def text_font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font of every picture for people, ``size`` pixels high."""
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's wheels bring FreeType
-    return font
+    """Return the font of every picture for people, ``size`` pixels high.
+
+    Raises:
+        FacelexError: If ``FACELEX_FONT`` names no font.
+    """
+    path = os.environ.get("FACELEX_FONT") or FONT
+    try:
+        return ImageFont.truetype(path, size)
+    except OSError as error:
+        raise FacelexError(
+            f"Expected a font file in FACELEX_FONT, but {str(path)!r} cannot be read as one: {error}. "
+            "Correct the path, or unset it."
+        ) from error
 
 
 def plan_label(face: Face, zoom: float, size: tuple[int, int], caption: str) -> Label:
@@ -90,7 +105,7 @@ def chart_size(face: Face, unit: float) -> tuple[float, float]:
     rows = chart_bars(face)
     names = max(text_font(round(unit)).getlength(bar.name) for bar in rows)
     words = 0.6 if face.words else 0.0  # a gap between emotions and words
-    return names + 8.3 * unit, unit * (1.45 * len(rows) + 0.55 + words)
+    return names + 9.2 * unit, unit * (1.45 * len(rows) + 0.55 + words)
 
 
 def chart_bars(face: Face) -> list[Bar]:

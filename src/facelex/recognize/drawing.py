@@ -233,7 +233,7 @@ def _paint_chart(layer: _Layer, face: Face, place: Rectangle, size: float) -> No
     rows = chart_bars(face)
     names = max(font.getlength(bar.name) for bar in rows)
     classes = tuple(face.probabilities)
-    start, end = left + 0.6 * unit + names + 0.5 * unit, right - 2.8 * unit
+    start, end = left + names + 1.2 * unit, right - 3.6 * unit
     for i, (name, share, number, emotion) in enumerate(rows):
         colour = WORD_COLOUR if emotion is None else colour_of(emotion, classes)
         words = 0.6 if emotion is None else 0.0  # a gap between emotions and words

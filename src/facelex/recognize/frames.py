@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError, did_you_mean, require
+from facelex.errors import FacelexError, require
 from facelex.recognize.images import MAX_PIXELS, MIN_SIDE
-from facelex.recognize.sources import is_camera, is_url
+from facelex.recognize.sources import is_camera, is_url, no_such_file
 
 WAITING = 512
 """Packets held back while it is not known whether their frames are needed; about 20 seconds of film."""
 LONGEST = 1e7
 """Seconds, four months: a later time stamp is damage."""
+BACK = 1.0
+"""Seconds by which time stamps go back where a recording was begun anew or another one appended."""
 FAULTS = 100
 """Damaged packets in a row after which the rest of a file is given up."""
 
@@ -90,6 +92,7 @@ class FrameReader:
         self._start: float | None = None
         self._shown_until = self._others_until = 0.0
         self._in_a_row = 0
+        self._times = _OnwardTimes(1 / self.rate)
         self._camera: _Newest | None = None
 
     def __enter__(self) -> FrameReader:
@@ -236,6 +239,7 @@ class FrameReader:
             except (self._av.FFmpegError, OSError, ValueError) as error:
                 self.fault = _reason(error)
                 return
+            self._times.correct(packet)
             if packet.stream is not self._stream:
                 if packet.dts is None:
                     continue  # the stream's end
@@ -273,6 +277,46 @@ class FrameReader:
             if clock.due(time):
                 yield Frame(index, time, True, picture)
         self.fault = self._camera.fault
+
+
+class _OnwardTimes:
+    """Lets the times of packets go on where their stamps begin anew, as in parts joined end to end.
+
+    The first stream to begin anew says by how much the part is moved: to the end of all that came before. The
+    others, which begin it a little earlier or later, are moved as far, so sound and picture stay together.
+    """
+
+    def __init__(self, lasts: float) -> None:
+        self._lasts = lasts
+        """Seconds for a packet that does not say how long it lasts."""
+        self._shifts = [0.0]
+        """Seconds that each part is moved by."""
+        self._parts: dict[int, int] = {}
+        """The part that each stream has come to."""
+        self._first: dict[int, float] = {}
+        self._last: dict[int, float] = {}
+        """The first and the last time stamp of each stream, in seconds, as they stand in the file."""
+        self._end = 0.0
+
+    def correct(self, packet: Any) -> None:
+        """Move the time stamps of the next packet of the file, if it is of a later part."""
+        if packet.dts is None or not packet.time_base:
+            return
+        stream, stamp = packet.stream.index, float(packet.dts * packet.time_base)
+        if abs(stamp - self._first.setdefault(stream, stamp)) > LONGEST:
+            return
+        part = self._parts.setdefault(stream, 0)
+        if stamp < self._last.get(stream, stamp) - BACK:
+            self._parts[stream] = part = part + 1
+            if part == len(self._shifts):
+                self._shifts.append(self._end - stamp)
+        self._last[stream] = stamp
+        if part:
+            shift = round(self._shifts[part] / packet.time_base)
+            packet.dts += shift
+            packet.pts = None if packet.pts is None else packet.pts + shift
+        lasts = float(packet.duration * packet.time_base) if packet.duration else self._lasts
+        self._end = max(self._end, stamp + self._shifts[part] + lasts)
 
 
 class _Clock:
@@ -361,15 +405,16 @@ def check_file(source: str) -> None:
     if is_url(source):
         raise FacelexError(f"Expected a video file, but got the address {source!r}. Download it first.")
     path = Path(source)
-    if path.is_dir():
-        raise FacelexError(f"Expected a video file, but {source!r} is a folder.")
-    if not path.exists():
-        nearby = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise FacelexError(
-            f"No such file: {source!r}.{did_you_mean(path.name, nearby) or ' Check the path.'}"
-        )
-    if not path.is_file():
-        raise FacelexError(f"Expected a video file, but {source!r} is not a regular file.")
+    try:
+        if path.is_dir():
+            raise FacelexError(f"Expected a video file, but {source!r} is a folder.")
+        if not path.exists():
+            raise FacelexError(no_such_file(path))
+        if not path.is_file():
+            raise FacelexError(f"Expected a video file, but {source!r} is not a regular file.")
+    except (OSError, ValueError) as error:  # ValueError: a NUL inside the name
+        reason = getattr(error, "strerror", None) or error
+        raise FacelexError(f"Could not open {source!r}: {reason}. Check path and permissions.") from error
 
 
 def _open_file(av: Any, source: str) -> Any:

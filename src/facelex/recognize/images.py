@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from facelex.errors import FacelexError, did_you_mean, shorten
-from facelex.recognize.sources import decode_data_url, download, is_data_url, is_url
+from facelex.errors import FacelexError, shorten
+from facelex.recognize.sources import decode_data_url, download, is_data_url, is_url, no_such_file
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Any
 """Path, ``http(s)://`` or ``data:`` URL, bytes, binary file object, PIL image or NumPy array."""
@@ -92,7 +92,7 @@ def _open_path(source: str | os.PathLike[str]) -> NDArray[np.uint8]:
                 f"Expected a picture, but {shown!r} is a folder. Pass it alone to predict_many."
             )
         if not path.exists():
-            raise FacelexError(_missing(path))
+            raise FacelexError(no_such_file(path))
         if not path.is_file():  # a pipe or device could block or never end
             raise FacelexError(f"Expected a picture, but {shown!r} is not a regular file.")
         with path.open("rb") as stream:
@@ -100,11 +100,6 @@ def _open_path(source: str | os.PathLike[str]) -> NDArray[np.uint8]:
     except (OSError, ValueError) as error:  # ValueError: a NUL inside the name
         reason = getattr(error, "strerror", None) or error
         raise FacelexError(f"Could not open {shown!r}: {reason}. Check path and permissions.") from error
-
-
-def _missing(path: Path) -> str:
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"No such file: {shorten(str(path))!r}.{did_you_mean(path.name, siblings) or ' Check the path.'}"
 
 
 class NamedBytes(io.BytesIO):

@@ -6,11 +6,13 @@ import base64
 import glob
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from facelex.errors import FacelexError, shorten
+from facelex.errors import FacelexError, did_you_mean, shorten
 
 MAX_DOWNLOAD_BYTES = 64 * 1024 * 1024
 DOWNLOAD_SECONDS = 20.0
@@ -21,10 +23,15 @@ IMAGE_SUFFIXES = frozenset({
     ".pcx", ".sgi",
 })  # fmt: skip
 """Suffixes taken from a folder; a file named on its own may be called anything."""
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts"}
-)
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".3g2", ".ts", ".mts",
+    ".m2ts", ".vob", ".flv", ".f4v", ".ogv", ".asf", ".mxf", ".dv",
+})  # fmt: skip
 """Suffixes by which the command line knows a video; `read_video` opens a file of any name."""
+
+
+MOST_NAMES = 1000
+"""Files in a folder among whose names a misspelled one is looked for; among more it would take long."""
 
 
 def source_name(source: Any, index: int = 0) -> str:
@@ -134,6 +141,18 @@ def check_there(sources: Sequence[str]) -> None:
             ) from error
     named = ", ".join(repr(shorten(item)) for item in sources[:3]) + (", ..." if len(sources) > 3 else "")
     raise FacelexError(f"No such file: {named}. Check the path.")
+
+
+def no_such_file(path: Path) -> str:
+    """Say that a file is not there, with the name beside it that was perhaps meant."""
+    shown = shorten(str(path))
+    if os.path.lexists(path):
+        return f"No such file: the link {shown!r} leads nowhere. Check what it names."
+    siblings: list[str] = []
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        siblings = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
+    advice = did_you_mean(path.name, siblings) if len(siblings) <= MOST_NAMES else ""
+    return f"No such file: {shown!r}.{advice or ' Check the path.'}"
 
 
 def folder_of(item: str) -> str | None:
@@ -249,6 +268,16 @@ def decode_data_url(url: str) -> bytes:
         ) from error
 
 
+def _in_ascii(url: str) -> str:
+    """Write an address as the network takes it, where people write the letters themselves."""
+    if url.isascii():
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    rest = (quote(part, safe="/%:=&?~#+!$,;'@()*[]") for part in parts[2:])
+    return urlunsplit((parts.scheme, host, *rest))
+
+
 def download(url: str) -> bytes:
     """Return the bytes at an address that the user named; at most 64 MB, within 20 seconds a read.
 
@@ -258,7 +287,9 @@ def download(url: str) -> bytes:
     import urllib.request  # 20 ms that only those pay who name an address
 
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "facelex", "Accept": "image/*"})
+        request = urllib.request.Request(
+            _in_ascii(url), headers={"User-Agent": "facelex", "Accept": "image/*"}
+        )
         with urllib.request.urlopen(request, timeout=DOWNLOAD_SECONDS) as reply:  # http(s) only: see is_url
             data: bytes = reply.read(MAX_DOWNLOAD_BYTES + 1)
     except Exception as error:  # no such host, HTTP 404, a timeout, a malformed address: the user's to see

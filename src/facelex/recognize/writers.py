@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -122,6 +122,11 @@ class ParquetWriter:
         """Write the last row group and the footer."""
         self._flush()
         self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the stream, to which it would else try to write when nobody expects it."""
+        with suppress(Exception):  # the disk may be full; what was written is thrown away
+            self._file.close()
 
     def _flush(self) -> None:
         if self._held:
@@ -286,7 +291,12 @@ def shows_all(stream: IO[str]) -> bool:
 
 @contextmanager
 def _closing(writer: Writer) -> Iterator[Writer]:
-    yield writer
+    try:
+        yield writer
+    except BaseException:
+        if isinstance(writer, ParquetWriter):
+            writer.abandon()
+        raise
     writer.close()  # only when all went well: a half-written list is not completed
 
 

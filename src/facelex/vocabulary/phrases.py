@@ -49,7 +49,11 @@ STOP_WORDS = DEGREES | _words("""
 """)
 """Left out of phrases: grammar, degree, and words true of any face ("looks", "feeling", "person")."""
 
-_TOKEN = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
+_TOKEN = re.compile(r"[^\s'-]+(?:[-'][^\s'-]+)*")
+_JOINERS = "\u200c\u200d"
+"""Without width, between letters of a word in Persian and the scripts of India."""
+_UNSEEN = re.compile("[\u00ad\u200b\u2060\ufe00-\ufe0f\ufeff]")
+"""Says where a word may be broken or how a letter is drawn: no part of the word."""
 _NEGATED_VERB = re.compile(r"^[a-z]+n't$")
 _CLITIC = re.compile(r"'(?:s|m|re|ve|ll|d)$")
 
@@ -72,18 +76,27 @@ def fold(text: str) -> str:
         >>> fold(" Don’t ")
         "don't"
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().strip()
+    if not text.isascii():
+        text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+    folded = text.casefold().strip()
     return re.sub("[‐‑‒–]", "-", re.sub("[‘’ʼ`]", "'", folded))
 
 
 def tokenize(text: str) -> list[str]:
-    """Split text into folded words; hyphens and apostrophes inside a word stay, other marks go.
+    """Split text into folded words; hyphens and apostrophes inside a word stay, other punctuation goes.
+
+    Marks that go with a letter, such as the vowels of Hindi and Thai, are part of the word.
 
     Example:
         >>> tokenize("Wide-eyed, isn't she?!")
         ['wide-eyed', "isn't", 'she']
     """
-    return _TOKEN.findall(fold(text))
+    letters = "".join(letter if _is_of_a_word(letter) else " " for letter in fold(text))
+    return [token for token in _TOKEN.findall(letters) if any(map(str.isalnum, token))]
+
+
+def _is_of_a_word(letter: str) -> bool:
+    return letter.isalnum() or letter in "-'" or letter in _JOINERS or unicodedata.category(letter)[0] == "M"
 
 
 def content_words(tokens: Sequence[str], known: Container[str], text: str) -> list[str]:

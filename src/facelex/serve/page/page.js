@@ -30,8 +30,10 @@ function post(place, file) {
 async function read(file) {
   const answer = await post("api/predict", file);
   const found = await answer.json().catch(() => ({}));
-  if (!Array.isArray(found)) throw new Error(found.error || `The server answered with status ${answer.status}.`);
-  return found[0];
+  if (Array.isArray(found)) return found[0];
+  const error = `${file.name}: ${found.error || `the server answered with status ${answer.status}.`}`;
+  if (answer.status === 413) return { error }; // too large, which the next picture need not be
+  throw new Error(error);
 }
 
 function make(tag, text, attributes = {}) {
