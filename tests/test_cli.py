@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import subprocess
@@ -257,3 +258,40 @@ sys.argv = ["facelex"]; command.main()
     process.stdout.close()
     assert process.stderr is not None
     assert (process.wait(timeout=120), process.stderr.read()) == (0, "")
+
+
+def test_a_broken_pipe_elsewhere_is_a_fault(verb: Callable) -> None:
+    """A tracker's service or another process has died, while stdout has its reader."""
+    code = f"""
+import sys; sys.path.insert(0, {str(SOURCE)!r})
+import types
+from importlib.machinery import ModuleSpec
+from cyclopts import App
+from facelex.cli import main as command
+module = types.ModuleType("facelex.cli.fake"); module.__spec__ = ModuleSpec("facelex.cli.fake", None)
+module.app = App(name="fake")
+@module.app.default
+def fail():
+    raise BrokenPipeError(32, "Broken pipe")
+sys.modules["facelex.cli.fake"] = module; command.VERBS["fake"] = ""
+sys.argv = ["facelex", "fake"]; command.main()
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 1
+    assert "BrokenPipeError" in process.stderr
+
+
+def test_want_of_memory_is_one_sentence(capsys: pytest.CaptureFixture[str], verb: Callable) -> None:
+    verb(raising(MemoryError("Unable to allocate 78.8 GiB")))
+    assert main(["fake"]) == 2
+    sentence = "there is not enough memory for this: Unable to allocate 78.8 GiB. Try less at once."
+    assert capsys.readouterr().err == f"facelex: {sentence}\n"
+
+
+def test_letters_that_the_screen_lacks_are_written_out(verb: Callable) -> None:
+    code = "import facelex.cli.main as m; m.create_app = lambda: lambda *a, **k: print('→ 恐れ'); m.main()"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(SOURCE)},
+    )  # fmt: skip
+    assert (process.returncode, process.stdout) == (0, "\\u2192 \\u6050\\u308c\n")

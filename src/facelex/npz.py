@@ -24,7 +24,7 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, NDAr
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if names is None or name in names}
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # a single flipped bit may ask for a password or a compression nobody knows
         raise ValueError(str(error) or type(error).__name__) from error

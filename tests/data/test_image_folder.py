@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import struct
 import zlib
@@ -13,7 +15,7 @@ from PIL import Image
 
 import facelex
 from facelex import Recognizer
-from facelex.data.folder import AUTO, read_folder
+from facelex.data.folder import AUTO, labelled_files, read_folder
 from facelex.data.pictures import UnreadableImageError, read_grey
 from facelex.data.prepare import PrepareOptions, prepare
 from facelex.emotions import EMOTIONS
@@ -483,3 +485,23 @@ def test_a_linked_folder_is_a_class_and_said_further_in(tmp_path: Path) -> None:
     dataset, notes = read_folder(tmp_path / "data", split=(1, 0, 0))
     assert len(dataset) == 2
     assert "Left out: 1 linked folders." in notes
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
+def test_a_folder_that_may_not_be_read_stops_the_reading(tmp_path, monkeypatch):
+    """Its pictures would be missing without a word."""
+    locked = tmp_path / "happy" / "more"
+    locked.mkdir(parents=True)
+    Image.new("L", (20, 20)).save(tmp_path / "happy" / "1.png")
+    (tmp_path / "sad").mkdir()
+    Image.new("L", (20, 20)).save(tmp_path / "sad" / "1.png")
+    look = os.scandir
+
+    def scandir(path):
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError):
+        labelled_files(tmp_path)

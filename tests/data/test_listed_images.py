@@ -175,3 +175,18 @@ def test_files_prepared_before_columns_could_be_kept_are_still_up_to_date(
     assert list(described[0]["options"]) == [
         "ferplus", "size", "classes", "split", "seed", "skip_bad", "find_faces",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("\nimg/0.png,happy\n\nimg/1.png\n", "columns in every row .* line 5 differs"),
+        ("img/0.png,happy\n\n\nimg/1.png,\n", "a class name in every row .* line 5 has none"),
+    ],
+)
+def test_a_fault_is_told_by_its_line_whatever_is_empty_before(
+    tmp_path: Path, lines: str, message: str
+) -> None:
+    table = listing(tmp_path, "image,label\n" + lines)
+    with pytest.raises(FacelexError, match=message):
+        listed_files(table)

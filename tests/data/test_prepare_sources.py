@@ -187,3 +187,28 @@ def test_other_size_scales_the_faces(tmp_path: Path) -> None:
     assert pixels.shape == (1, 96, 96)
     assert (np.diff(pixels[0, 5].astype(int)) >= 0).all()
     assert abs(int(pixels[0, 5, 48]) - int(ramp[0, 24])) <= 3
+
+
+def test_somebody_elses_file_is_replaced_only_if_that_is_asked_for(tmp_path: Path, source: Path) -> None:
+    output = tmp_path / "faces.npz"
+    np.savez(output, mine=np.arange(3))
+    for content in (output.read_bytes(), b"notes"):
+        output.write_bytes(content)
+        with pytest.raises(FacelexError, match=r"is no dataset of facelex, and would be lost\. .* --force"):
+            prepare(source, output, replace=False)
+        assert output.read_bytes() == content
+    assert len(prepare(source, output).dataset) == 14
+    output.write_bytes(output.read_bytes()[:3000])  # ours, cut short, may be written again
+    assert len(prepare(source, output, replace=False).dataset) == 14
+
+
+def test_want_of_memory_is_no_damage(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "faces.npz"
+    prepare(source, output)
+
+    def no_room(*args: object, **kwargs: object) -> None:
+        raise MemoryError("Unable to allocate 78.8 MiB")
+
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", no_room)
+    with pytest.raises(MemoryError):
+        FaceDataset.load(output)

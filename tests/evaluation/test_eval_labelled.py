@@ -142,7 +142,7 @@ def test_a_csv_of_files_may_name_splits(tmp_path: Path) -> None:
     dataset, _ = load_labelled(table)
     assert [SPLITS[code] for code in dataset.splits] == ["train", "test", "val"]
     table.write_text("path,emotion,split\na.png,joy,train\nb.png,joy,later\n")
-    with pytest.raises(FacelexError, match=r"train, val or test as the split .* row 3 has 'later'"):
+    with pytest.raises(FacelexError, match=r"train, val or test as the split .* line 3 has 'later'"):
         load_labelled(table)
     table.write_text("path,emotion\na.png,joy\nb.png, \n")
     with pytest.raises(FacelexError, match=r"a class name in every row .* row 3 has none"):
@@ -168,7 +168,7 @@ def test_the_official_csv_keeps_its_splits(tmp_path: Path) -> None:
         ("", "column of image files .* its columns are: none"),
         ("image\na.png\n", "column of class names .* its columns are: image"),
         ("image,label\n", "there is only a header"),
-        ("image,label\na.png\n", "2 columns in every row of .* but row 2 differs"),
+        ("image,label\na.png\n", "2 columns in every row of .* but line 2 differs"),
         ("image,label\nnone.png,sad\n", r"none\.png \(there is no such file\)"),
         ("image,label\nbad.png,sad\n", r"1 image: bad\.png .*labels\.csv cannot be read"),
         ("x" * 140_000, "CSV file .* field larger than field limit"),
@@ -199,3 +199,15 @@ def test_a_folder_with_a_bad_picture_names_the_command_that_can_leave_it_out(tmp
     (tmp_path / "photos" / "happy" / "bad.png").write_bytes(b"no image")
     with pytest.raises(FacelexError, match=r"bad\.png .* the option --skip-bad of 'facelex data prepare'"):
         load_labelled(tmp_path / "photos")
+
+
+def test_a_name_of_a_dataset_means_it_even_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("fer2013", "sketch", "sketch:70"):
+        picture(tmp_path / name / "happy" / "1.png", 9)
+    assert len(load_labelled("sketch:70")[0]) == 70
+    with pytest.raises(FacelexError, match=r"no dataset at data.fer2013\.npz"):
+        load_labelled("fer2013")
+    assert len(load_labelled("./fer2013")[0]) == 1

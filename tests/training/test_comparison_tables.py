@@ -55,13 +55,14 @@ def test_the_figure_shows_every_seed_and_of_intervals_what_leaves_them_readable(
         fake_cell(cell, right)
     comparisons = compare_cells(cells, "val")
     rows = [MethodScores(c.encoder, c.method, list(c.scores.values()), c.mean, c.gain) for c in comparisons]
-    figure = draw_comparison(rows, LIGHT, "a title")
+    figure = draw_comparison(rows, LIGHT, "a title", reference=comparisons[0].reference)
     seeds, gains = figure.axes
     drawn = [points.get_offsets()[:, 0].round(6).tolist() for points in seeds.collections]
     assert drawn == [[50.0, 55.0], [60.0, 60.0], [40.0, 45.0], [45.0, 45.0]]
     assert [label.get_text() for label in seeds.get_yticklabels()] == ["baseline", "multimodal"] * 2
     assert [text.get_text() for text in seeds.texts] == ["tiny_cnn", "slim_s"]
     assert [text.get_text() for text in gains.texts] == ["+7.50  [-24.3, +39.3]", "+2.50  [-29.3, +34.3]"]
+    assert gains.get_xlabel() == "gain over baseline (points)"
     assert seeds.get_xlim() == pytest.approx((10.73, 84.27), abs=0.01)  # the ends of the means' intervals
     assert gains.get_xlim() == pytest.approx((-11.25, 18.75))  # not as far as intervals from two seeds
     write_comparison(comparisons, "val", tmp_path)

@@ -13,6 +13,7 @@ from tiny_training import FACES, differing, tiny_config, weights
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
+from facelex.emotions import EMOTION_WORDS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import load_run_folder, merge_scores
@@ -173,3 +174,18 @@ def test_a_run_without_words_cannot_be_refitted(tmp_path):
 def test_text_fit_of_meaningless_vectors_is_refused():
     with pytest.raises(FacelexError, match="mean something"):
         tiny_config("model.text_fit=affect", "model.text_encoder=random")
+
+
+def test_words_that_could_not_be_fitted_are_refused_before_training(tmp_path):
+    words = sorted({word for given in EMOTION_WORDS.values() for word in given})
+    rows = np.random.default_rng(0).normal(size=(len(words), 8))
+    vectors = tmp_path / "other.vec"
+    lines = (f"{word} {' '.join(f'{x:.4f}' for x in row)}" for word, row in zip(words, rows))
+    vectors.write_text("\n".join(lines) + "\n")
+    foreign = ("model.text_fit=blend", f"model.vocabulary={vectors}", "model.text_encoder=synonyms")
+    with pytest.raises(FacelexError, match=r"English words, .*text_fit=null"):
+        train_run(tiny_config(*SHORT, *foreign), FACES, tmp_path / "run")
+    unknown = ("model.text_fit=affect", "model.text_encoder=glove", "model.words.happy=[happy, qwxyz]")
+    with pytest.raises(FacelexError, match="qwxyz"):
+        train_run(tiny_config(*SHORT, *unknown), FACES, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()

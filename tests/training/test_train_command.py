@@ -7,6 +7,7 @@ import torch
 from tiny_training import TINY
 
 from facelex.cli.main import main
+from facelex.training.config.reading import CONFIG_FOLDER
 
 SHORT = ["--set", "max_epochs_per_phase=1", *(part for setting in TINY for part in ("--set", setting))]
 
@@ -107,3 +108,24 @@ def test_missing_device_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(["train", "--config", "sketch", "--accelerator", "cuda", *SHORT]) == 2
     assert "Training on accelerator 'cuda' with devices 1 is not possible here" in message(capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_what_no_run_has_left_in_a_folder_is_not_replaced(
+    capsys: pytest.CaptureFixture[str], resume: list[str]
+) -> None:
+    Path("exp").mkdir()
+    own, scores = Path("exp/config.yaml"), Path("exp/scores.json")
+    own.write_text("# mine\n" + (CONFIG_FOLDER / "sketch.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    scores.write_text("mine")
+    before = own.read_bytes()
+    assert main(["train", "--config", str(own), "-o", "exp", *resume, *SHORT]) == 2
+    assert "exp holds config.yaml and scores.json, which no run left there" in message(capsys)
+    assert (own.read_bytes(), scores.read_text()) == (before, "mine")
+
+
+def test_a_dataset_is_named_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever YAML would make of the name."""
+    for name in ("faces #2.npz", "my: x.npz", "[a].npz", "2024.npz"):
+        assert main(["train", "--config", "sketch", "--data", name]) == 2
+        assert f"There is no dataset at {name};" in message(capsys)

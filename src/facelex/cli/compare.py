@@ -83,11 +83,11 @@ def compare(
     from facelex.training.config import load_config
     from facelex.training.progress import RichReporter
 
-    sets = [*(overrides or []), *([f"data={data}"] if data else [])]
+    sets = overrides or []
     check_jobs(jobs)
-    base = load_config(config, sets)
+    base = load_config(config, sets, data=data)
     cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
-    named = any(setting.startswith("data=") for setting in sets)
+    named = data is not None or any(setting.startswith("data=") for setting in sets)
     dataset = load_dataset(base.data) if train or named else None
     check_cells(cells, base, dataset)
     set_torch_threads(threads)

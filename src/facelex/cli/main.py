@@ -15,7 +15,7 @@ from rich.console import Console
 
 from facelex import __version__
 from facelex.cli.options import DONE, FAILED, STOPPED, USERS_MISTAKE
-from facelex.cli.screen import nowhere
+from facelex.cli.screen import escape_missing_letters, nowhere, reader_is_gone
 from facelex.errors import FacelexError, printable, shorten
 
 VERBS: dict[str, str] = {
@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(argv: Sequence[str]) -> int:
     """Call the verb that ``argv`` names and turn whatever escapes it into one message and an exit code."""
     sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()  # closed by the caller
+    escape_missing_letters()
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # load_image has its limit
     try:
         result = create_app()(
@@ -85,13 +86,18 @@ def run(argv: Sequence[str]) -> int:
         return _complain(str(error), USERS_MISTAKE)
     except KeyboardInterrupt:
         return _complain("stopped by the user.", STOPPED)
-    except BrokenPipeError:  # the reader (head, less) has gone; nothing more can be said to it
+    except BrokenPipeError:
+        if not reader_is_gone():  # something else's pipe: a tracker's, another process's
+            return _bug()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # that is how rich ends then
             return DONE
         return error.code if isinstance(error.code, int) else DONE if error.code is None else FAILED
+    except MemoryError as error:
+        reason = f": {error}" if str(error) else ""
+        return _complain(f"there is not enough memory for this{reason}. Try less at once.", USERS_MISTAKE)
     except OSError as error:
         if error.errno not in PLACE_ERRORS:
             return _bug()

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from facelex.cli.options import STOPPED, RecognizerOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
-from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
+from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError
 from facelex.recognize.sources import (
     IMAGE_SUFFIXES,
@@ -86,7 +86,6 @@ def predict(
     seconds
         Videos: stop after so many seconds.
     """
-    escape_missing_letters()
     if not inputs:
         raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
     style = redaction_asked(redact, redact_style, annotate, "--annotate DIR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,17 @@ def escape_missing_letters() -> None:
 def tell(message: str) -> None:
     """Say something beside the results, on stderr."""
     print(f"facelex: {printable(message)}", file=sys.stderr)
+
+
+def reader_is_gone() -> bool:
+    """Whether what stdout is written to has been closed at its other end, as far as the system tells."""
+    try:
+        sys.stdout.flush()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # asks for faults alone
+        return bool(poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # broken, closed, no file; Windows has no poll
+        return True
 
 
 def nowhere() -> TextIO:

@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 
 from facelex.cli.options import STOPPED, NetworkOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
-from facelex.cli.screen import escape_missing_letters, outliving_the_reader, tell
+from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, printable
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ def search(
     detect
         --no-detect: the photos are face crops already.
     """
-    escape_missing_letters()
     if not album:
         raise FacelexError(
             f"Expected an album to search for {words!r}, but got none. Name a folder of photos."

@@ -13,7 +13,6 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from facelex.cli.options import DONE, RecognizerOptions
-from facelex.cli.screen import escape_missing_letters
 from facelex.errors import FacelexError, require
 
 app = App(name="serve", help="Serve predictions over HTTP with a web page.")
@@ -54,7 +53,6 @@ def serve(
         A name under which it may be asked, *.example.org for all below one; may be repeated. By default
         this machine's own names where only it can reach the server, else any.
     """
-    escape_missing_letters()
     uvicorn = require("uvicorn", "serve", "Serving")
     from facelex.serve import create_app
     from facelex.serve.guard import LOOPBACK

@@ -61,8 +61,7 @@ def train(
 
     if config is None:
         config = _own_config(output) if resume and output is not None else "quick"
-    settings = [*(overrides or []), *([f"data={data}"] if data else [])]
-    run_config = load_config(config, settings)
+    run_config = load_config(config, overrides or [], data=data)
     if output is None:
         encoder = run_config.model.image_encoder.replace(":", "-")
         output = Path("runs") / f"{Path(config).stem}-{run_config.method}-{encoder}-s{run_config.seed}"

@@ -90,10 +90,10 @@ def tune(
         raise FacelexError(
             "Several jobs in one search need locks on files, which this system does not have. Use --jobs 1."
         )
-    sets = [*(overrides or []), *([f"data={data}"] if data else [])]
+    sets = overrides or []
     varied = load_space(space, vary or [])
-    _check_not_set(varied.distributions, sets)
-    base = load_config(config, sets)
+    _check_not_set(varied.distributions, [*sets, *(["data="] if data else [])])
+    base = load_config(config, sets, data=data)
     dataset = load_dataset(base.data)
     set_torch_threads(threads)
     search = Search(output, base, varied, dataset, sampler=sampler, prune=prune)

@@ -199,6 +199,12 @@ def read_signature(path: Path) -> str:
         return ""
 
 
+def is_dataset_file(path: Path) -> bool:
+    """Whether a file begins as those of :meth:`FaceDataset.save` do; it may be cut short or damaged."""
+    with path.open("rb") as file:
+        return b"facelex_dataset.npy" in file.read(1 << 16)
+
+
 def _read_cache(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     if not path.exists():
         raise FacelexError(

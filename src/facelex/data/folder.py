@@ -239,7 +239,7 @@ def _is_image(path: Path) -> bool:
 
 def _images_below(folder: Path, passed: Counter[str]) -> list[Path]:
     images = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_raise):
         linked = sum(Path(place, name).is_symlink() for name in folders)  # could lead in a circle
         passed.update({"linked folders": linked} if linked else {})
         for name in names:
@@ -249,6 +249,10 @@ def _images_below(folder: Path, passed: Counter[str]) -> list[Path]:
             elif not name.startswith((".", "Thumbs.db", "desktop.ini")):
                 passed[f"{path.suffix.lower() or 'nameless'} files"] += 1
     return sorted(images)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _list_counts(passed: Counter[str]) -> str:

@@ -84,7 +84,7 @@ def listed_files(path: Path, keep: Sequence[str] = ()) -> list[LabelledFile]:
         FacelexError: If the file is no such CSV, or a row of it has no image, class or split.
     """
     with _open_csv(path) as (header, lines):
-        rows = [row for row in lines if row]
+        rows = [(number, row) for number, row in lines if row]
     image_column = _column(path, header, IMAGE_COLUMNS, "image files")
     label_column = _column(path, header, LABEL_COLUMNS, "class names")
     split_column = next((header.index(name) for name in SPLIT_COLUMNS if name in header), None)
@@ -97,15 +97,15 @@ def listed_files(path: Path, keep: Sequence[str] = ()) -> list[LabelledFile]:
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
     files = []
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         if len(row) != len(header):
             raise FacelexError(
-                f"Expected {len(header)} columns in every row of {path}, but row {number} differs."
+                f"Expected {len(header)} columns in every row of {path}, but line {number} differs."
             )
         image, label = row[image_column].strip(), row[label_column].strip()
         if not (image and label):
             what = "a class name" if image else "an image file"
-            raise FacelexError(f"Expected {what} in every row of {path}, but row {number} has none.")
+            raise FacelexError(f"Expected {what} in every row of {path}, but line {number} has none.")
         split = None if split_column is None else _split(path, row[split_column], number)
         attributes = {name: row[column].strip() for name, column in kept.items()}
         files.append(LabelledFile(_place(path.parent, image), label, split, attributes))
@@ -120,14 +120,17 @@ def _place(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def _open_csv(path: Path, errors: str = "strict") -> Iterator[tuple[list[str], Iterator[list[str]]]]:
-    """Give the names of the columns in lower case, and the rows; ``errors`` as `open` has it."""
+def _open_csv(
+    path: Path, errors: str = "strict"
+) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    """Give the names of the columns in lower case, and each row with its line; ``errors`` as `open` has it."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors=errors) as file:
             first = file.readline(1 << 16)
             file.seek(0)
             rows = csv.reader(file, delimiter=max(",;\t", key=first.count))
-            yield [name.strip().lower() for name in next(rows, [])], rows
+            header = [name.strip().lower() for name in next(rows, [])]
+            yield header, ((rows.line_num, row) for row in rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
 
@@ -148,10 +151,10 @@ def _column(path: Path, header: Sequence[str], names: Sequence[str], what: str) 
     )
 
 
-def _split(path: Path, name: str, row: int) -> int:
+def _split(path: Path, name: str, line: int) -> int:
     code = SPLIT_FOLDERS.get(name.strip().lower())
     if code is None:
         raise FacelexError(
-            f"Expected train, val or test as the split in every row of {path}, but row {row} has {name!r}."
+            f"Expected train, val or test as the split in every row of {path}, but line {line} has {name!r}."
         )
     return code

@@ -7,11 +7,18 @@ from pathlib import Path
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 
+FER2013, SKETCH = "fer2013", "sketch"
+
 DEFAULT_PATH = Path("data/fer2013.npz")
 """Where ``facelex data prepare`` writes and ``"fer2013"`` reads."""
 
 SKETCH_COUNT = 4000
 """Faces drawn for ``"sketch"`` when no number is given."""
+
+
+def is_dataset_name(name: str) -> bool:
+    """Whether :func:`load_dataset` takes this for a name, even where a file or folder is called the same."""
+    return name in (FER2013, SKETCH) or name.startswith(f"{SKETCH}:")
 
 
 def load_dataset(name_or_path: str | Path) -> FaceDataset:
@@ -29,9 +36,9 @@ def load_dataset(name_or_path: str | Path) -> FaceDataset:
         FaceDataset(56 train, 7 val, 7 test; 7 classes; sketch: 70 drawn faces, seed 0)
     """
     name = str(name_or_path)
-    if name == "fer2013":
+    if name == FER2013:
         return FaceDataset.load(DEFAULT_PATH)
-    if name == "sketch" or name.startswith("sketch:"):
+    if is_dataset_name(name):
         from facelex.data.sketch import sketch_dataset
 
         return sketch_dataset(_count(name))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facelex.data.dataset import FaceDataset, read_signature
+from facelex.data.dataset import FaceDataset, is_dataset_file, read_signature
 from facelex.data.fer2013 import CSV_NAMES, SIDE, Progress, completeness_notes, read_fer2013
 from facelex.data.ferplus import read_votes
 from facelex.data.folder import labelled_files, read_folder
@@ -106,6 +106,11 @@ def prepare(
     same = held_signature == signature
     if held is not None and same and not force:
         return Prepared(held, reused=True)
+    if held is None and not replace and output.exists() and not is_dataset_file(output):
+        raise FacelexError(
+            f"{output} is no dataset of facelex, and would be lost. Name another file, such as "
+            f"-o {shlex.quote(str(_another_name(source, output)))}, or add --force to replace it."
+        )
     replaced = None if held is None or same else held.source
     if replaced is not None and not replace and _is_of_another(signature, held_signature):
         raise FacelexError(

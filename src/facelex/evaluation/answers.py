@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,12 +123,27 @@ def _ask(network: Network, pixels: NDArray[np.uint8], views: Collection[str]) ->
     """Compute what each of the views adds, as ``Predictions.answers`` holds it."""
     if not views:
         return {}
-    answer = network.load()
     found = {}
-    for name in views:
-        probs = [answer(variant) for variant in VIEWS[name].make(pixels)]
-        found[name] = probs[0] if VIEWS[name].variants == 1 else np.stack(probs)
+    with _within_memory():
+        answer = network.load()
+        for name in views:
+            probs = [answer(variant) for variant in VIEWS[name].make(pixels)]
+            found[name] = probs[0] if VIEWS[name].variants == 1 else np.stack(probs)
     return found
+
+
+@contextmanager
+def _within_memory() -> Iterator[None]:
+    """Say what to do where a GPU has no room, which PyTorch tells in an error of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise FacelexError(
+            f"Expected the network and its pictures to fit into the GPU's memory, but got: {error} "
+            "Free some of it, or hide the GPU: CUDA_VISIBLE_DEVICES= facelex evaluate ..."
+        ) from error
 
 
 def stored_predictions(

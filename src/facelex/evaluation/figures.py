@@ -315,7 +315,7 @@ class MethodScores(NamedTuple):
 
 
 def draw_comparison(
-    rows: Sequence[MethodScores], theme: Theme, title: str, metric: str = "accuracy"
+    rows: Sequence[MethodScores], theme: Theme, title: str, metric: str = "accuracy", *, reference: str
 ) -> Figure:
     """Draw methods below each other, encoder by encoder: every seed with the mean, and the gain.
 
@@ -327,6 +327,7 @@ def draw_comparison(
         theme: Colours.
         title: What is compared.
         metric: What the scores are.
+        reference: The method that gains are over.
     """
     figure_module = require("matplotlib.figure", "report", "Drawing figures")
     encoders = list(dict.fromkeys(row.encoder for row in rows))
@@ -367,7 +368,7 @@ def draw_comparison(
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
     seeds.set(xlabel=f"{metric} (%): each seed, mean, 95 % interval")
-    gains.set(xlabel=f"gain over {rows[0].method} (points)")
+    gains.set(xlabel=f"gain over {reference} (points)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=theme.text)
     return figure
 

@@ -39,12 +39,12 @@ def load_labelled(
     """
     from facelex.data.folder import AUTO, read_folder
     from facelex.data.listed import holds_pixels, read_listing
-    from facelex.data.load import load_dataset
+    from facelex.data.load import is_dataset_name, load_dataset
     from facelex.data.splits import SPLIT_UNUSED
 
     path = Path(source)
     is_csv = path.suffix.lower() == ".csv" and path.is_file()
-    if not (is_csv or path.is_dir()):
+    if is_dataset_name(str(source)) or not (is_csv or path.is_dir()):
         return load_dataset(source), []
     if is_csv and holds_pixels(path):
         return _official(path)

@@ -36,8 +36,27 @@ TEXT_FITS: tuple[str, ...] = ("linear", "affect", "blend")
 AFFECT_WEIGHTS = (1.0, 0.5)
 """Weights of pleasantness and arousal beside word vectors of mean length 1; chosen on held-out emotions."""
 
+FEWEST_RATED = 20
+"""Rated words (`AFFECT_WORDS`) that a vocabulary must know for pleasantness to be told from them."""
+
 RIDGE = 0.1
 """Penalty on the image side, relative to the mean variance of a feature."""
+
+
+def check_words(vocabulary: Vocabulary, words_by_class: Mapping[str, Sequence[str]]) -> None:
+    """Refuse words to which no text side could be fitted, before a network is trained.
+
+    Raises:
+        FacelexError: If the vocabulary lacks a word of a class, or most of the English words whose
+            pleasantness is known.
+    """
+    class_word_vectors(vocabulary, words_by_class)
+    known = len(_rated_words(vocabulary))
+    if known < FEWEST_RATED:
+        raise FacelexError(
+            f"Expected a vocabulary of English words, by whose pleasantness the text side is fitted, but it "
+            f"knows {known} of those that are rated. Leave the text side as trained: model.text_fit=null."
+        )
 
 
 def create_text_arrays(
@@ -219,12 +238,15 @@ def _before_normalizing(
     return np.maximum(hidden, 0) @ arrays["text_weight2"].T + arrays["text_bias2"]
 
 
+def _rated_words(vocabulary: Vocabulary) -> list[str]:
+    return [word for words in AFFECT_WORDS.values() for word in words.split() if word in vocabulary]
+
+
 def _word_features(
     kind: str, vocabulary: Vocabulary
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The affine map from word vectors to features: weights ``(D, P)``, bias ``(P,)``, center ``(D,)``."""
-    anchors = [word for words in AFFECT_WORDS.values() for word in words.split() if word in vocabulary]
-    feelings = np.stack([vocabulary.vector(word) for word in anchors]).astype(np.float64)
+    feelings = np.stack([vocabulary.vector(word) for word in _rated_words(vocabulary)]).astype(np.float64)
     center = feelings.mean(axis=0)
     spread = np.sqrt(np.square(feelings - center).sum(axis=1).mean())
     weights, bias = np.eye(vocabulary.dim) / spread, np.zeros(vocabulary.dim)

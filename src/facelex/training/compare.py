@@ -49,6 +49,7 @@ class Comparison:
         pairs: Accuracy, example by example against the reference, one entry a common seed (McNemar, paired
             bootstrap).
         split: What was scored.
+        reference: The method that gains are over.
         view: ``flip`` or ``single``, see ``facelex.evaluation.views``.
         metric: One of ``METRICS``.
         dataset: Where the dataset came from, empty where no cell says.
@@ -68,6 +69,7 @@ class Comparison:
     gain_p_value: float
     pairs: dict[int, PairedExamples]
     split: str = ""
+    reference: str = ""
     view: str = ""
     metric: str = "accuracy"
     dataset: str = ""
@@ -100,11 +102,13 @@ def compare_cells(
         FacelexError: If no cell is finished, or not all were scored on the same dataset.
     """
     view = "flip" if flip else "single"
+    reference = cells[0].method
     answers = {cell: _predictions(cell, split, view, data) for cell in cells if cell.finished}
     if not answers:
         raise FacelexError("No cell of the table is finished yet. Run the same command without --no-train.")
     about: dict[str, Any] = {
         "split": split,
+        "reference": reference,
         "view": view,
         "metric": metric,
         "dataset": _dataset_source(answers),
@@ -112,7 +116,6 @@ def compare_cells(
         "configuration": configuration,
     }
     comparisons = []
-    reference = cells[0].method
     for encoder in dict.fromkeys(cell.encoder for cell in cells):
         for method in dict.fromkeys(cell.method for cell in cells):
             runs, base = (

@@ -130,7 +130,9 @@ def _save_figure(comparisons: Sequence[Comparison], split: str, file: IO[bytes])
     with figures.figure_style(figures.LIGHT):
         title = f"{split}{alone}, {VIEW_LABELS.get(view, view)}"
         label = METRIC_LABELS[comparisons[0].metric]
-        figures.save_png(figures.draw_comparison(rows, figures.LIGHT, title, label), file)
+        reference = comparisons[0].reference
+        figure = figures.draw_comparison(rows, figures.LIGHT, title, label, reference=reference)
+        figures.save_png(figure, file)
 
 
 def _text_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:

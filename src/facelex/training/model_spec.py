@@ -14,6 +14,7 @@ from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.models.spec import ModelSpec
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
+from facelex.models.text_fit import check_words
 from facelex.training.config import RunConfig
 
 
@@ -28,7 +29,10 @@ def class_vectors(config: RunConfig, class_names: Sequence[str]) -> Tensor | Non
     vocabulary = load_vocabulary(config.model.vocabulary)
     words = class_words(class_names, config.model.words)
     try:
-        return create_word_vectors(config.model.text_encoder, vocabulary, words, seed=config.seed)
+        vectors = create_word_vectors(config.model.text_encoder, vocabulary, words, seed=config.seed)
+        if config.model.text_fit:
+            check_words(vocabulary, words)
+        return vectors
     except FacelexError as error:
         raise FacelexError(
             f"{error}\nGive such a class words of its own: --set 'model.words.CLASS=[word, other word]'."

@@ -36,13 +36,13 @@ def write_beginnings(
 ) -> None:
     """Write ``config.yaml`` and ``environment.json``, and tell the trackers the settings."""
     settings = config.model_dump(mode="json")
-    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
     environment = _surroundings(fabric) | {
         "dataset": {"source": dataset.source, "fingerprint": dataset.fingerprint},
         "parameters": sum(p.numel() for p in model.parameters()),
         **sources(config),
     }
-    write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2))
+    write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2))  # first: by it a folder is a run's
+    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
     for tracker in fabric.loggers:
         tracker.log_hyperparams(settings)
 

@@ -10,7 +10,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.networks import network_digest
 from facelex.evaluation.run_folder import load_run_folder, predictions_file
-from facelex.run_files import CHECKPOINT, CONFIG, WEIGHTS, has_weights
+from facelex.run_files import CHECKPOINT, CONFIG, ENVIRONMENT, SCORES, WEIGHTS, has_weights
 from facelex.training.checkpoint import load_checkpoint
 from facelex.training.config import RunConfig, load_config, validate_config
 
@@ -55,8 +55,10 @@ def find_checkpoint(
             raise FacelexError(
                 f"{folder} already holds a run. Continue it with --resume, or name another folder."
             )
+        _check_is_ours(folder)
         return None
     if is_finished(folder) or not (folder / CHECKPOINT).exists():
+        _check_is_ours(folder)
         if (folder / CONFIG).exists():
             fingerprint = load_run_folder(folder).fingerprint
             _check_same_run(load_config(folder / CONFIG), fingerprint, config, dataset, folder)
@@ -71,6 +73,16 @@ def find_checkpoint(
     )
     _check_same_run(before, state["fingerprint"], config, dataset, folder)
     return state
+
+
+def _check_is_ours(folder: Path) -> None:
+    """Refuse a folder with files that a run would replace and no run has left there: a user's own."""
+    others = [name for name in (CONFIG, SCORES) if (folder / name).exists()]
+    if others and not any((folder / name).exists() for name in (ENVIRONMENT, WEIGHTS)):
+        raise FacelexError(
+            f"{folder} holds {' and '.join(others)}, which no run left there and a run would replace. "
+            "Name another folder for the run."
+        )
 
 
 def _check_same_run(

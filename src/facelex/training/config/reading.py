@@ -21,12 +21,15 @@ def list_configs() -> list[str]:
     return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 
-def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(
+    name_or_path: str | Path, overrides: Sequence[str] = (), *, data: str | None = None
+) -> RunConfig:
     """Read a configuration and apply overrides.
 
     Args:
         name_or_path: A shipped name (``paper``, ``quick``, ``sketch``) or a YAML file.
         overrides: ``key.subkey=value`` strings; values are read as YAML, list items by their number.
+        data: The dataset, in place of the configuration's; as it is, whatever letters YAML would read.
 
     Raises:
         FacelexError: If there is no such configuration, or listing everything that is wrong with it.
@@ -39,6 +42,8 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RunC
             _apply(raw, override)
         except FacelexError as error:
             faults.append(str(error))
+    if data is not None:
+        raw["data"] = data
     return validate_config(raw, path.name, faults)
 
 

@@ -307,7 +307,7 @@ class NumberedSampler(BaseSampler):
 
     def __init__(self, kind: str, seed: int):
         self._kind, self._seed = kind, seed
-        self._sampler: BaseSampler = RandomSampler(seed)
+        self._sampler: BaseSampler = RandomSampler()  # `before_trial` puts a seeded one in its place
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Begin the draws of a trial."""
