@@ -145,10 +145,10 @@ def test_a_csv_of_files_may_name_splits(tmp_path: Path) -> None:
     with pytest.raises(FacelexError, match=r"train, val or test as the split .* line 3 has 'later'"):
         load_labelled(table)
     table.write_text("path,emotion\na.png,joy\nb.png, \n")
-    with pytest.raises(FacelexError, match=r"a class name in every row .* row 3 has none"):
+    with pytest.raises(FacelexError, match=r"a class name in every row .* line 3 has none"):
         load_labelled(table)
     table.write_text("path,emotion\na.png,joy\n ,joy\n")
-    with pytest.raises(FacelexError, match=r"an image file in every row .* row 3 has none"):
+    with pytest.raises(FacelexError, match=r"an image file in every row .* line 3 has none"):
         load_labelled(table)
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facelex.losses.classification import log_class_shares
 from facelex.losses.objective import LOSSES, Objective, Targets
 from facelex.models.dual_encoder import PARTS, ModelOutput
 from facelex.training.config import LossConfig
@@ -34,6 +35,19 @@ def test_mixed_labels_are_shares_of_the_target(smoothing: float) -> None:
     expected = F.cross_entropy(output().logits, target, label_smoothing=smoothing)
     torch.testing.assert_close(parts["cross_entropy"], expected)
     torch.testing.assert_close(loss, 2 * expected)
+
+
+def test_scores_are_adjusted_for_the_shares_of_classes_in_cross_entropy_alone() -> None:
+    shares = log_class_shares(torch.tensor([0, 0, 0, 1, 1, 3, 3, 3, 3, 3]), 4)
+    torch.testing.assert_close(shares.exp(), torch.tensor([0.3, 0.2, 0.1, 0.5]))  # of none, as of one
+    offsets, rows = shares[:3], torch.full((4, 3), 1 / 3)
+    weights = {"cross_entropy": 1.0, "distillation": 1.0}
+    _, plain = Objective(weights)(output(), Targets(LABELS, teacher_probs=rows))
+    _, adjusted = Objective(weights, logit_offsets=offsets)(output(), Targets(LABELS, teacher_probs=rows))
+    expected = F.cross_entropy(output().logits + offsets, LABELS)
+    torch.testing.assert_close(adjusted["cross_entropy"], expected)
+    assert adjusted["cross_entropy"] != plain["cross_entropy"]
+    assert adjusted["distillation"] == plain["distillation"]
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "distillation"])

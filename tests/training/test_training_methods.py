@@ -78,7 +78,13 @@ def test_interrupted_run_with_the_method_ends_with_the_same_bits(
 
 @pytest.mark.parametrize(
     "setting",
-    ["optimizer.sam_rho=0.1", "augment.mixup=1", "augment.cutmix=1", "augment.alternate_reflection=true"],
+    [
+        "optimizer.sam_rho=0.1",
+        "augment.mixup=1",
+        "augment.cutmix=1",
+        "augment.alternate_reflection=true",
+        "logit_adjustment=1",
+    ],
 )
 def test_each_setting_reaches_the_training(setting: str, tmp_path: Path) -> None:
     baseline = ("method=baseline", "methods.baseline.0.epochs=1")
@@ -365,6 +371,14 @@ def test_teacher_of_other_classes_or_unfinished_is_refused_before_anything_is_wr
         (
             ("methods.multimodal=[{name: m, epochs: 1, losses: {mirror_consistency: 1}}]",),
             "trains the classifier, which gives the labels",
+        ),
+        (
+            (
+                "logit_adjustment=1",
+                "teachers=[x]",
+                "methods.multimodal=[{name: m, epochs: 1, losses: {distillation: 1}}]",
+            ),
+            "logit_adjustment is for cross_entropy, which no phase",
         ),
         (("model.temperature=0.001",), "greater than or equal to 0.01"),
         (("augment.alternate_reflection=true", "augment.reflection=0"), "set reflection to 0.5"),

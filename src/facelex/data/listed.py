@@ -123,7 +123,7 @@ def _place(folder: Path, name: str) -> Path:
 def _open_csv(
     path: Path, errors: str = "strict"
 ) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    """Give the names of the columns in lower case, and each row with its line; ``errors`` as `open` has it."""
+    """Give the columns' names in lower case, and each row with its line; ``errors`` as `open` has it."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors=errors) as file:
             first = file.readline(1 << 16)

@@ -42,6 +42,24 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     return F.cross_entropy(scores, labels, label_smoothing=label_smoothing, reduction="sum") / len(labels)
 
 
+def log_class_shares(labels: Tensor, num_classes: int) -> Tensor:
+    """Logarithm of each class's share of the labels, by which scores are adjusted for imbalance.
+
+    Cross-entropy of ``logits + tau * log_class_shares`` with tau 1 trains logits that name the class by its
+    mean accuracy over classes, as if all were equally frequent (Menon et al. 2021, equation 10,
+    https://arxiv.org/abs/2007.07314).
+
+    Args:
+        labels: Class ids of the training examples, ``(N,)`` int64.
+        num_classes: K.
+
+    Returns:
+        ``(K,)`` float32; a class without examples counts as one with a single one.
+    """
+    counts = torch.bincount(labels, minlength=num_classes).clamp_min(1)
+    return (counts / len(labels)).log()
+
+
 def distillation(logits: Tensor, teacher_probs: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Cross-entropy with a teacher's softened probabilities, times T^2 (Hinton et al. 2015, section 2).
 

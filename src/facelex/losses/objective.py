@@ -40,6 +40,7 @@ class Objective:
         image_to_text_weight: The report's lambda, weight of the face-to-word direction.
         contrast_temperature: Temperature of the contrast between faces.
         distillation_temperature: Softening of teacher and student.
+        logit_offsets: Added to the classifier's scores in ``cross_entropy``, ``(K,)``.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Objective:
         image_to_text_weight: float = 0.75,
         contrast_temperature: float = 0.1,
         distillation_temperature: float = 1.0,
+        logit_offsets: Tensor | None = None,
     ):
         self.weights = {name: weights[name] for name in LOSSES if weights.get(name)}
         assert self.weights, "an objective needs a loss with a weight above zero"
@@ -57,6 +59,7 @@ class Objective:
         self.image_to_text_weight = image_to_text_weight
         self.contrast_temperature = contrast_temperature
         self.distillation_temperature = distillation_temperature
+        self.logit_offsets = logit_offsets
 
     def answer_logits(self, output: ModelOutput) -> Tensor:
         """Return scores of the classes ``(B, K)`` from what the objective trains to answer.
@@ -115,7 +118,8 @@ class Objective:
 
 def _cross_entropy(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:
     target = targets.labels if targets.label_probs is None else targets.label_probs
-    return cross_entropy(output.logits, target, label_smoothing=objective.label_smoothing)
+    logits = output.logits if objective.logit_offsets is None else output.logits + objective.logit_offsets
+    return cross_entropy(logits, target, label_smoothing=objective.label_smoothing)
 
 
 def _alignment(objective: Objective, output: ModelOutput, targets: Targets) -> Tensor:

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterator
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from facelex.losses.classification import log_class_shares
 from facelex.losses.objective import Objective
 from facelex.models.dual_encoder import PARTS, DualEncoder
 from facelex.training.averaging import WeightAverage
@@ -32,7 +33,7 @@ def freeze_all_but(model: DualEncoder, learning: Collection[str]) -> None:
 
 
 def create_phase_trainer(
-    fabric: Fabric, config: RunConfig, number: int, model: DualEncoder, module: nn.Module, count: int
+    fabric: Fabric, config: RunConfig, number: int, model: DualEncoder, module: nn.Module, labels: Tensor
 ) -> PhaseTrainer:
     """Make the optimiser, schedule, objective and averages of a phase.
 
@@ -42,14 +43,14 @@ def create_phase_trainer(
         number: Which of its phases, counted from 0.
         model: The bare network, where what the phase does not train is frozen.
         module: The network as set up by Fabric.
-        count: Number of training images.
+        labels: Class ids of the training images, ``(N,)``.
     """
     phase = config.phases[number]
     replayed = can_be_replayed(fabric, config)
     lr = config.optimizer.lr * phase.lr_factor
     optimizer = create_optimizer(model, config.optimizer, lr, capturable=replayed)
     optimizer.register_step_post_hook(lambda *_: model.clip_logit_scale())
-    scheduler = _create_schedule(optimizer, config, number, count)
+    scheduler = _create_schedule(optimizer, config, number, len(labels))
     optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer))
     objective = Objective(
         phase.losses.model_dump(),
@@ -57,6 +58,9 @@ def create_phase_trainer(
         image_to_text_weight=config.image_to_text_weight,
         contrast_temperature=config.contrast_temperature,
         distillation_temperature=config.distillation_temperature,
+        logit_offsets=config.logit_adjustment * log_class_shares(labels, model.classifier.linear.out_features)
+        if config.logit_adjustment
+        else None,
     )
     return PhaseTrainer(
         fabric,

@@ -175,8 +175,8 @@ class Training:
     def begin_phase(self, number: int) -> PhaseTrainer:
         """Freeze what the phase does not train, and make what trains the rest."""
         freeze_all_but(self.model, self.config.phases[number].learning)
-        count = len(self.examples)
-        return create_phase_trainer(self.fabric, self.config, number, self.model, self.module, count)
+        labels = self.examples.plain.labels
+        return create_phase_trainer(self.fabric, self.config, number, self.model, self.module, labels)
 
     def _run_epoch(self, trainer: PhaseTrainer, number: int, epoch: int) -> Row:
         """Train and measure; return the epoch's row of ``metrics.csv``."""

@@ -248,6 +248,9 @@ class RunConfig(Section):
     """Examples a step, over all devices."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the label spread evenly over the classes."""
+    logit_adjustment: float = Field(default=0.0, ge=0)
+    """Aims ``cross_entropy`` at the mean accuracy over classes, 1 fully, 0 not at all: times the logarithm of
+    each class's share of the training images, added to its score in training (Menon et al. 2021)."""
     vote_weight: float = Field(default=0.0, ge=0, le=1)
     """Share of the target taken from FER+ votes (extra annotation; report it as such)."""
     image_to_text_weight: float = Field(default=0.75, ge=0, le=1)
@@ -304,6 +307,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"no phase of method {self.method!r} trains the classifier, which gives the labels; "
                 "add a phase with cross_entropy or distillation"
+            )
+        if self.logit_adjustment and not any(phase.losses.cross_entropy for phase in self.phases):
+            raise ValueError(
+                f"logit_adjustment is for cross_entropy, which no phase of method {self.method!r} has; "
+                "leave it out"
             )
         if self.has_teachers and not self.teachers:
             raise ValueError("distillation has a weight, but no run or model is named in 'teachers'")
