@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facelex.data.duplicates import conflicting_groups, duplicate_groups
-from facelex.data.splits import random_splits
+from facelex.data.splits import joined_groups, random_splits
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=12))
@@ -41,3 +41,10 @@ def test_drawn_splits_share_out_each_class_alike() -> None:
     counts = [[int(np.sum((labels == k) & (splits == s))) for s in range(3)] for k in range(3)]
     assert counts == [[80, 10, 10], [40, 5, 5], [8, 1, 1]]
     assert (splits != random_splits(labels, np.arange(160), (0.8, 0.1, 0.1), 2)).any()
+
+
+def test_groups_are_joined_along_any_chain_of_links() -> None:
+    people, copies = np.array([0, 0, 1, 1, 2, 3]), np.array([5, 6, 6, 7, 8, 8])
+    joined = joined_groups(people, copies)
+    assert joined.tolist() == [0, 0, 0, 0, 4, 4]
+    assert joined_groups(np.empty(0, np.int64), np.empty(0, np.int64)).tolist() == []

@@ -1,10 +1,11 @@
 """Images that a CSV lists, made into a dataset as a folder's are."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_fer2013 import faces
+from fake_fer2013 import faces, official_csv, write
 from PIL import Image
 
 from facelex.cli.main import main
@@ -190,3 +191,63 @@ def test_a_fault_is_told_by_its_line_whatever_is_empty_before(
     table = listing(tmp_path, "image,label\n" + lines)
     with pytest.raises(FacelexError, match=message):
         listed_files(table)
+
+
+def test_classes_are_called_what_the_map_says_and_some_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "img/0.png,1\nimg/1.png,2\nimg/2.png,Contempt\nimg/3.png,sad\nimg/4.png,contempt\n"
+    table, output = listing(tmp_path, "image,label\n" + rows), tmp_path / "d.npz"
+    call = ["data", "prepare", str(table), "-o", str(output), "--split", "1,0,0"]
+    assert main([*call, "--map", "1=joy,2=surprise,CONTEMPT=ignore"]) == 0
+    assert "Left out, as --map says: 1 of Contempt, 1 of contempt." in capsys.readouterr().err
+    dataset = FaceDataset.load(output)
+    assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "surprise", "sad"]
+    assert main([*call, "--map", "1=joy,2=surprise,contempt=disgust"]) == 0  # another map reads anew
+    assert len(FaceDataset.load(output)) == 5
+    assert main([*call, "--map", "one=joy"]) == 2
+    assert "Unknown class in --map 'one'" in capsys.readouterr().err
+    assert main([*call, "--map", "1=ignore,2=ignore,contempt=ignore,sad=ignore"]) == 2
+    assert "leaves out every image" in capsys.readouterr().err
+
+
+def test_a_map_is_for_folders_too_and_not_for_fer2013(tmp_path: Path) -> None:
+    for name in ("joyful", "sad"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.fromarray(faces(1)[0]).save(tmp_path / "photos" / name / "1.png")
+    options = PrepareOptions(mapping={"joyful": "happy"}, split=(1, 0, 0))
+    dataset = prepare(tmp_path / "photos", tmp_path / "d.npz", options).dataset
+    assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
+    official = write(tmp_path / "fer2013.csv", official_csv())
+    with pytest.raises(FacelexError, match="--map is for folders and lists"):
+        prepare(official, tmp_path / "e.npz", options)
+    with pytest.raises(FacelexError, match="--together is for a CSV"):
+        prepare(tmp_path / "photos", tmp_path / "e.npz", PrepareOptions(together="subject"))
+
+
+def test_nobody_is_in_two_splits_that_are_drawn(tmp_path: Path) -> None:
+    people = [f"p{number // 6}" for number in range(120)]
+    people[7] = people[8] = ""  # whose face it is is not known
+    rows = "".join(
+        f"img/{number}.png,{('happy', 'sad', 'angry')[number % 3]},{person}\n"
+        for number, person in enumerate(people)
+    )
+    table = listing(tmp_path, "image,label,Subject\n" + rows, count=120)
+    shutil.copy(tmp_path / "img" / "5.png", tmp_path / "img" / "77.png")  # one picture of two people
+    plain, _ = read_listing(table)
+    assert spread(plain.splits, people) > 5
+    dataset, notes = read_listing(table, together="subject", split=(0.5, 0.25, 0.25))
+    assert spread(dataset.splits, people) == 0
+    assert dataset.attributes["subject"].tolist() == people
+    assert not dataset.seen_in("test").any()  # images that are the same stay together as well
+    assert all(len(dataset.indices(split)) > 10 for split in ("train", "val", "test"))
+    assert "Images with the same subject are in one split." in notes
+    split = "image,label,subject,split\nimg/0.png,sad,a,train\nimg/1.png,sad,a,test\nimg/2.png,sad,b,val\n"
+    _, notes = read_listing(listing(tmp_path, split), together="subject")
+    assert "The images have splits; 1 of 2 values of subject occur in more than one." in notes
+
+
+def spread(splits: np.ndarray, people: list[str]) -> int:
+    """How many people are in more than one split."""
+    places = {(person, code) for person, code in zip(people, splits.tolist()) if person}
+    return len(places) - len({person for person, _ in places})

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facelex.data.dataset import SPLITS
+from facelex.data.mapping import parse_mapping
 from facelex.emotions import ALIASES, EMOTIONS
 from facelex.errors import FacelexError
-from facelex.evaluation.labelled import load_labelled, match_classes, parse_mapping
+from facelex.evaluation.labelled import load_labelled, match_classes
 
 
 def picture(path: Path, value: int) -> None:

@@ -35,6 +35,8 @@ def prepare(
     skip_bad: Annotated[bool, Parameter(negative="")] = False,
     find_faces: Annotated[bool, Parameter(negative="")] = False,
     keep: Annotated[list[str] | None, Parameter(negative="")] = None,
+    map: str | None = None,
+    together: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read labelled faces into one cached file; a second call with the same source reads nothing.
@@ -66,9 +68,15 @@ def prepare(
     keep
         Further columns of a CSV that lists images to keep beside them, such as "age,gender", by which
         "facelex evaluate --by" can part the scores.
+    map
+        What to call classes, as "joy=happy,5=sad,contempt=ignore"; "ignore" leaves their images out.
+    together
+        A column of a CSV that lists images, such as "subject" or "film": where splits are drawn, images
+        with the same value go into one, so that nobody is in train and test.
     force
         Read again even if nothing changed, and replace what was made from another source.
     """
+    from facelex.data.mapping import parse_mapping
     from facelex.data.prepare import PrepareOptions
     from facelex.data.prepare import prepare as run
 
@@ -80,6 +88,8 @@ def prepare(
         seed=seed,
         skip_bad=skip_bad,
         find_faces=find_faces,
+        mapping=parse_mapping(map),
+        together=None if together is None else together.strip().lower(),
         keep=tuple(name.strip().lower() for name in ",".join(keep or ()).split(",") if name.strip()),
     )
     path = output or DEFAULT_PATH

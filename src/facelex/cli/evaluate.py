@@ -72,8 +72,8 @@ def evaluate(
         gender*age:40 takes both together. May be repeated.
     """
     from facelex.cli.screen import outliving_the_reader
+    from facelex.data.mapping import parse_mapping
     from facelex.evaluation.evaluate import evaluate as run
-    from facelex.evaluation.labelled import parse_mapping
     from facelex.evaluation.networks import names_run
 
     if any(names_run(model) for model in models):

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
+from facelex.data.mapping import IGNORE, lowered
 from facelex.data.pictures import NoFaceError, UnreadableImageError, read_face, read_grey
-from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares, random_splits
+from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares, joined_groups, random_splits
 from facelex.emotions import EMOTIONS, classes_named, merging_notes
-from facelex.errors import FacelexError, did_you_mean
+from facelex.errors import FacelexError, did_you_mean, unknown_name
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS: dict[str, int] = {
@@ -61,6 +62,7 @@ def read_folder(
     progress: Progress | None = None,
     *,
     find_faces: bool = False,
+    mapping: Mapping[str, str] | None = None,
 ) -> tuple[FaceDataset, list[str]]:
     """Read a folder of labelled images, grey and ``size`` x ``size``.
 
@@ -77,6 +79,7 @@ def read_folder(
         progress: Called now and then with images read and images in all.
         find_faces: Take the largest face of each image, found and cut out as a recogniser does, and leave
             images without one out; by default the images are face crops.
+        mapping: Class folders, case ignored, and what to call them, or ``ignore``.
 
     Returns:
         The dataset and notes for the user: what was decided or left out.
@@ -87,7 +90,7 @@ def read_folder(
     found, notes = labelled_files(root)
     dataset, more = read_files(
         root, found, size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
-        what="class folder",
+        what="class folder", mapping=mapping,
     )  # fmt: skip
     return dataset, notes + more
 
@@ -104,6 +107,8 @@ def read_files(
     *,
     find_faces: bool,
     what: str,
+    mapping: Mapping[str, str] | None = None,
+    together: str | None = None,
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images found in ``root``, a folder or a table; the rest is as in :func:`read_folder`.
 
@@ -111,20 +116,23 @@ def read_files(
         root: What is named in messages.
         files: The images.
         what: What gives a class its name, for messages: ``class folder``.
+        mapping: As in :func:`read_folder`.
+        together: An attribute of the files; those with the same value are drawn into one split.
     """
+    files, left_out = _renamed(root, files, mapping, what)
     class_names, labels = _classify(root, [file.label for file in files], classes, what)
     meant = dict.fromkeys((_composed(file.label), class_names[code]) for file, code in zip(files, labels))
     read = _reader(find_faces)
     pixels, good, bad, faceless = _read_all(
         root, [file.path for file in files], size, read, skip_bad, progress
     )
-    notes = merging_notes(meant)
+    notes = left_out + merging_notes(meant)
     if bad:
         notes.append(f"{_some(bad)} left out, since unreadable.")
     if faceless:
         notes.append(f"{_some(faceless)} left out, since no face was found.")
     files, labels = [files[row] for row in good], labels[good]
-    splits, split_notes = _splits(files, labels, pixels, split, seed)
+    splits, split_notes = _splits(files, labels, pixels, split, seed, together)
     place = "of" if root.is_dir() else "listed in"
     attributes = {name: np.array([file.attributes[name] for file in files]) for name in files[0].attributes}
     dataset = FaceDataset.create(
@@ -259,6 +267,30 @@ def _list_counts(passed: Counter[str]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in sorted(passed.items()))
 
 
+def _renamed(
+    root: Path, files: Sequence[LabelledFile], mapping: Mapping[str, str] | None, what: str
+) -> tuple[Sequence[LabelledFile], list[str]]:
+    """Call the files' classes what the mapping says, and leave those out that it ignores."""
+    if not mapping:
+        return files, []
+    targets = lowered({_composed(name): target for name, target in mapping.items()})
+    given = {_composed(file.label).lower(): file.label for file in files}
+    for name in targets:
+        if name not in given:
+            raise unknown_name(f"{what} in --map", name, given.values())
+    kept, ignored = [], Counter[str]()
+    for file in files:
+        target = targets.get(_composed(file.label).lower(), file.label)
+        if target.lower() == IGNORE:
+            ignored[file.label] += 1
+        else:
+            kept.append(replace(file, label=target))
+    if not kept:
+        raise FacelexError(f"--map leaves out every image in {root}. Keep a class.")
+    counts = ", ".join(f"{count:,} of {name}" for name, count in sorted(ignored.items()))
+    return kept, [f"Left out, as --map says: {counts}."] if ignored else []
+
+
 def _classify(
     root: Path, given: Sequence[str], classes: Sequence[str] | None, what: str
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -366,8 +398,17 @@ def _splits(
     pixels: NDArray[np.uint8],
     shares: Shares,
     seed: int,
+    together: str | None = None,
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Take the splits that folders, tables or FER2013's file names say, and draw the others."""
+
+    def draw(rows: NDArray[np.int64], shares: Shares) -> NDArray[np.uint8]:
+        groups = duplicate_groups(pixels[rows])
+        if together is None:
+            return random_splits(labels[rows], groups, shares, seed)
+        groups = joined_groups(groups, _grouped(files, rows, together))
+        return random_splits(np.zeros_like(rows), groups, shares, seed)  # a person shows many classes
+
     usages = [USAGES.get(file.path.name.partition("_")[0]) for file in files]  # Kaggle: PublicTest_123.jpg
     given = [file.split for file in files]
     kept = [SPLIT_UNUSED] if shares != DEFAULT_SHARES else []
@@ -379,13 +420,16 @@ def _splits(
             return np.full(len(files), whole, np.uint8), [
                 f"The images have no splits, so all are {SPLITS[whole]}."
             ]
-        splits = random_splits(labels, duplicate_groups(pixels), shares, seed)
+        splits = draw(np.arange(len(files)), shares)
         counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
         notes = [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]
+        if together is not None:
+            notes.append(f"Images with the same {together} are in one split.")
         if any(share > 0 and not np.any(splits == code) for code, share in enumerate(shares)):
             notes.append("A split got none, since classes are so small; give it a larger share with --split.")
         return splits, notes
     splits = np.array(given, np.uint8)
+    kept += _shared_by_splits(files, splits, together)
     if 1 in given:
         return splits, kept
     mixed = [row for row, (code, usage) in enumerate(zip(given, usages)) if code == 2 and usage == 1]
@@ -396,7 +440,28 @@ def _splits(
         return splits, kept
     train = np.flatnonzero(splits == 0)
     rest = 1.0 - shares[1] / (shares[0] + shares[1])
-    groups = duplicate_groups(pixels[train])
-    splits[train] = random_splits(labels[train], groups, (rest, 1.0 - rest, 0.0), seed)
+    splits[train] = draw(train, (rest, 1.0 - rest, 0.0))
     count = int(np.sum(splits == 1))
-    return splits, [f"There is no val, so {count:,} of train were set aside as val with seed {seed}."]
+    aside = f"There is no val, so {count:,} of train were set aside as val with seed {seed}."
+    return splits, [aside, *_shared_by_splits(files, splits, together)]
+
+
+def _grouped(files: Sequence[LabelledFile], rows: NDArray[np.int64], together: str) -> NDArray[np.int64]:
+    """Number the files by their value of an attribute; each without one is a group of its own."""
+    ids: dict[str, int] = {}
+    values = (files[row].attributes[together] or f"\0{row}" for row in rows)
+    return np.array([ids.setdefault(value, len(ids)) for value in values], np.int64)
+
+
+def _shared_by_splits(
+    files: Sequence[LabelledFile], splits: NDArray[np.uint8], together: str | None
+) -> list[str]:
+    """Say how many values of an attribute occur in more than one of the splits that there are."""
+    if together is None:
+        return []
+    pairs = {(file.attributes[together], code) for file, code in zip(files, splits.tolist())}
+    counts = Counter(value for value, _ in pairs if value)
+    several = sum(count > 1 for count in counts.values())
+    return [
+        f"The images have splits; {several:,} of {len(counts):,} values of {together} occur in more than one."
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +49,8 @@ def read_listing(
     *,
     find_faces: bool = False,
     keep: Sequence[str] = (),
+    mapping: Mapping[str, str] | None = None,
+    together: str | None = None,
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images that a CSV lists, as :func:`facelex.data.folder.read_folder` does those of a folder.
 
@@ -62,13 +64,16 @@ def read_listing(
         progress: Called now and then with images read and images in all.
         find_faces: Take the largest face of each image and leave images without one out.
         keep: Further columns to keep beside the pictures, as ``FaceDataset.attributes``.
+        mapping: Class names of the table, case ignored, and what to call them, or ``ignore``.
+        together: A further column, such as ``subject``; images with the same value are drawn into one split.
 
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
+    columns = [*keep, *([together] if together and together not in keep else [])]
     return read_files(
-        path, listed_files(path, keep), size, classes, split, seed, skip_bad, progress, find_faces=find_faces,
-        what="class",
+        path, listed_files(path, columns), size, classes, split, seed, skip_bad, progress,
+        find_faces=find_faces, what="class", mapping=mapping, together=together,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,10 @@ READERS_VERSION = 5
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
+LATER_OPTIONS = ("keep", "mapping", "together")
+"""Options that came later: where they are not used, files that were made before them are up to date."""
+
+
 @dataclass(frozen=True)
 class PrepareOptions:
     """How a source is read."""
@@ -41,6 +45,8 @@ class PrepareOptions:
     skip_bad: bool = False
     find_faces: bool = False
     keep: tuple[str, ...] = ()
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    together: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,16 @@ def prepare(
     if options.seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
     source = _csv_inside(source) or source
-    if options.keep and not is_listing(source):
+    for name, given in (("--keep", options.keep), ("--together", options.together)):
+        if given and not is_listing(source):
+            raise FacelexError(
+                f"{name} is for a CSV that lists images, with a column of files such as image, and {source} "
+                "is none. Leave it out."
+            )
+    if options.mapping and not (source.is_dir() or is_listing(source)):
         raise FacelexError(
-            f"--keep is for a CSV that lists images, with a column of files such as image, and {source} is "
-            "none. Leave it out."
+            f"--map is for folders and lists of images, and the classes of {source} are the seven emotions. "
+            "Leave it out."
         )
     signature = source_signature(source, options)
     held = _held(output)
@@ -125,10 +137,11 @@ def prepare(
                 f"{source} are not its rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave "
                 "--ferplus out."
             )
-        read = read_folder if source.is_dir() else partial(read_listing, keep=options.keep)
+        listing = partial(read_listing, keep=options.keep, together=options.together)
+        read = read_folder if source.is_dir() else listing
         dataset, notes = read(
             source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress,
-            find_faces=options.find_faces,
+            find_faces=options.find_faces, mapping=options.mapping,
         )  # fmt: skip
     else:
         dataset, notes = _from_csv(source, options, progress)
@@ -179,7 +192,7 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
     """
     described = {
         "version": READERS_VERSION,
-        "options": {key: value for key, value in asdict(options).items() if key != "keep" or value}
+        "options": {key: value for key, value in asdict(options).items() if key not in LATER_OPTIONS or value}
         | {"ferplus": None},
         "source": _file_signature(source),
         "ferplus": options.ferplus and _file_signature(options.ferplus),

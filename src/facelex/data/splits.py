@@ -38,6 +38,27 @@ def random_splits(
     return code_of_group[np.searchsorted(ids, groups)]
 
 
+def joined_groups(*groupings: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the examples so that all those share an id that are linked by a group of any of the groupings.
+
+    Args:
+        groupings: Group ids, each ``(N,)``.
+
+    Returns:
+        Ids ``(N,)``.
+    """
+    found = np.arange(len(groupings[0]))
+    while True:
+        before = found
+        for groups in groupings:
+            _, inverse = np.unique(groups, return_inverse=True)
+            least = np.full(inverse.max(initial=-1) + 1, len(found))
+            np.minimum.at(least, inverse, found)
+            found = least[inverse]
+        if np.array_equal(found, before):
+            return found
+
+
 def draw_share(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
     """Draw the same share of each class, at least one example of it.
 

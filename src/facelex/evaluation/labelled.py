@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from facelex.data.dataset import FaceDataset
+from facelex.data.mapping import IGNORE, lowered
 from facelex.emotions import classes_named, merging_notes
 from facelex.errors import FacelexError, unknown_name
-
-IGNORE = "ignore"
-"""As a class of the mapping: leave the examples out."""
 
 _ALL_TEST = (0.0, 0.0, 1.0)
 
@@ -63,19 +61,6 @@ def _official(path: Path) -> tuple[FaceDataset, list[str]]:
     return dataset, completeness_notes(faces.splits)
 
 
-def parse_mapping(text: str | None) -> dict[str, str]:
-    """Read ``"joy=happy,contempt=ignore"``: the data's class names and the model's, or ``ignore``."""
-    mapping: dict[str, str] = {}
-    for item in filter(None, (part.strip() for part in (text or "").split(","))):
-        name, equals, target = (part.strip() for part in item.partition("="))
-        if not (name and equals and target):
-            raise FacelexError(
-                f"Expected --map as name=class pairs such as 'joy=happy,contempt=ignore', but got {item!r}."
-            )
-        mapping[name] = target
-    return mapping
-
-
 def match_classes(
     names: Sequence[str], classes: Sequence[str], mapping: Mapping[str, str] | None = None
 ) -> np.ndarray:
@@ -95,7 +80,7 @@ def match_classes(
     Raises:
         FacelexError: If a name matches no class or several, or the mapping names what is not there.
     """
-    wanted = {name.lower(): target for name, target in (mapping or {}).items()}
+    wanted = lowered(mapping)
     for name in wanted:
         if name not in [own.lower() for own in names]:
             raise unknown_name("class of the data in --map", name, names)
