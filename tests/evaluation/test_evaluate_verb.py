@@ -13,6 +13,7 @@ from PIL import Image
 
 from facelex.cli.main import main
 from facelex.data.dataset import FaceDataset
+from facelex.evaluation import evaluate as evaluate_module
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
 from facelex.recognize import model
@@ -330,3 +331,25 @@ def test_threads_are_those_of_pytorch_for_a_run_and_of_the_session_for_a_file(
     capsys.readouterr()
     refused = error_of(capsys, "evaluate", onnx_file, "--data", faces[1], "--threads", "0")
     assert "Expected threads to be 1 or more" in refused
+
+
+def test_pictures_of_a_folder_are_read_as_large_as_those_the_network_has_learned_from(
+    make_run: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of 40 pixels that has learned from 48 scales both alike, with its own filter."""
+    run, photos = make_run(), tmp_path / "photos" / "happy"
+    photos.mkdir(parents=True)
+    Image.new("L", (64, 64), 99).save(photos / "1.png")
+    read, sizes = evaluate_module.load_labelled, []
+
+    def recorded(place: str, size: int, columns: list[str]) -> object:
+        sizes.append(size)
+        return read(place, size, columns)
+
+    monkeypatch.setattr(evaluate_module, "load_labelled", recorded)
+    evaluate(run, data=photos.parent, other_data=True)
+    environment = json.loads((run / "environment.json").read_text())
+    environment["dataset"]["size"] = 24
+    (run / "environment.json").write_text(json.dumps(environment))
+    evaluate(run, data=photos.parent, other_data=True)
+    assert sizes == [16, 24]

@@ -221,7 +221,10 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
 def _load_dataset(
     networks: Sequence[Network], data: str | Path | None, columns: Sequence[str]
 ) -> tuple[FaceDataset, list[str]]:
-    """Load what is scored, and notes; pictures of a folder at the largest size that a network takes."""
+    """Load what is scored, and notes; pictures of a folder as large as those that a network has learned from.
+
+    Where several networks have learned from other sizes, the largest; each scales them as in its training.
+    """
     runs = [network.run for network in networks if network.run is not None]
     if data is None and runs and runs[0].data is None:
         raise FacelexError(
@@ -229,7 +232,8 @@ def _load_dataset(
         )
     place = data if data is not None else runs[0].data if runs else "fer2013"
     assert place is not None
-    return load_labelled(place, max(network.image_size for network in networks), columns)
+    size = max(network.crop_size or network.image_size for network in networks)
+    return load_labelled(place, size, columns)
 
 
 def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Path | None) -> FacelexError:

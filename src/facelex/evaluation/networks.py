@@ -42,6 +42,8 @@ class Network:
         run: The run folder, None for an ONNX file.
         fingerprint: Fingerprint of the dataset it was trained on, empty where it does not say.
         dataset: One line on where that dataset came from, likewise.
+        crop_size: Side of that dataset's faces, which the network gets scaled to ``image_size``; None where
+            it does not say.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Network:
     run: RunFolder | None = None
     fingerprint: str = ""
     dataset: str = ""
+    crop_size: int | None = None
 
 
 def open_network(model: str | Path, *, threads: int | None = None) -> Network:
@@ -84,6 +87,7 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
         temperature=float(network.info["temperature"]),
         fingerprint=str(dataset.get("fingerprint", "")),
         dataset=str(dataset.get("source", "")),
+        crop_size=network.crop_size,
     )
 
 
@@ -154,6 +158,7 @@ def _open_run(run: RunFolder, source: str) -> Network:
         run=run,
         fingerprint=run.fingerprint,
         dataset=run.source,
+        crop_size=run.crop_size,
     )
 
 

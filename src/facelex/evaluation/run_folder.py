@@ -85,6 +85,13 @@ class RunFolder:
         dataset = self.environment.get("dataset")
         return str(dataset.get("source", "")) if isinstance(dataset, dict) else ""
 
+    @property
+    def crop_size(self) -> int | None:
+        """Side of that dataset's faces in pixels, None when unknown."""
+        dataset = self.environment.get("dataset")
+        size = dataset.get("size") if isinstance(dataset, dict) else None
+        return size if isinstance(size, int) and size > 0 else None
+
     def was_trained_on(self, dataset: FaceDataset) -> bool:
         """Whether a dataset is the run's own; True where the run does not say which that was."""
         return self.fingerprint in ("", dataset.fingerprint)

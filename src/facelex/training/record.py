@@ -37,7 +37,11 @@ def write_beginnings(
     """Write ``config.yaml`` and ``environment.json``, and tell the trackers the settings."""
     settings = config.model_dump(mode="json")
     environment = _surroundings(fabric) | {
-        "dataset": {"source": dataset.source, "fingerprint": dataset.fingerprint},
+        "dataset": {
+            "source": dataset.source,
+            "fingerprint": dataset.fingerprint,
+            "size": dataset.pixels.shape[-1],
+        },
         "parameters": sum(p.numel() for p in model.parameters()),
         **sources(config),
     }
