@@ -21,7 +21,7 @@ from PIL import Image
 from facelex.errors import FacelexError
 from facelex.recognize import images, sources
 from facelex.recognize.images import load_image
-from facelex.recognize.sources import find_images, find_media, find_video, source_name
+from facelex.recognize.sources import find_images, find_media, source_name
 
 
 def encoded(picture: Image.Image, kind: str, **options) -> bytes:
@@ -491,7 +491,7 @@ def test_a_glob_that_goes_in_circles_finds_a_picture_once(tmp_path, monkeypatch)
     Path("z/again").symlink_to(".")
     assert find_images(["z/**/*.png"]) == ["z/a.png", "z/sub/b.png"]
     assert find_media(["z/**"]) == (["z/a.png", "z/sub/b.png"], ["z/film.mp4"])
-    assert find_video("z/**/*.mp4") == "z/film.mp4"
+    assert find_media(["z/**/*.mp4"], videos_alone=True) == ([], ["z/film.mp4"])
     Path("z/other.png").symlink_to("a.png")
     assert find_images(["z/*.png"]) == find_images(["z"]) == ["z/a.png", "z/other.png"]
 
@@ -578,3 +578,14 @@ def test_any_array_is_read_or_refused(array):
 def test_any_text_as_a_path_is_read_or_refused(text):
     if not images.is_url(text):
         must_answer_or_refuse(text)
+
+
+def test_brackets_of_a_folder_that_is_there_are_no_pattern(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("Trip [2020]", "Trip 2", "in"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").touch()
+    assert find_images(["Trip [2020]/*.jpg"]) == ["Trip [2020]/a.jpg"]
+    assert find_images([tmp_path / "Trip [2020]" / "[ab].jpg"]) == [str(tmp_path / "Trip [2020]" / "a.jpg")]
+    assert find_images(["Trip [12]/*.jpg"]) == ["Trip 2/a.jpg"]
+    assert find_images(["./in/*"]) == ["./in/a.jpg"]

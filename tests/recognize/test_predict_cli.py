@@ -320,12 +320,12 @@ def test_flip_and_threshold_reach_the_recogniser(run, photos):
 def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):
     asked = []
 
-    def predict_video(source, recognizer, **options):
-        asked.append((source, type(recognizer).__name__, options["words"], options["format"]))
+    def predict_videos(sources, recognizer, **options):
+        asked.append((*sources, type(recognizer).__name__, options["words"], options["format"]))
         return 0
 
     monkeypatch.setitem(
-        sys.modules, "facelex.cli.predict_video", types.SimpleNamespace(predict_video=predict_video)
+        sys.modules, "facelex.cli.predict_video", types.SimpleNamespace(predict_videos=predict_videos)
     )
     assert run("film.MP4", "--format", "csv", "--words", "bored")[0] == 0
     assert run("Webcam:0")[0] == 0

@@ -710,28 +710,82 @@ def test_a_glob_may_name_one_video(run, film, tmp_path, monkeypatch):
     assert {row["source"] for row in csv.DictReader(out.splitlines())} == {"film.mp4"}
     write_video(tmp_path / "other.mp4", two_faces, seconds=1)
     for pattern in ("*.mp4", "*"):
-        code, out, err = run(pattern)
-        assert (code, out) == (2, "")
-        assert "matches 2 videos, 'film.mp4' and others. Name a video by its own path" in " ".join(
-            err.split()
-        )
+        code, out, err = run(pattern, "--every", "0.5", "--format", "csv")
+        assert (code, err) == (0, "")
+        assert {row["source"] for row in csv.DictReader(out.splitlines())} == {"film.mp4", "other.mp4"}
     Image.new("RGB", (90, 60)).save("photo.png")
     code, out, err = run("*", "--format", "json")
     assert code == 0
     assert [item["source"] for item in json.loads(out)] == ["photo.png"]
-    assert err == "facelex: 2 videos skipped: name each by its own path, in a call of its own.\n"
+    assert err == "facelex: 2 videos skipped: give videos a call of their own.\n"
+    code, out, err = run("photo.png", "film.mp4")
+    assert (code, out) == (2, "")
+    assert "Expected pictures or videos, but got 1 pictures and 1 videos" in " ".join(err.split())
 
 
 def test_the_videos_of_a_folder_are_said_to_be_left_out(run, film):
-    code, out, err = run(film.parent)
-    assert (code, out) == (2, "")
-    assert "holds none" in err
-    assert "Name a video by its own path" in " ".join(err.split())
     Image.new("RGB", (90, 60)).save(film.parent / "photo.png")
     code, out, err = run(film.parent, "--format", "json")
     assert code == 0
     assert [Path(item["source"]).name for item in json.loads(out)] == ["photo.png"]
-    assert err == "facelex: 1 video skipped: name it by its own path, in a call of its own.\n"
+    assert err == "facelex: 1 video skipped: give videos a call of their own.\n"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "parquet"])
+def test_the_videos_of_a_folder_share_a_table(run, tmp_path, kind):
+    films, out, table = tmp_path / "films", tmp_path / "out", tmp_path / f"faces.{kind}"
+    for place in ("a/one.mp4", "b/one.mp4", "two.mp4"):
+        (films / place).parent.mkdir(parents=True, exist_ok=True)
+        write_video(films / place, two_faces, seconds=1)
+    (films / "broken.mp4").write_bytes(b"no film")
+    code, text, err = run(films, "-r", "--every", "0.5", "-o", table, "--annotate", out)
+    assert (code, text) == (1, "")
+    assert "Could not read" in err
+    assert "broken.mp4" in err
+    assert sorted(path.name for path in out.iterdir()) == [
+        "one-faces-2.mp4", "one-faces.mp4", "two-faces.mp4",
+    ]  # fmt: skip
+    if kind == "csv":
+        rows = list(csv.DictReader(table.read_text().splitlines()))
+    elif kind == "json":
+        rows = json.loads(table.read_text())
+    elif kind == "jsonl":
+        rows = [json.loads(line) for line in table.read_text().splitlines()]
+    else:
+        rows = pytest.importorskip("pandas").read_parquet(table).to_dict("records")
+    whole = {Path(row["source"]).relative_to(films).as_posix() for row in rows if not told(row.get("error"))}
+    assert whole == {"a/one.mp4", "b/one.mp4", "two.mp4"}
+    assert [Path(row["source"]).name for row in rows if told(row.get("error"))] == ["broken.mp4"]
+
+
+def told(error: object) -> bool:
+    """Whether a row has an error; pandas has NaN or None where there is none."""
+    return isinstance(error, str) and error != ""
+
+
+def test_the_summaries_of_several_videos_stand_under_their_names(run, film, tmp_path):
+    other = write_video(tmp_path / "other.mp4", two_faces, seconds=1)
+    code, out, err = run(film, other, film, "--every", "0.5")
+    assert (code, err) == (0, "")
+    first, second = out.index(f"{film}\n"), out.index(f"{other}\n")
+    assert first < out.index("6 frames analysed over 2.5 s, 2 faces") < second
+    assert out.count("frames analysed") == 2  # a film that is named twice is read once
+
+
+def test_ctrl_c_ends_all_videos(run, film, tmp_path, squares, monkeypatch):
+    other, detect = write_video(tmp_path / "other.mp4", two_faces, seconds=1), squares.detect
+
+    def interrupted(image):
+        if squares.frames == 5:
+            raise KeyboardInterrupt
+        return detect(image)
+
+    monkeypatch.setattr(squares, "detect", interrupted)
+    code, _, err = run(film, other, "-o", tmp_path / "t.csv")
+    assert code == 130
+    assert "stopped in" in err
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    assert {row["source"] for row in rows} == {str(film)}
 
 
 def test_a_progress_bar_says_who_is_in_sight(run, film, tmp_path, monkeypatch):
@@ -758,7 +812,9 @@ def test_a_progress_bar_says_who_is_in_sight(run, film, tmp_path, monkeypatch):
         (["film.mp4", "--output", "."], "is a folder"),
         (["film.mp4", "--output", "film.mp4"], "got the video"),
         (["film.mp4", "--output", "other.mp4"], "use --annotate"),
-        (["film.mp4", "film.mp4"], "one video at a time"),
+        (["film.mp4", "two.mp4", "--timeline", "t.png"], "Expected one video with --timeline, but got 2"),
+        (["film.mp4", "two.mp4", "--annotate", "two.mov"], "Expected a folder for 2 annotated videos"),
+        (["film.mp4", "webcam:0"], "Expected one camera, or videos, but got 2 inputs"),
         (["photo.png", "--every", "1"], "Expected a video or webcam:0 with --every"),
     ],
 )

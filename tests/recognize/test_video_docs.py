@@ -29,7 +29,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     for package in ("matplotlib", "pandas"):
         pytest.importorskip(package)
     monkeypatch.setitem(model.PACKAGED, "shipped", write_shipped_model(tmp_path / "model.onnx"))
-    write_video(tmp_path / "film.mp4", still((30, 30)), seconds=1.0, sound=True)
+    (tmp_path / "films" / "more").mkdir(parents=True)
+    for name in ("film.mp4", "films/a.mp4", "films/more/b.mp4"):
+        write_video(tmp_path / name, still((30, 30)), seconds=1.0, sound=True)
     for seed in range(3):
         pixels = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8)
         (tmp_path / "photos").mkdir(exist_ok=True)
@@ -48,7 +50,7 @@ def page(request, monkeypatch) -> str:
 
 def test_command_line_examples_run(folder, page, capsys):
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    assert len(lines) == 5
+    assert len(lines) == {"video.md": 6, "search.md": 5}[page]
     for line in lines:
         command, *arguments = shlex.split(line, comments=True)
         assert command == "facelex"
@@ -60,6 +62,8 @@ def test_command_line_examples_run(folder, page, capsys):
             "emotions.png",
             "out/film-faces.mp4",
             "redacted/film-faces.mp4",
+            "out/a-faces.mp4",
+            "out/b-faces.mp4",
         ],
         "search.md": ["best.png", "redacted.png", "album.index"],
     }[page]

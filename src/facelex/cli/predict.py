@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -19,13 +19,11 @@ from facelex.recognize.sources import (
     VIDEO_SUFFIXES,
     check_there,
     find_media,
-    find_video,
-    is_video,
+    names_video,
 )
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated import AnnotatedFolder
-    from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.results import ImageResult
 
 app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
@@ -59,7 +57,7 @@ def predict(
     Parameters
     ----------
     inputs
-        Pictures, folders, globs in quotes, http(s):// addresses, or one video file or webcam:0.
+        Pictures, folders, globs in quotes, http(s):// addresses; or videos, or webcam:0.
     words
         Words and phrases to score as well: "bored, proud, barely hidden anger".
     format
@@ -82,7 +80,7 @@ def predict(
     smooth
         Videos: seconds over which each face's numbers are smoothed, 0.4 by default; 0 switches it off.
     timeline
-        Videos: write a picture of each face's emotions over time (.png, .svg, .pdf; needs matplotlib).
+        One video: write a picture of each face's emotions over time (.png, .svg, .pdf; needs matplotlib).
     seconds
         Videos: stop after so many seconds.
     """
@@ -96,14 +94,16 @@ def predict(
 
     film = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
     film = {name: value for name, value in film.items() if value is not None}
-    inputs = tuple(map(find_video, inputs))
-    if any(is_video(item) for item in inputs):
+    sources, videos = find_media(inputs, recursive=recursive, videos_alone=True)
+    if videos and not sources:
         if output is not None:
-            check_output(output, inputs, options.files)
+            check_output(output, videos, options.files)
+        from facelex.cli.predict_video import predict_videos
+
         with outliving_the_reader(annotate is not None or timeline is not None):
-            return _predict_video(
-                inputs,
-                create,
+            return predict_videos(
+                videos,
+                create(),
                 words=words,
                 format=kind,
                 output=output,
@@ -114,12 +114,15 @@ def predict(
     if film:
         name = next(iter(film)).removeprefix("max_")
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
-    sources, skipped = find_media(inputs, recursive=recursive)
+    if any(map(names_video, inputs)):
+        raise FacelexError(
+            f"Expected pictures or videos, but got {len(sources)} pictures and {len(videos)} videos. Give "
+            "them a call each."
+        )
     check_there(sources)
-    if skipped:
-        several = len(skipped) > 1
-        named = f"{len(skipped)} videos skipped: name each" if several else "1 video skipped: name it"
-        tell(f"{named} by its own path, in a call of its own.")
+    if videos:
+        skipped = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
+        tell(f"{skipped} skipped: give videos a call of their own.")
     if output is not None:
         check_output(output, sources, options.files)
     recognizer = create()
@@ -148,17 +151,6 @@ def predict(
         tell(f"stopped after {done:,} of {len(sources):,} pictures; what was done is kept.")
         return STOPPED
     return 1 if failed else 0
-
-
-def _predict_video(inputs: tuple[str, ...], create: Callable[[], Recognizer], **options: Any) -> int:
-    """Hand one video or webcam to the video room: the only place where ``predict`` calls it."""
-    if len(inputs) > 1:
-        raise FacelexError(
-            f"Expected one video at a time, but got {len(inputs)} inputs. Give each its own call."
-        )
-    from facelex.cli.predict_video import predict_video
-
-    return predict_video(inputs[0], create(), **options)
 
 
 def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> AnnotatedFolder:

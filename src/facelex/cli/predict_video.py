@@ -1,26 +1,31 @@
-"""What ``facelex predict`` does with a video file or a camera."""
+"""What ``facelex predict`` does with video files or a camera."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from facelex.cli.options import STOPPED
 from facelex.cli.screen import tell
+from facelex.errors import FacelexError, printable
+from facelex.recognize.sources import is_camera
 
 if TYPE_CHECKING:
     from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.video import FrameResult, VideoResult
+    from facelex.recognize.writers import Writer
 
 MOST_LINES = 20
 """Faces shown in the table for people."""
 
 
-def predict_video(
-    source: str,
+def predict_videos(
+    sources: Sequence[str],
     recognizer: Recognizer,
     *,
     words: str | None,
@@ -28,38 +33,118 @@ def predict_video(
     output: Path | None,
     annotate: Path | None,
     redact: str | None,
+    timeline: Path | None = None,
     **options: Any,
 ) -> int:
-    """Analyse one video, show its progress and write its table; returns the exit code."""
-    from facelex.recognize import video
+    """Analyse videos one after the other, show their progress and write one table; returns the exit code.
 
+    One that cannot be read is told, has a row with an error, and the others go on.
+    """
+    from facelex.recognize import video
+    from facelex.recognize.frames import UnreadableVideoError
+    from facelex.recognize.results import ImageResult
+
+    several = len(sources) > 1
+    if several:
+        _check_several(sources, annotate, timeline)
     on_screen = format != "table" and output is None
     crossed = on_screen and sys.stdout.isatty()  # rows on the same screen would cross the bar
-    with _summary_stream(format, output) as summary:
-        with _shown(bar=not crossed, rows=on_screen) as progress:
-            result = video.predict_video(
-                source,
-                recognizer,
-                words=words,
-                table=None if format == "table" else output or sys.stdout,
-                table_format=None if format == "table" else format,
-                annotate=annotate,
-                redact=redact,
-                progress=progress,
-                **options,
-            )
-        if summary is not None:
-            _print_summary(result, summary)
-    if result.error is not None:
-        tell(f"{source}: {result.error}")
-    if result.interrupted:
-        tell(f"stopped at {result.seconds:.1f} s; what was done is kept.")
-        return STOPPED
-    return 0 if result.error is None else 1
+    failed = False
+    with (
+        _summary_stream(format, output) as summary,
+        _shared_table(recognizer, words, format, output) if several else nullcontext() as writer,
+    ):
+        own_table = None if several or format == "table" else output or sys.stdout
+        for number, (source, target) in enumerate(_annotated_paths(sources, annotate), start=1):
+            place = f"Reading {number} of {len(sources)}" if several else "Reading"
+            try:
+                with _shown(bar=not crossed, rows=on_screen, place=place) as progress:
+                    result = video.predict_video(
+                        source,
+                        recognizer,
+                        words=words,
+                        table=own_table,
+                        table_format=None if own_table is None else format,
+                        writer=writer,
+                        annotate=target,
+                        redact=redact,
+                        timeline=timeline,
+                        progress=progress,
+                        **options,
+                    )
+            except UnreadableVideoError as error:
+                if not several:
+                    raise
+                failed = True
+                tell(str(error))
+                if writer is not None:
+                    writer.write(ImageResult(source, error=str(error)))
+                continue
+            if summary is not None:
+                if several:
+                    print(printable(source), file=summary)
+                _print_summary(result, summary)
+            if result.error is not None:
+                failed = True
+                tell(f"{source}: {result.error}")
+            if result.interrupted:
+                where = f"in {source} at" if several else "at"
+                tell(f"stopped {where} {result.seconds:.1f} s; what was done is kept.")
+                return STOPPED
+    return 1 if failed else 0
+
+
+def _check_several(sources: Sequence[str], annotate: Path | None, timeline: Path | None) -> None:
+    """Refuse what goes with one video alone."""
+    if any(is_camera(source) for source in sources):
+        raise FacelexError(
+            f"Expected one camera, or videos, but got {len(sources)} inputs. Give a camera its own call."
+        )
+    if timeline is not None:
+        raise FacelexError(
+            f"Expected one video with --timeline, but got {len(sources)}. Give each its own call."
+        )
+    if annotate is not None and annotate.suffix and not annotate.is_dir():
+        raise FacelexError(
+            f"Expected a folder for {len(sources)} annotated videos, but got {str(annotate)!r}. Name it "
+            f"{annotate.stem!r}, or make the folder first."
+        )
+
+
+def _annotated_paths(sources: Sequence[str], annotate: Path | None) -> Iterator[tuple[str, Path | None]]:
+    """Give each video the file for its annotated one; of several, names that meet no other and no input."""
+    taken = {os.path.realpath(source).casefold() for source in sources}
+    for source in sources:
+        if annotate is None or len(sources) == 1:
+            yield source, annotate
+            continue
+        stem = Path(source).stem
+        names = (f"{stem}-faces{'' if n == 1 else f'-{n}'}.mp4" for n in count(1))
+        path = next(annotate / n for n in names if os.path.realpath(annotate / n).casefold() not in taken)
+        taken.add(os.path.realpath(path).casefold())
+        yield source, path
 
 
 @contextmanager
-def _shown(*, bar: bool, rows: bool) -> Iterator[Callable[[FrameResult, float | None], None]]:
+def _shared_table(
+    recognizer: Recognizer, words: str | None, format: str, output: Path | None
+) -> Iterator[Writer | None]:
+    """Open the table that all videos write their rows to; None where a summary is asked for."""
+    if format == "table":
+        yield None
+        return
+    from facelex.recognize.words import parse_words
+    from facelex.recognize.writers import open_writer
+
+    labels = parse_words(words)
+    with open_writer(
+        format, output or sys.stdout, classes=recognizer.classes, words=labels, video=True
+    ) as writer:
+        yield writer
+
+
+@contextmanager
+def _shown(*, bar: bool, rows: bool, place: str) -> Iterator[Callable[[FrameResult, float | None], None]]:
     """Give the callback that sends rows off and shows, to a person, how far it is and who is in sight."""
 
     def send(*_: object) -> None:
@@ -78,13 +163,14 @@ def _shown(*, bar: bool, rows: bool) -> Iterator[Callable[[FrameResult, float | 
         TextColumn("{task.description}"),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=None, place="Reading")
+        task = shown.add_task("", total=None, place=place)
 
         def progress(result: FrameResult, total: float | None) -> None:
             send()
-            place = _clock(result.time) + (f" of {_clock(total)}" if total else "")
+            time = _clock(result.time) + (f" of {_clock(total)}" if total else "")
+            at = f"{place}, {time}" if place != "Reading" else time
             shown.update(
-                task, total=total, completed=result.time, place=place, description=escape(_sight(result))
+                task, total=total, completed=result.time, place=at, description=escape(_sight(result))
             )
 
         yield progress

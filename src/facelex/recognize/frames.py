@@ -29,6 +29,10 @@ FAULTS = 100
 """Damaged packets in a row after which the rest of a file is given up."""
 
 
+class UnreadableVideoError(FacelexError):
+    """A video is not there or holds nothing that can be read; another one may."""
+
+
 @dataclass
 class Frame:
     """One frame, not yet converted to pixels."""
@@ -61,7 +65,8 @@ class FrameReader:
         """Open a video file, or a camera given as ``webcam:0``.
 
         Raises:
-            FacelexError: If there is no such file or camera, or it holds no video.
+            UnreadableVideoError: If there is no such file, or it holds no video.
+            FacelexError: If there is no such camera.
             MissingExtraError: If PyAV is not installed.
         """
         self.source = check_source(source)
@@ -76,13 +81,13 @@ class FrameReader:
         ]
         if not streams:
             self._container.close()
-            raise FacelexError(f"Expected a video, but {self.source!r} holds no moving picture.")
+            raise UnreadableVideoError(f"Expected a video, but {self.source!r} holds no moving picture.")
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
         size = (self._stream.width or 0, self._stream.height or 0)
         if size[0] * size[1] > MAX_PIXELS or (min(size) and min(size) < MIN_SIDE):
             self._container.close()
-            raise FacelexError(f"Refused {self.source!r}: frames of {size[0]}x{size[1]} pixels.")
+            raise UnreadableVideoError(f"Refused {self.source!r}: frames of {size[0]}x{size[1]} pixels.")
         self.damaged = 0
         """Packets that could not be decoded, and frames that could only in part."""
         self.end = 0.0
@@ -157,7 +162,7 @@ class FrameReader:
         """
         if ended and self._start is None:
             why = self.fault or "no frame of it could be decoded"
-            raise FacelexError(f"Could not read {self.source!r} as a video: {why}.")
+            raise UnreadableVideoError(f"Could not read {self.source!r} as a video: {why}.")
         faults = []
         if self.fault:
             faults.append(f"the reading ended at {self.end:.1f} s: {self.fault}")
@@ -403,18 +408,22 @@ def check_file(source: str) -> None:
         FacelexError: If it is an address, a folder, not there or not a regular file.
     """
     if is_url(source):
-        raise FacelexError(f"Expected a video file, but got the address {source!r}. Download it first.")
+        raise UnreadableVideoError(
+            f"Expected a video file, but got the address {source!r}. Download it first."
+        )
     path = Path(source)
     try:
         if path.is_dir():
-            raise FacelexError(f"Expected a video file, but {source!r} is a folder.")
+            raise UnreadableVideoError(f"Expected a video file, but {source!r} is a folder.")
         if not path.exists():
-            raise FacelexError(no_such_file(path))
+            raise UnreadableVideoError(no_such_file(path))
         if not path.is_file():
-            raise FacelexError(f"Expected a video file, but {source!r} is not a regular file.")
+            raise UnreadableVideoError(f"Expected a video file, but {source!r} is not a regular file.")
     except (OSError, ValueError) as error:  # ValueError: a NUL inside the name
         reason = getattr(error, "strerror", None) or error
-        raise FacelexError(f"Could not open {source!r}: {reason}. Check path and permissions.") from error
+        raise UnreadableVideoError(
+            f"Could not open {source!r}: {reason}. Check path and permissions."
+        ) from error
 
 
 def _open_file(av: Any, source: str) -> Any:
@@ -424,7 +433,7 @@ def _open_file(av: Any, source: str) -> Any:
         # a path with a colon must not be taken for a protocol, nor a playlist lead to the network
         return av.open(f"file:{Path(source)}", options={"protocol_whitelist": "file"}, **titles)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise FacelexError(
+        raise UnreadableVideoError(
             f"Could not read {source!r} as a video: {_reason(error)}. It is damaged, incomplete, or no video."
         ) from error
 

@@ -91,9 +91,15 @@ def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = F
 
 
 def find_media(
-    inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False
+    inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False, videos_alone: bool = False
 ) -> tuple[list[str], list[str]]:
     """Return the pictures of `find_images`, and the videos that folders and globs hold beside them.
+
+    Args:
+        inputs: As to `find_images`.
+        recursive: As to `find_images`.
+        videos_alone: Videos are wanted too: those named on their own, and cameras, are among the videos, and
+            folders and globs may hold nothing else.
 
     Raises:
         FacelexError: As `find_images`.
@@ -101,9 +107,9 @@ def find_media(
     pictures: list[str] = []
     videos: list[str] = []
     for item in inputs:
-        found, left_out = _expand(os.fspath(item), recursive)
+        found, others = _expand(os.fspath(item), recursive, videos_alone)
         pictures += found
-        videos += left_out
+        videos += others
     return _each_once(pictures), _each_once(videos)
 
 
@@ -161,28 +167,6 @@ def folder_of(item: str) -> str | None:
     return start if _is_folder(start) else None
 
 
-def find_video(item: str) -> str:
-    """Return the one video that a glob matches; anything else passes through unchanged.
-
-    Raises:
-        FacelexError: If a glob for videos matches nothing, or one matches several videos and nothing else.
-    """
-    if is_url(item) or is_camera(item) or not _is_glob(item):
-        return item
-    matches = _matches(item)
-    videos = [match for match in matches if _is_film(match)]
-    if len(videos) < len(matches):
-        return item
-    if not matches and is_video(item):
-        raise _no_match(item)
-    if len(videos) > 1:
-        raise FacelexError(
-            f"Expected one video or pictures, but {item!r} matches {len(videos)} videos, {videos[0]!r} and "
-            "others. Name a video by its own path, in a call of its own."
-        )
-    return videos[0] if videos else item
-
-
 def _is_film(match: str) -> bool:
     return is_video(match) and not _is_folder(match)
 
@@ -196,6 +180,10 @@ def _is_glob(item: str) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
+    """Return what a glob matches; folders that are called so, ``Trip [2020]``, are no pattern."""
+    ends = [place for place, letter in enumerate(pattern) if letter in (os.sep, os.altsep)]
+    there = max((end for end in ends if os.path.lexists(pattern[:end])), default=0)
+    pattern = glob.escape(pattern[:there]) + pattern[there:]
     matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute ones
     if "**" in pattern:  # follows links, also in circles
         matches = _each_once(sorted(matches, key=lambda match: (len(match), match)))
@@ -206,13 +194,20 @@ def _no_match(pattern: str) -> FacelexError:
     return FacelexError(f"No file matches {shorten(pattern)!r}. Correct the pattern or name the files.")
 
 
-def _expand(item: str, recursive: bool) -> tuple[list[str], list[str]]:
+def names_video(item: str) -> bool:
+    """Return whether an input is one video or camera, and no folder or glob."""
+    return not is_data_url(item) and is_video(item) and not _is_folder(item) and not _is_glob(item)
+
+
+def _expand(item: str, recursive: bool, videos_alone: bool) -> tuple[list[str], list[str]]:
     """Return the pictures that an input stands for, and the videos found on the way."""
+    if videos_alone and names_video(item):
+        return [], [item]
     if is_address(item):
         return [item], []
     if _is_folder(item):
         pictures, videos = _folder_files(item, recursive)
-        if not pictures:
+        if not pictures and not (videos_alone and videos):
             hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
             if videos:
                 hint += " Name a video by its own path, in a call of its own."
@@ -228,7 +223,7 @@ def _expand(item: str, recursive: bool) -> tuple[list[str], list[str]]:
             videos += left_out
         else:
             (videos if _is_film(match) else pictures).append(match)
-    if not pictures:
+    if not pictures and not (videos_alone and videos):
         raise _no_match(item)
     return pictures, videos
 

@@ -185,6 +185,7 @@ def predict_video(
     detect: bool = True,
     table: str | os.PathLike[str] | IO[str] | None = None,
     table_format: str | None = None,
+    writer: Writer | None = None,
     annotate: str | os.PathLike[str] | None = None,
     redact: str | bool | None = None,
     timeline: str | os.PathLike[str] | None = None,
@@ -206,6 +207,8 @@ def predict_video(
         detect: False if the whole frame is one face.
         table: File for a row a face and frame: .csv, .parquet, .json or .jsonl; or an open text stream.
         table_format: ``csv``, ``parquet``, ``json`` or ``jsonl``; by default as the suffix says.
+        writer: An open table in place of ``table``, which several videos can share, from
+            ``facelex.recognize.writers.open_writer(..., video=True)``; it stays open.
         annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder, which is there or has no
             suffix, for ``NAME-faces.mp4``.
         redact: ``"blur"`` (or True) or ``"pixelate"`` covers the faces in the annotated video. Every frame is
@@ -216,8 +219,11 @@ def predict_video(
         progress: Called with each analysed frame and the seconds the video has, if known.
 
     Raises:
-        FacelexError: If the video cannot be read at all, an option is wrong, or a file cannot be written.
+        UnreadableVideoError: If the video cannot be read at all.
+        FacelexError: If an option is wrong, or a file cannot be written.
     """
+    if table is not None and writer is not None:
+        raise FacelexError("Expected a table or a writer, but got both. Leave one out.")
     annotate_path, timeline_path = _path("annotate", annotate), _path("timeline", timeline)
     redact = redaction_style(redact)
     every = _seconds("every", every)
@@ -235,6 +241,7 @@ def predict_video(
             target = _annotated_path(annotate_path, reader.source)
             run.annotated = AnnotatedVideo(target, reader, every=0.0 if redact else every, redact=redact)
             stack.callback(run.annotated.abandon)
+        run.table = writer
         if table is not None:
             run.table = stack.enter_context(_open_table(table, table_format, recognizer, analysis.labels))
         sound = None if run.annotated is None else run.annotated.sound
