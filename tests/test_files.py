@@ -173,6 +173,8 @@ def test_a_name_may_be_as_long_as_the_file_system_takes_it(tmp_path: Path, lette
         part.touch()
         assert leftovers(target) == [part]
     assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(FacelexError, match="name too long"):
+        write_text(tmp_path / ("1." + " long" * 48), "text")
 
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout")

@@ -145,7 +145,7 @@ def test_nothing_is_written_or_collected_for_anyone_else(tmp_path: Path) -> None
         "Recognizer('tiny').predict(np.zeros((200, 200, 3), np.uint8)); time.sleep(0.5)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
-    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PYTHONPATH": str(SOURCE)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
     assert list(tmp_path.rglob("*")) == []
 

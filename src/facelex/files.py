@@ -44,6 +44,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
             yield path
         return
     place = Path(os.path.realpath(path))
+    _check_length(path, place)
     # of its own for each writer: threads, and containers in which every process is the first
     part = place.with_name(f"{_before_number(place)}{os.getpid()}-{secrets.token_hex(4)}.part{place.suffix}")
     missing = [folder for folder in place.parents if not os.path.exists(folder)]  # noqa: PTH110 - never raises
@@ -66,6 +67,17 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
             for folder in missing:
                 with suppress(OSError):  # something else lies in it by now, or it was never made
                     folder.rmdir()
+
+
+def _check_length(path: Path, place: Path) -> None:
+    """Refuse a name that the file system does not take, which the shorter one beside it would not show."""
+    try:
+        place.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise FacelexError(
+                f"Could not write {str(path)!r}: {error.strerror}. Choose another place."
+            ) from error
 
 
 def _mode(path: Path) -> int | None:
@@ -111,7 +123,7 @@ def leftovers(path: Path) -> list[Path]:
 def _before_number(place: Path) -> str:
     """How the name of a half-written file begins; names are as long as file systems let them be."""
     longest = LONGEST_NAME - len(f".{2**22}-12345678.part{place.suffix}".encode(errors="surrogatepass")) - 1
-    return f".{cut_name(place.stem, longest)}."
+    return f".{cut_name(place.stem, max(0, longest))}."
 
 
 def cut_name(name: str, longest: int) -> str:

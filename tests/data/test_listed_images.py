@@ -238,7 +238,10 @@ def test_nobody_is_in_two_splits_that_are_drawn(tmp_path: Path) -> None:
     assert spread(plain.splits, people) > 5
     dataset, notes = read_listing(table, together="subject", split=(0.5, 0.25, 0.25))
     assert spread(dataset.splits, people) == 0
-    assert dataset.attributes["subject"].tolist() == people
+    assert dataset.attributes == {}  # who they are is not kept unless that is asked for
+    kept, _ = read_listing(table, together="subject", split=(0.5, 0.25, 0.25), keep=["subject"])
+    assert kept.attributes["subject"].tolist() == people
+    assert (kept.splits == dataset.splits).all()
     assert not dataset.seen_in("test").any()  # images that are the same stay together as well
     assert all(len(dataset.indices(split)) > 10 for split in ("train", "val", "test"))
     assert "Images with the same subject are in one split." in notes

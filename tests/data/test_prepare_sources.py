@@ -195,9 +195,9 @@ def test_somebody_elses_file_is_replaced_only_if_that_is_asked_for(tmp_path: Pat
     for content in (output.read_bytes(), b"notes"):
         output.write_bytes(content)
         with pytest.raises(FacelexError, match=r"is no dataset of facelex, and would be lost\. .* --force"):
-            prepare(source, output, replace=False)
+            prepare(source, output)
         assert output.read_bytes() == content
-    assert len(prepare(source, output).dataset) == 14
+    assert len(prepare(source, output, force=True).dataset) == 14
     output.write_bytes(output.read_bytes()[:3000])  # ours, cut short, may be written again
     assert len(prepare(source, output, replace=False).dataset) == 14
 

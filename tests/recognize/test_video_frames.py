@@ -7,6 +7,7 @@ import threading
 import time as clock
 from contextlib import suppress
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from av.video.stream import VideoStream
 from drawn_video import HEIGHT, SIDE, WIDTH, overwrite_the_middle, still, write_video
 
 from facelex.errors import FacelexError
-from facelex.recognize.frames import FrameReader, _Newest, camera_input, camera_number
+from facelex.recognize.frames import FrameReader, _Newest, _OnwardTimes, camera_input, camera_number
 from facelex.recognize.sources import is_camera, is_video
 
 
@@ -71,6 +72,34 @@ def test_parts_joined_end_to_end_follow_each_other(tmp_path, every, sound):
     stamps = [packet.dts for packet in packets]
     assert stamps == sorted(stamps)
     assert bool(stamps) == bool(sound)
+
+
+def packet_at(stamp: float | None, stream: int = 0, *, pts: float | None = None) -> SimpleNamespace:
+    """A packet of a stream whose stamps are in thousandths of a second."""
+    dts = None if stamp is None else round(1000 * stamp)
+    shown = dts if pts is None else round(1000 * pts)
+    base = Fraction(1, 1000)
+    return SimpleNamespace(
+        stream=SimpleNamespace(index=stream), dts=dts, pts=shown, time_base=base, duration=100
+    )
+
+
+def test_times_go_on_over_damage_and_parts_that_lack_a_stream():
+    times = _OnwardTimes(0.1)
+
+    def corrected(*args, **kwargs) -> float:
+        packet = packet_at(*args, **kwargs)
+        times.correct(packet)
+        return packet.pts / 1000
+
+    assert [corrected(stamp) for stamp in (0.0, 0.1, 900.0, 0.3, 0.4)] == [0.0, 0.1, 900.0, 0.3, 0.4]
+    times = _OnwardTimes(0.1)
+    assert [corrected(stamp) for stamp in (5.0, 5.1, 5.2)] == [5.0, 5.1, 5.2]
+    assert corrected(5.0, 1) == 5.0
+    assert [corrected(stamp) for stamp in (0.0, 0.1)] == [5.3, 5.4]  # the second part has no sound
+    assert corrected(None, pts=0.2) == 5.5
+    assert [corrected(stamp) for stamp in (-2.0, -1.9)] == [5.6, 5.7]
+    assert corrected(-2.0, 1) == 5.6  # the third has
 
 
 def test_a_title_need_not_be_utf_8(tmp_path):

@@ -183,7 +183,7 @@ def test_words_that_could_not_be_fitted_are_refused_before_training(tmp_path):
     lines = (f"{word} {' '.join(f'{x:.4f}' for x in row)}" for word, row in zip(words, rows))
     vectors.write_text("\n".join(lines) + "\n")
     foreign = ("model.text_fit=blend", f"model.vocabulary={vectors}", "model.text_encoder=synonyms")
-    with pytest.raises(FacelexError, match=r"English words, .*text_fit=null"):
+    with pytest.raises(FacelexError, match=r"English words, .*text_fit=null\.$"):
         train_run(tiny_config(*SHORT, *foreign), FACES, tmp_path / "run")
     unknown = ("model.text_fit=affect", "model.text_encoder=glove", "model.words.happy=[happy, qwxyz]")
     with pytest.raises(FacelexError, match="qwxyz"):

@@ -156,6 +156,8 @@ def test_what_is_not_seen_splits_no_word() -> None:
     assert tokenize("hap\u00adpy \ufeffsad\u200b anger\ufe0f") == ["happy", "sad", "anger"]
     assert tokenize("😀\ufe0f 👩\u200d🦰 \u0301 _ - '") == []
     assert tokenize("می\u200cخندد") == ["می\u200cخندد"]
+    assert tokenize("she´s happy, isn´t \u0301she") == ["she's", "happy", "isn't", "she"]
+    assert "" not in Vocabulary(["\ufeff", "sad"], np.eye(2), "eye")
 
 
 def test_nearest_agrees_with_a_plain_loop_and_leaves_out_the_query(packaged: Vocabulary) -> None:

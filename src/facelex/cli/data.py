@@ -72,7 +72,8 @@ def prepare(
         What to call classes, as "joy=happy,5=sad,contempt=ignore"; "ignore" leaves their images out.
     together
         A column of a CSV that lists images, such as "subject" or "film": where splits are drawn, images
-        with the same value go into one, so that nobody is in train and test.
+        with the same value go into one, so that nobody is in train and test. The column itself is not
+        kept, unless --keep names it too.
     force
         Read again even if nothing changed, and replace what was made from another source.
     """
@@ -89,7 +90,7 @@ def prepare(
         skip_bad=skip_bad,
         find_faces=find_faces,
         mapping=parse_mapping(map),
-        together=None if together is None else together.strip().lower(),
+        together=(together or "").strip().lower() or None,
         keep=tuple(name.strip().lower() for name in ",".join(keep or ()).split(",") if name.strip()),
     )
     path = output or DEFAULT_PATH

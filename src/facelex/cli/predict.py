@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -82,7 +82,7 @@ def predict(
     timeline
         One video: write a picture of each face's emotions over time (.png, .svg, .pdf; needs matplotlib).
     seconds
-        Videos: stop after so many seconds.
+        Videos: stop after so many seconds of each.
     """
     if not inputs:
         raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
@@ -92,9 +92,11 @@ def predict(
     from facelex.recognize.words import parse_words
     from facelex.recognize.writers import check_output, open_writer
 
-    film = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
+    film: dict[str, Any] = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
     film = {name: value for name, value in film.items() if value is not None}
     sources, videos = find_media(inputs, recursive=recursive, videos_alone=True)
+    if output is not None and annotate is not None and output.parent == annotate and not annotate.suffix:
+        annotate.mkdir(parents=True, exist_ok=True)  # which annotating does, but after the output is opened
     if videos and not sources:
         if output is not None:
             check_output(output, videos, options.files)
@@ -115,10 +117,7 @@ def predict(
         name = next(iter(film)).removeprefix("max_")
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     if any(map(names_video, inputs)):
-        raise FacelexError(
-            f"Expected pictures or videos, but got {len(sources)} pictures and {len(videos)} videos. Give "
-            "them a call each."
-        )
+        raise FacelexError("Expected pictures or videos, but got both. Give them a call each.")
     check_there(sources)
     if videos:
         skipped = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
@@ -128,11 +127,11 @@ def predict(
     recognizer = create()
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
     done, failed, stopped = 0, 0, False
-    folder = None if annotate is None else _annotated_folder(annotate, sources, style)
     with (
         outliving_the_reader(annotate is not None) as screen,
         open_writer(kind, output or screen, classes=recognizer.classes, words=parse_words(words)) as writer,
     ):
+        folder = None if annotate is None else _annotated_folder(annotate, sources, style)
         try:
             for result in _with_progress(results, len(sources), quiet=output is None and kind != "table"):
                 if result.error is None and folder is not None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from facelex.cli.options import STOPPED
 from facelex.cli.screen import tell
 from facelex.errors import FacelexError, printable
-from facelex.recognize.sources import is_camera
+from facelex.recognize.sources import check_there, is_camera
 
 if TYPE_CHECKING:
     from facelex.recognize.recognizer import Recognizer
@@ -80,6 +80,11 @@ def predict_videos(
                 if writer is not None:
                     writer.write(ImageResult(source, error=str(error)))
                 continue
+            except KeyboardInterrupt:  # before its first frame or after its last
+                if number == 1:
+                    raise
+                tell(f"stopped at {source}; what was done is kept.")
+                return STOPPED
             if summary is not None:
                 if several:
                     print(printable(source), file=summary)
@@ -109,6 +114,7 @@ def _check_several(sources: Sequence[str], annotate: Path | None, timeline: Path
             f"Expected a folder for {len(sources)} annotated videos, but got {str(annotate)!r}. Name it "
             f"{annotate.stem!r}, or make the folder first."
         )
+    check_there(sources)
 
 
 def _annotated_paths(sources: Sequence[str], annotate: Path | None) -> Iterator[tuple[str, Path | None]]:

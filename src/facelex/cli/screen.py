@@ -26,11 +26,12 @@ def tell(message: str) -> None:
 
 
 def reader_is_gone() -> bool:
-    """Whether what stdout is written to has been closed at its other end, as far as the system tells."""
+    """Whether what we write to, stdout or stderr, has been closed at its other end, as far as can be told."""
     try:
-        sys.stdout.flush()
         poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)  # asks for faults alone
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            poll.register(stream.fileno(), 0)  # asks for faults alone
         return bool(poll.poll(0))
     except (OSError, ValueError, AttributeError):  # broken, closed, no file; Windows has no poll
         return True

@@ -35,6 +35,9 @@ AUTO = ("auto",)
 
 _NAMED_AT_MOST = 10
 
+_OF_THE_DISK = ("lost+found", "System Volume Information", "$RECYCLE.BIN")
+"""Folders that a file system keeps in its root, where nobody may read."""
+
 Read = Callable[[Path, int], NDArray[np.uint8]]
 """From a file and a side in pixels to a grey square."""
 
@@ -109,6 +112,7 @@ def read_files(
     what: str,
     mapping: Mapping[str, str] | None = None,
     together: str | None = None,
+    forget: str | None = None,
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images found in ``root``, a folder or a table; the rest is as in :func:`read_folder`.
 
@@ -118,6 +122,7 @@ def read_files(
         what: What gives a class its name, for messages: ``class folder``.
         mapping: As in :func:`read_folder`.
         together: An attribute of the files; those with the same value are drawn into one split.
+        forget: An attribute that the dataset is not to hold.
     """
     files, left_out = _renamed(root, files, mapping, what)
     class_names, labels = _classify(root, [file.label for file in files], classes, what)
@@ -134,7 +139,11 @@ def read_files(
     files, labels = [files[row] for row in good], labels[good]
     splits, split_notes = _splits(files, labels, pixels, split, seed, together)
     place = "of" if root.is_dir() else "listed in"
-    attributes = {name: np.array([file.attributes[name] for file in files]) for name in files[0].attributes}
+    attributes = {
+        name: np.array([file.attributes[name] for file in files])
+        for name in files[0].attributes
+        if name != forget
+    }
     dataset = FaceDataset.create(
         pixels, labels, splits, class_names, f"images {place} {root.name}", attributes=attributes
     )
@@ -238,7 +247,10 @@ def _step_into(root: Path) -> Path:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    return sorted(
+        p for p in folder.iterdir()
+        if p.is_dir() and not p.name.startswith((".", "__")) and p.name not in _OF_THE_DISK
+    )  # fmt: skip
 
 
 def _is_image(path: Path) -> bool:
@@ -426,7 +438,8 @@ def _splits(
         if together is not None:
             notes.append(f"Images with the same {together} are in one split.")
         if any(share > 0 and not np.any(splits == code) for code, share in enumerate(shares)):
-            notes.append("A split got none, since classes are so small; give it a larger share with --split.")
+            few = "classes are so small" if together is None else f"there are so few values of {together}"
+            notes.append(f"A split got none, since {few}; give it a larger share with --split.")
         return splits, notes
     splits = np.array(given, np.uint8)
     kept += _shared_by_splits(files, splits, together)

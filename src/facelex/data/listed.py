@@ -70,10 +70,11 @@ def read_listing(
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
-    columns = [*keep, *([together] if together and together not in keep else [])]
+    forget = together if together not in keep else None
+    columns = [*keep, *([forget] if forget else [])]
     return read_files(
         path, listed_files(path, columns), size, classes, split, seed, skip_bad, progress,
-        find_faces=find_faces, what="class", mapping=mapping, together=together,
+        find_faces=find_faces, what="class", mapping=mapping, together=together, forget=forget,
     )  # fmt: skip
 
 

@@ -74,7 +74,8 @@ def prepare(
             that lists images.
         output: The ``.npz`` to write.
         options: How to read.
-        force: Read again even if ``output`` was made from the same source with the same options.
+        force: Read again even if ``output`` was made from the same source with the same options, or is no
+            dataset of facelex, which is lost then.
         progress: Called now and then with what has been read and what there is in all.
         replace: Whether ``output`` may hold a dataset made from another source, which is lost then.
 
@@ -118,7 +119,7 @@ def prepare(
     same = held_signature == signature
     if held is not None and same and not force:
         return Prepared(held, reused=True)
-    if held is None and not replace and output.exists() and not is_dataset_file(output):
+    if held is None and not force and output.exists() and not is_dataset_file(output):
         raise FacelexError(
             f"{output} is no dataset of facelex, and would be lost. Name another file, such as "
             f"-o {shlex.quote(str(_another_name(source, output)))}, or add --force to replace it."

@@ -45,9 +45,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
 def log_class_shares(labels: Tensor, num_classes: int) -> Tensor:
     """Logarithm of each class's share of the labels, by which scores are adjusted for imbalance.
 
-    Cross-entropy of ``logits + tau * log_class_shares`` with tau 1 trains logits that name the class by its
-    mean accuracy over classes, as if all were equally frequent (Menon et al. 2021, equation 10,
-    https://arxiv.org/abs/2007.07314).
+    Cross-entropy of ``logits + tau * log_class_shares`` with tau 1 trains logits whose largest is the best
+    answer for the mean accuracy over classes, as if all were equally frequent (Menon et al. 2021, equation
+    10, https://arxiv.org/abs/2007.07314).
 
     Args:
         labels: Class ids of the training examples, ``(N,)`` int64.

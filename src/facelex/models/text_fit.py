@@ -43,14 +43,12 @@ RIDGE = 0.1
 """Penalty on the image side, relative to the mean variance of a feature."""
 
 
-def check_words(vocabulary: Vocabulary, words_by_class: Mapping[str, Sequence[str]]) -> None:
-    """Refuse words to which no text side could be fitted, before a network is trained.
+def check_vocabulary(vocabulary: Vocabulary) -> None:
+    """Refuse a vocabulary by which no text side could be fitted, before a network is trained.
 
     Raises:
-        FacelexError: If the vocabulary lacks a word of a class, or most of the English words whose
-            pleasantness is known.
+        FacelexError: If it lacks most of the English words whose pleasantness is known.
     """
-    class_word_vectors(vocabulary, words_by_class)
     known = len(_rated_words(vocabulary))
     if known < FEWEST_RATED:
         raise FacelexError(

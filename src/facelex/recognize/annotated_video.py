@@ -74,7 +74,8 @@ class AnnotatedVideo:
                 f"Expected an annotated video named {', '.join(SUFFIXES)}, or a folder, but got "
                 f"{str(path)!r}. Name it {path.with_suffix(SUFFIXES[0]).name}, or make the folder first."
             )
-        if not reader.live and os.path.realpath(path) == os.path.realpath(reader.source):
+        there = os.path.exists(path)  # noqa: PTH110 - never raises
+        if not reader.live and there and path.samefile(reader.source):
             raise FacelexError(f"{str(path)!r} is the video that is read. Choose another name.")
         self.path = path
         self.redact = redact

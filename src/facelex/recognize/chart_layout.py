@@ -82,6 +82,8 @@ def text_font(size: int) -> ImageFont.FreeTypeFont:
     try:
         return ImageFont.truetype(path, size)
     except OSError as error:
+        if path is FONT:
+            raise
         raise FacelexError(
             f"Expected a font file in FACELEX_FONT, but {str(path)!r} cannot be read as one: {error}. "
             "Correct the path, or unset it."

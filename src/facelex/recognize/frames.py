@@ -299,29 +299,36 @@ class _OnwardTimes:
         self._parts: dict[int, int] = {}
         """The part that each stream has come to."""
         self._first: dict[int, float] = {}
-        self._last: dict[int, float] = {}
-        """The first and the last time stamp of each stream, in seconds, as they stand in the file."""
+        self._last: dict[int, tuple[float, float]] = {}
+        """The first and the last two time stamps of each stream, in seconds, as they stand in the file."""
         self._end = 0.0
 
     def correct(self, packet: Any) -> None:
         """Move the time stamps of the next packet of the file, if it is of a later part."""
-        if packet.dts is None or not packet.time_base:
+        raw = packet.pts if packet.dts is None else packet.dts
+        if raw is None or not packet.time_base:
             return
-        stream, stamp = packet.stream.index, float(packet.dts * packet.time_base)
+        stream, stamp = packet.stream.index, float(raw * packet.time_base)
         if abs(stamp - self._first.setdefault(stream, stamp)) > LONGEST:
             return
-        part = self._parts.setdefault(stream, 0)
-        if stamp < self._last.get(stream, stamp) - BACK:
-            self._parts[stream] = part = part + 1
+        if packet.dts is not None and self._begins_anew(stream, stamp):
+            part = max(self._parts.get(stream, 0) + 1, len(self._shifts) - 1)
+            self._parts[stream] = part
             if part == len(self._shifts):
                 self._shifts.append(self._end - stamp)
-        self._last[stream] = stamp
+        part = self._parts.get(stream, 0)
         if part:
             shift = round(self._shifts[part] / packet.time_base)
-            packet.dts += shift
+            packet.dts = None if packet.dts is None else packet.dts + shift
             packet.pts = None if packet.pts is None else packet.pts + shift
         lasts = float(packet.duration * packet.time_base) if packet.duration else self._lasts
         self._end = max(self._end, stamp + self._shifts[part] + lasts)
+
+    def _begins_anew(self, stream: int, stamp: float) -> bool:
+        """Note the next stamp of a stream, and whether it goes back; not so after a single one far ahead."""
+        before, last = self._last.get(stream, (stamp, stamp))
+        self._last[stream] = (last, stamp)
+        return stamp < min(before, last) - BACK
 
 
 class _Clock:

@@ -209,8 +209,6 @@ def _expand(item: str, recursive: bool, videos_alone: bool) -> tuple[list[str], 
         pictures, videos = _folder_files(item, recursive)
         if not pictures and not (videos_alone and videos):
             hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
-            if videos:
-                hint += " Name a video by its own path, in a call of its own."
             raise FacelexError(f"Expected pictures in the folder {item!r}, but it holds none.{hint}")
         return pictures, videos
     if not _is_glob(item):

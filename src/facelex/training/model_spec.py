@@ -14,8 +14,9 @@ from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.models.spec import ModelSpec
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
-from facelex.models.text_fit import check_words
+from facelex.models.text_fit import check_vocabulary
 from facelex.training.config import RunConfig
+from facelex.word_controls import class_word_vectors
 
 
 def class_vectors(config: RunConfig, class_names: Sequence[str]) -> Tensor | None:
@@ -31,12 +32,14 @@ def class_vectors(config: RunConfig, class_names: Sequence[str]) -> Tensor | Non
     try:
         vectors = create_word_vectors(config.model.text_encoder, vocabulary, words, seed=config.seed)
         if config.model.text_fit:
-            check_words(vocabulary, words)
-        return vectors
+            class_word_vectors(vocabulary, words)
     except FacelexError as error:
         raise FacelexError(
             f"{error}\nGive such a class words of its own: --set 'model.words.CLASS=[word, other word]'."
         ) from error
+    if config.model.text_fit:
+        check_vocabulary(vocabulary)
+    return vectors
 
 
 def describe_model(

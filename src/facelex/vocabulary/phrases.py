@@ -77,6 +77,7 @@ def fold(text: str) -> str:
         "don't"
     """
     if not text.isascii():
+        text = text.replace("´", "'")  # which NFKC would part into a space and a mark
         text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
     folded = text.casefold().strip()
     return re.sub("[‐‑‒–]", "-", re.sub("[‘’ʼ`]", "'", folded))
@@ -91,12 +92,13 @@ def tokenize(text: str) -> list[str]:
         >>> tokenize("Wide-eyed, isn't she?!")
         ['wide-eyed', "isn't", 'she']
     """
-    letters = "".join(letter if _is_of_a_word(letter) else " " for letter in fold(text))
-    return [token for token in _TOKEN.findall(letters) if any(map(str.isalnum, token))]
-
-
-def _is_of_a_word(letter: str) -> bool:
-    return letter.isalnum() or letter in "-'" or letter in _JOINERS or unicodedata.category(letter)[0] == "M"
+    letters = [" "]
+    for letter in fold(text):
+        in_a_word = letters[-1] not in " -'" and (
+            letter in _JOINERS or unicodedata.category(letter)[0] == "M"
+        )
+        letters.append(letter if letter.isalnum() or letter in "-'" or in_a_word else " ")
+    return _TOKEN.findall("".join(letters))
 
 
 def content_words(tokens: Sequence[str], known: Container[str], text: str) -> list[str]:

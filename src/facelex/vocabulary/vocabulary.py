@@ -77,7 +77,9 @@ class Vocabulary:
             raise FacelexError("Expected each word once, but some come twice. Keep the first vector of each.")
         for i, word in enumerate(self.words):
             if not (word.isascii() and word.islower()):  # "Happy" is found as "happy" too, if that is no word
-                self._index.setdefault(phrases.fold(word), i)
+                folded = phrases.fold(word)
+                if folded:
+                    self._index.setdefault(folded, i)
 
     @staticmethod
     @cache

@@ -122,7 +122,7 @@ async function show(files) {
   stopCamera();
   asked = files;
   const mine = ++round;
-  let faces = 0;
+  let faces = 0, read_so_far = 0;
   forget();
   for (const [index, file] of files.entries()) {
     say(files.length > 1 ? `Reading picture ${index + 1} of ${files.length} …` : "Reading …");
@@ -133,6 +133,7 @@ async function show(files) {
         results.append(make("p", result.error));
         continue;
       }
+      read_so_far++;
       faces += result.faces.length;
       await display(result, file);
     } catch (error) {
@@ -141,7 +142,7 @@ async function show(files) {
     }
     if (mine !== round) return;
   }
-  say(`${count(faces)}.`);
+  say(read_so_far ? `${count(faces)}.` : "");
 }
 
 function release(source) {

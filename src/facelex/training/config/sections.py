@@ -249,8 +249,9 @@ class RunConfig(Section):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the label spread evenly over the classes."""
     logit_adjustment: float = Field(default=0.0, ge=0)
-    """Aims ``cross_entropy`` at the mean accuracy over classes, 1 fully, 0 not at all: times the logarithm of
-    each class's share of the training images, added to its score in training (Menon et al. 2021)."""
+    """So many times the logarithm of each class's share of the training images is added to its score in
+    ``cross_entropy``, in training alone (Menon et al. 2021): 1 aims at the mean accuracy over classes, 0 at
+    accuracy."""
     vote_weight: float = Field(default=0.0, ge=0, le=1)
     """Share of the target taken from FER+ votes (extra annotation; report it as such)."""
     image_to_text_weight: float = Field(default=0.75, ge=0, le=1)
