@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from facelex.cli.main import main
 
@@ -63,6 +64,19 @@ def test_a_table_from_the_command_line_goes_on_with_more_seeds_but_not_with_othe
     capsys.readouterr()
     assert table("0,1", "--set", "methods.multimodal.0.lr_factor=0.5", "--no-train") == 2
     assert "multimodal-s0 is finished, but with other settings of phases" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_accelerator_reaches_every_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], jobs: str
+) -> None:
+    command = ["compare", "--config", "sketch", "--encoders", "tiny_cnn", "--seeds", "0", "--jobs", jobs]
+    small = ["--set", "data=sketch:70", "--accelerator", "cuda", "-o", str(tmp_path)]
+    assert main([*command, *small]) == 2
+    assert "Training on accelerator 'cuda' with devices 1 is not possible here" in " ".join(
         capsys.readouterr().err.split()
     )
 

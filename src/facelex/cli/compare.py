@@ -34,6 +34,7 @@ def compare(
     flip: bool = True,
     metric: Literal["accuracy", "macro-f1", "balanced-accuracy"] = "accuracy",
     data: str | None = None,
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int | None = None,
     jobs: int = 1,
     format: Literal["table", "markdown"] = "table",
@@ -59,6 +60,7 @@ def compare(
         metric: What to compare. macro-f1 and balanced-accuracy, the mean recall of the classes, weigh rare
             classes like common ones.
         data: Dataset file, in place of the configuration's; cells trained on another one are refused.
+        accelerator: What to train on: auto, cpu or cuda.
         threads: CPU threads of each job; by default the jobs share all cores.
         jobs: How many cells to train at once. Small networks leave a GPU or several cores half idle, so that
             two at once take less time than one after the other; where there are several GPUs, each job takes
@@ -95,10 +97,14 @@ def compare(
     failed: Mapping[Cell, FacelexError] = {}
     if dataset is not None and train:
         if jobs > 1:
-            failed = train_cells_at_once(cells, base, dataset, jobs=jobs, threads=threads, console=console)
+            failed = train_cells_at_once(
+                cells, base, dataset, jobs=jobs, threads=threads, console=console, accelerator=accelerator
+            )
         else:
             reporter = RichReporter(console)
-            failed = train_cells(cells, base, dataset, reporter=reporter, announce=reporter.note)
+            failed = train_cells(
+                cells, base, dataset, reporter=reporter, announce=reporter.note, accelerator=accelerator
+            )
         if failed and not any(cell.finished for cell in cells):
             raise next(iter(failed.values()))
     called = " --set ".join([config, *(part for part in overrides or [] if not part.startswith("data="))])

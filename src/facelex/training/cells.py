@@ -210,6 +210,7 @@ def train_cells_at_once(
     jobs: int,
     threads: int | None,
     console: Console,
+    accelerator: str = "auto",
 ) -> dict[Cell, FacelexError]:
     """Do what :func:`train_cells` does with several cells at a time, each in a process of its own.
 
@@ -220,6 +221,7 @@ def train_cells_at_once(
         jobs: How many processes.
         threads: CPU threads of each; None shares out those of this process.
         console: Shows their progress.
+        accelerator: As in :func:`train_run`.
 
     Returns:
         The cells that failed, and why.
@@ -229,7 +231,8 @@ def train_cells_at_once(
     """
     unfinished = _unfinished(cells)
     tasks = [
-        partial(_load_and_train_cell, place, cell, base, dataset.fingerprint) for place, cell in unfinished
+        partial(_load_and_train_cell, place, cell, base, dataset.fingerprint, accelerator)
+        for place, cell in unfinished
     ]
     answers = run_tasks(tasks, jobs, threads=threads, console=console)
     return {cell: error for (_, cell), error in zip(unfinished, answers) if error}
@@ -246,6 +249,7 @@ def _load_and_train_cell(
     cell: Cell,
     base: RunConfig,
     fingerprint: str,
+    accelerator: str,
     reporter: Reporter,
     announce: Callable[[str], None],
 ) -> FacelexError | None:
@@ -256,7 +260,7 @@ def _load_and_train_cell(
             f"{fingerprint[:12]}, now {dataset.fingerprint[:12]}). Prepare the same data, or give the table "
             "another --output."
         )
-    return _train_cell(place, cell, base, dataset, reporter, announce)
+    return _train_cell(place, cell, base, dataset, reporter, announce, accelerator=accelerator)
 
 
 def _train_cell(
