@@ -465,8 +465,9 @@ def test_pictures_and_the_videos_beside_them_are_found_in_one_walk(tmp_path, mon
     assert names("*", "sub") == [["a.jpg", "d.png"], ["b.MP4", "c.mov"]]
     assert names("a.jpg") == [["a.jpg"], []]
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(FacelexError, match=r"holds none.*--recursive.*Name a video by its own path"):
+    with pytest.raises(FacelexError, match=r"holds none.*--recursive"):
         names("")
+    assert find_media([tmp_path], videos_alone=True) == ([], [str(tmp_path / "b.MP4")])
 
 
 def test_a_picture_is_found_once_however_it_is_named(tmp_path, monkeypatch):

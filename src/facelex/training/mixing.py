@@ -41,7 +41,7 @@ def draw_mix(size: int, config: AugmentConfig, random: np.random.Generator) -> M
     if not config.mixes or random.random() >= config.mix_probability:
         return None
     if config.mixup and (not config.cutmix or random.random() < 0.5):
-        return Mix(float(random.beta(config.mixup, config.mixup)))
+        return Mix(_in_float32(random.beta(config.mixup, config.mixup)))
     return _draw_box(size, float(random.beta(config.cutmix, config.cutmix)), random)
 
 
@@ -56,7 +56,12 @@ def _draw_box(size: int, share: float, random: np.random.Generator) -> Mix:
     middle_y, middle_x = (int(place) for place in random.integers(size, size=2))
     top, bottom = max(middle_y - half, 0), min(middle_y + half, size)
     left, right = max(middle_x - half, 0), min(middle_x + half, size)
-    return Mix(1 - (bottom - top) * (right - left) / size**2, (top, bottom, left, right))
+    return Mix(_in_float32(1 - (bottom - top) * (right - left) / size**2), (top, bottom, left, right))
+
+
+def _in_float32(share: float) -> float:
+    """Round a share as a device holds it, so that recorded steps are the same as others."""
+    return float(np.float32(share))
 
 
 def partners(rows: Tensor) -> Tensor:
