@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -117,18 +115,14 @@ def _check_several(sources: Sequence[str], annotate: Path | None, timeline: Path
     check_there(sources)
 
 
-def _annotated_paths(sources: Sequence[str], annotate: Path | None) -> Iterator[tuple[str, Path | None]]:
+def _annotated_paths(sources: Sequence[str], annotate: Path | None) -> list[tuple[str, Path | None]]:
     """Give each video the file for its annotated one; of several, names that meet no other and no input."""
-    taken = {os.path.realpath(source).casefold() for source in sources}
-    for source in sources:
-        if annotate is None or len(sources) == 1:
-            yield source, annotate
-            continue
-        stem = Path(source).stem
-        names = (f"{stem}-faces{'' if n == 1 else f'-{n}'}.mp4" for n in count(1))
-        path = next(annotate / n for n in names if os.path.realpath(annotate / n).casefold() not in taken)
-        taken.add(os.path.realpath(path).casefold())
-        yield source, path
+    if annotate is None or len(sources) == 1:
+        return [(source, annotate) for source in sources]
+    from facelex.recognize.annotated import FreeNames
+
+    names = FreeNames(annotate, sources)
+    return [(source, names.take(Path(source).stem, ".mp4")) for source in sources]
 
 
 @contextmanager

@@ -22,6 +22,36 @@ STEM_BYTES = 200
 """Of the 255 that a name may have in UTF-8; the rest is for ``-faces-12.png``."""
 
 
+class FreeNames:
+    """Names for annotated files, ``STEM-faces.jpg``, ``STEM-faces-2.jpg``, that meet no input or other."""
+
+    def __init__(self, folder: Path, inputs: Iterable[str]) -> None:
+        """Begin without any.
+
+        Args:
+            folder: Where the files go.
+            inputs: Paths that must stay as they are.
+        """
+        self._folder = folder
+        # compared without case: on some file systems a.png and A.png are one file
+        self._taken = {os.path.realpath(path).casefold() for path in inputs if not is_url(path)}
+        self._counts: dict[str, int] = {}
+        """How often each name was given, for thousands of pictures may be called the same."""
+
+    def take(self, stem: str, suffix: str) -> Path:
+        """Return the next free name after ``stem``."""
+        stem = cut_name(stem, STEM_BYTES)
+        plain = f"{stem}{suffix}".casefold()
+        while True:
+            self._counts[plain] = count = self._counts.get(plain, 0) + 1
+            number = "" if count == 1 else f"-{count}"
+            path = self._folder / f"{stem}-faces{number}{suffix}"
+            key = os.path.realpath(path).casefold()
+            if key not in self._taken:
+                self._taken.add(key)
+                return path
+
+
 class AnnotatedFolder:
     """Writes ``NAME-faces.jpg`` (``.png`` for what was no JPEG) for each picture."""
 
@@ -47,10 +77,7 @@ class AnnotatedFolder:
                 f"Could not create the folder {str(folder)!r}: {error.strerror}. Choose another place."
             ) from error
         self.folder = folder
-        # compared without case: on some file systems a.png and A.png are one file
-        self._taken = {os.path.realpath(path).casefold() for path in inputs if not is_url(path)}
-        self._counts: dict[str, int] = {}
-        """How often each name was given, for thousands of pictures may be called the same."""
+        self._names = FreeNames(folder, inputs)
 
     def save(self, result: ImageResult) -> Path:
         """Draw one result, made with ``keep_images=True``, and return the file.
@@ -68,16 +95,7 @@ class AnnotatedFolder:
     def _free_path(self, source: str) -> Path:
         name = Path(unquote(urlsplit(source).path) if is_url(source) else source)
         suffix = ".jpg" if name.suffix.lower() in JPEG_SUFFIXES else ".png"
-        stem = cut_name(name.stem or "picture", STEM_BYTES)
-        plain = f"{stem}{suffix}".casefold()
-        while True:
-            self._counts[plain] = count = self._counts.get(plain, 0) + 1
-            number = "" if count == 1 else f"-{count}"
-            path = self.folder / f"{stem}-faces{number}{suffix}"
-            key = os.path.realpath(path).casefold()
-            if key not in self._taken:
-                self._taken.add(key)
-                return path
+        return self._names.take(name.stem or "picture", suffix)
 
 
 def encode(picture: Image.Image, target: Path | IO[bytes], suffix: str) -> None:
