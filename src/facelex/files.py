@@ -75,9 +75,7 @@ def _check_length(path: Path, place: Path) -> None:
         place.lstat()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise FacelexError(
-                f"Could not write {str(path)!r}: {error.strerror}. Choose another place."
-            ) from error
+            raise _not_written(path, error) from error
 
 
 def _mode(path: Path) -> int | None:
@@ -101,9 +99,11 @@ def _blaming(path: Path, part: Path) -> Iterator[None]:
                 f"The disk is full: {path} could not be written and is as it was before; make room or choose "
                 "another place."
             ) from error
-        raise FacelexError(
-            f"Could not write {str(path)!r}: {error.strerror or error}. Choose another place."
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> FacelexError:
+    return FacelexError(f"Could not write {str(path)!r}: {error.strerror or error}. Choose another place.")
 
 
 def _concerns(error: OSError, part: Path) -> bool:
