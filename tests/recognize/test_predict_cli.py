@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_recognition import FixedDetector
+from tiny_recognition import EMBED, FixedDetector
 
 from facelex import Recognizer
 from facelex.cli.main import main
@@ -309,6 +309,54 @@ def test_the_models_own_word_vectors_are_read_from_a_file(tiny_model, photos, tm
     recognizer = Recognizer(tiny_model, detector="none", vocabulary=TinyVocabulary())
     expected = recognizer.predict(photos / "a.png", words=words, detect=False)[0].words
     assert scores == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet"])
+def test_features_are_written_where_they_are_asked_for(kind, tiny_model, photos, tmp_path):
+    target = tmp_path / f"faces.{kind}"
+    call = [
+        "predict",
+        str(photos / "a.png"),
+        str(photos / "b.jpg"),
+        "-o",
+        str(target),
+        "--model",
+        str(tiny_model),
+    ]
+    assert main([*call, "--embedding"]) == 0
+    read = read_features(target)
+    expected = [
+        face.embedding
+        for name in ("a.png", "b.jpg")
+        for face in Recognizer(tiny_model, detector=faces.create_detector("any")).predict(photos / name)
+    ]
+    assert np.shape(read) == (4, EMBED)
+    np.testing.assert_allclose(read, expected, atol=1e-6)
+    assert main(call) == 0
+    assert read_features(target) == [[]] * 4
+
+
+def read_features(path: Path) -> list[list[float]]:
+    """Return what a file holds of each face's features."""
+    if path.suffix in (".csv", ".parquet"):
+        pd = pytest.importorskip("pandas")
+        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return table.filter(like="embedding:").to_numpy().tolist()
+    text = path.read_text()
+    pictures = (
+        json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+    )
+    return [face.get("embedding", []) for picture in pictures for face in picture["faces"]]
+
+
+def test_features_that_nothing_can_hold_are_refused(run, photos, tmp_path):
+    code, out, err = run(photos / "a.png", "--embedding")
+    assert (code, out) == (2, "")
+    assert "got a table" in err
+    code, out, err = run(photos / "a.png", "--embedding", "-o", tmp_path / "faces.csv")
+    assert (code, out) == (2, "")
+    assert "Features need a model trained with words" in err
+    assert not (tmp_path / "faces.csv").exists()
 
 
 def test_flip_and_threshold_reach_the_recogniser(run, photos):

@@ -114,6 +114,9 @@ def test_data_frame_has_the_same_columns_as_csv():
     assert len(frame) == 3
     assert frame["happy"].max() == 0.8
     assert len(to_frame([])) == 0
+    with_features = to_frame(iter(RESULTS), embedding=True)
+    assert list(with_features.columns) == table_columns(EMOTIONS, ["proud"], embedding=3)
+    assert with_features["embedding:2"].tolist()[:2] == [1, 1]
 
 
 def test_data_frame_has_all_columns_also_without_a_face(tiny_model, photo):

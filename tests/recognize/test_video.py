@@ -29,7 +29,7 @@ from drawn_video import (
     write_video,
 )
 from PIL import Image
-from tiny_recognition import TinyVocabulary
+from tiny_recognition import EMBED, TinyVocabulary
 
 from facelex.cli.main import main
 from facelex.emotions import EMOTIONS
@@ -640,6 +640,24 @@ def test_the_command_writes_rows_video_and_timeline(run, film, tmp_path):
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 15
     assert (out / "film-faces.mp4").exists()
     assert (tmp_path / "t.png").exists()
+
+
+def test_the_command_writes_features_of_one_video_and_of_several(
+    film, tiny_model, squares, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None, **_: squares)
+    other = tmp_path / "other.mp4"
+    other.write_bytes(film.read_bytes())
+    for films in ([film], [film, other]):
+        target = tmp_path / "t.csv"
+        code = main(
+            ["predict", *map(str, films), "--embedding", "-o", str(target), "--model", str(tiny_model)]
+        )
+        assert code == 0
+        rows = list(csv.DictReader(target.read_text().splitlines()))
+        lengths = [sum(float(row[f"embedding:{i}"]) ** 2 for i in range(EMBED)) for row in rows]
+        assert len(rows) > 20
+        np.testing.assert_allclose(lengths, 1, atol=1e-5)
 
 
 def test_a_summary_goes_to_a_file(run, film, tmp_path):

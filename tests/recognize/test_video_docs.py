@@ -50,7 +50,7 @@ def page(request, monkeypatch) -> str:
 
 def test_command_line_examples_run(folder, page, capsys):
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    assert len(lines) == {"video.md": 6, "search.md": 5}[page]
+    assert len(lines) == {"video.md": 7, "search.md": 5}[page]
     for line in lines:
         command, *arguments = shlex.split(line, comments=True)
         assert command == "facelex"
@@ -59,6 +59,7 @@ def test_command_line_examples_run(folder, page, capsys):
         "video.md": [
             "faces.csv",
             "faces.jsonl",
+            "faces.parquet",
             "emotions.png",
             "out/film-faces.mp4",
             "redacted/film-faces.mp4",

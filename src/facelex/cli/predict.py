@@ -39,6 +39,7 @@ def predict(
     words: str | None = None,
     format: Format | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    embedding: Annotated[bool, flag] = False,
     annotate: Path | None = None,
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
     redact: Annotated[bool, flag] = False,
@@ -65,6 +66,8 @@ def predict(
         says, else a table.
     output
         Write to this file instead of the screen.
+    embedding
+        Write each face's features too, numbers that place it among the words' meanings (not in a table).
     annotate
         Write each picture with its faces marked into this folder, as NAME-faces.jpg, .png or .mp4.
     detect
@@ -88,6 +91,11 @@ def predict(
         raise FacelexError("Expected pictures, a folder, a video or webcam:0, but got nothing. See --help.")
     style = redaction_asked(redact, redact_style, annotate, "--annotate DIR")
     kind = format or _format_of(output)
+    if embedding and kind == "table":
+        raise FacelexError(
+            "Expected a format that holds features with --embedding, but got a table. Add --format json, "
+            "jsonl, csv or parquet, or name a file with --output."
+        )
     create = partial(options.create_recognizer, detect=detect)
     from facelex.recognize.words import parse_words
     from facelex.recognize.writers import check_output, open_writer
@@ -109,6 +117,7 @@ def predict(
                 words=words,
                 format=kind,
                 output=output,
+                embedding=embedding,
                 annotate=annotate,
                 redact=style,
                 **film,
@@ -129,7 +138,13 @@ def predict(
     done, failed, stopped = 0, 0, False
     with (
         outliving_the_reader(annotate is not None) as screen,
-        open_writer(kind, output or screen, classes=recognizer.classes, words=parse_words(words)) as writer,
+        open_writer(
+            kind,
+            output or screen,
+            classes=recognizer.classes,
+            words=parse_words(words),
+            embedding=recognizer.embed_dim if embedding else 0,
+        ) as writer,
     ):
         folder = None if annotate is None else _annotated_folder(annotate, sources, style)
         try:

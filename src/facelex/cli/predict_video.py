@@ -29,6 +29,7 @@ def predict_videos(
     words: str | None,
     format: str,
     output: Path | None,
+    embedding: bool,
     annotate: Path | None,
     redact: str | None,
     timeline: Path | None = None,
@@ -50,7 +51,7 @@ def predict_videos(
     failed = False
     with (
         _summary_stream(format, output) as summary,
-        _shared_table(recognizer, words, format, output) if several else nullcontext() as writer,
+        _shared_table(recognizer, words, format, output, embedding) if several else nullcontext() as writer,
     ):
         own_table = None if several or format == "table" else output or sys.stdout
         for number, (source, target) in enumerate(_annotated_paths(sources, annotate), start=1):
@@ -64,6 +65,7 @@ def predict_videos(
                         table=own_table,
                         table_format=None if own_table is None else format,
                         writer=writer,
+                        embedding=embedding,
                         annotate=target,
                         redact=redact,
                         timeline=timeline,
@@ -127,7 +129,7 @@ def _annotated_paths(sources: Sequence[str], annotate: Path | None) -> list[tupl
 
 @contextmanager
 def _shared_table(
-    recognizer: Recognizer, words: str | None, format: str, output: Path | None
+    recognizer: Recognizer, words: str | None, format: str, output: Path | None, embedding: bool
 ) -> Iterator[Writer | None]:
     """Open the table that all videos write their rows to; None where a summary is asked for."""
     if format == "table":
@@ -136,9 +138,13 @@ def _shared_table(
     from facelex.recognize.words import parse_words
     from facelex.recognize.writers import open_writer
 
-    labels = parse_words(words)
     with open_writer(
-        format, output or sys.stdout, classes=recognizer.classes, words=labels, video=True
+        format,
+        output or sys.stdout,
+        classes=recognizer.classes,
+        words=parse_words(words),
+        video=True,
+        embedding=recognizer.embed_dim if embedding else 0,
     ) as writer:
         yield writer
 

@@ -103,6 +103,16 @@ class Recognizer:
         return self._model.classes
 
     @property
+    def embed_dim(self) -> int:
+        """Length ``E`` of the features of `embed` and `Face.embedding`.
+
+        Raises:
+            FacelexError: If the model was trained without words and so has no features.
+        """
+        self._require_features("Features")
+        return int(self.info["embed_dim"])
+
+    @property
     def info(self) -> Mapping[str, Any]:
         """The ``facelex`` metadata of the model: scores, words, training record, card."""
         return self._model.info

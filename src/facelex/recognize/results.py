@@ -13,6 +13,7 @@ from facelex.errors import FacelexError, require
 
 _PLACE = ("face", "x", "y", "width", "height", "score", "emotion", "unsure")
 _OTHERS = ("source", "time_s", "frame", *_PLACE, "error")
+_FEATURE = "embedding:"
 
 
 class Result(Protocol):
@@ -38,11 +39,11 @@ class Result(Protocol):
         """Columns of the table it belongs to, as far as they are known."""
         ...
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
         """Return one JSON object."""
         ...
 
-    def to_rows(self) -> list[dict[str, Any]]:
+    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
         """Return one flat row a face."""
         ...
 
@@ -85,9 +86,12 @@ class Face:
             record["embedding"] = None if self.embedding is None else [float(v) for v in self.embedding]
         return record
 
-    def to_row(self) -> dict[str, Any]:
-        """Return the face as one flat row: box, score, emotion, a column a class, ``word:...`` columns."""
-        record = self.to_dict()
+    def to_row(self, *, embedding: bool = False) -> dict[str, Any]:
+        """Return the face as one flat row: box, score, emotion, a column a class, ``word:...`` columns.
+
+        ``embedding=True`` adds the features in columns ``embedding:0``, ``embedding:1`` and so on.
+        """
+        record = self.to_dict(embedding=embedding)
         x, y, width, height = record["box"]
         return {
             "x": x,
@@ -99,6 +103,7 @@ class Face:
             "unsure": self.unsure,
             **{_class_column(name): p for name, p in record["probabilities"].items()},
             **{f"word:{word}": score for word, score in record["words"].items()},
+            **{f"{_FEATURE}{i}": value for i, value in enumerate(record.get("embedding") or ())},
         }
 
 
@@ -137,19 +142,23 @@ class ImageResult:
             "faces": [face.to_dict(embedding=embedding) for face in self.faces],
         }
 
-    def to_rows(self) -> list[dict[str, Any]]:
+    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
         """Return one flat row a face, led by ``source`` and ``face`` (0, 1, ...).
 
         An image without faces has no row; one that could not be read has one, with ``error`` filled.
         """
         if self.error is not None:
             return [{"source": self.source, "error": self.error}]
-        return [{"source": self.source, "face": i, **face.to_row()} for i, face in enumerate(self.faces)]
+        return [
+            {"source": self.source, "face": i, **face.to_row(embedding=embedding)}
+            for i, face in enumerate(self.faces)
+        ]
 
 
-def table_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
-    """Return the columns of the tidy table, in order."""
-    return ["source", *_PLACE, *map(_class_column, classes), *(f"word:{word}" for word in words), "error"]
+def table_columns(classes: Sequence[str], words: Sequence[str] = (), *, embedding: int = 0) -> list[str]:
+    """Return the columns of the tidy table, in order, with as many for features as ``embedding`` says."""
+    numbers = [*map(_class_column, classes), *(f"word:{word}" for word in words)]
+    return ["source", *_PLACE, *numbers, *(f"{_FEATURE}{i}" for i in range(embedding)), "error"]
 
 
 def _class_column(name: str) -> str:
@@ -157,31 +166,32 @@ def _class_column(name: str) -> str:
     return f"class:{name}" if name in _OTHERS else name
 
 
-def video_columns(classes: Sequence[str], words: Sequence[str] = ()) -> list[str]:
+def video_columns(classes: Sequence[str], words: Sequence[str] = (), *, embedding: int = 0) -> list[str]:
     """Return the columns of the tidy table of a video, in order."""
-    source, *rest = table_columns(classes, words)
+    source, *rest = table_columns(classes, words, embedding=embedding)
     return [source, "time_s", "frame", *rest]
 
 
-def table_rows(result: Result) -> list[dict[str, Any]]:
+def table_rows(result: Result, *, embedding: bool = False) -> list[dict[str, Any]]:
     """Return the rows of a result with a source that tables take: file names need not be valid Unicode."""
     source = result.source.encode("utf-8", "backslashreplace").decode()
-    return [row | {"source": source} for row in result.to_rows()]
+    return [row | {"source": source} for row in result.to_rows(embedding=embedding)]
 
 
-def to_frame(results: Iterable[Result]) -> Any:
+def to_frame(results: Iterable[Result], *, embedding: bool = False) -> Any:
     """Return a pandas data frame, one row a face (an unreadable image is a row with ``error``).
 
-    It has the columns of all results, which may come from calls with different words.
+    It has the columns of all results, which may come from calls with different words, and with
+    ``embedding=True`` each face's features in columns ``embedding:0``, ``embedding:1`` and so on.
 
     Raises:
         FacelexError: If it is given something else than results, such as the faces of one picture.
         MissingExtraError: If pandas is not installed.
     """
-    return frame_of(results, table_columns(()))
+    return frame_of(results, table_columns(()), embedding=embedding)
 
 
-def frame_of(results: Iterable[Result], columns: Sequence[str]) -> Any:
+def frame_of(results: Iterable[Result], columns: Sequence[str], *, embedding: bool = False) -> Any:
     """Return the data frame of `to_frame`; it has at least ``columns``."""
     pandas = require("pandas", "table", "A data frame")
     if not isinstance(results, Iterable):
@@ -197,9 +207,11 @@ def frame_of(results: Iterable[Result], columns: Sequence[str]) -> Any:
                 f"Expected results of predict_many or read_video, but got a {type(result).__name__}. For one "
                 "picture call predict_many([picture])."
             )
-        found = table_rows(result)
+        found = table_rows(result, embedding=embedding)
         seen |= dict.fromkeys([*result.columns, *(name for row in found for name in row)])
         rows += found
     seen |= dict.fromkeys(columns)
-    order = sorted(seen, key=lambda name: (name == "error", name.startswith("word:")))
+    order = sorted(
+        seen, key=lambda name: (name == "error", name.startswith(_FEATURE), name.startswith("word:"))
+    )
     return pandas.DataFrame(rows, columns=order)

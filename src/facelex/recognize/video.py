@@ -81,10 +81,13 @@ class FrameResult:
             ],
         }
 
-    def to_rows(self) -> list[dict[str, Any]]:
+    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
         """Return one flat row a face; a frame without faces has none."""
         place = {"source": self.source, "time_s": round(self.time, 3), "frame": self.frame}
-        return [{**place, "face": id_, **face.to_row()} for id_, face in zip(self.ids, self.faces)]
+        return [
+            {**place, "face": id_, **face.to_row(embedding=embedding)}
+            for id_, face in zip(self.ids, self.faces)
+        ]
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,16 @@ class VideoResult:
         }
 
 
-def to_frame(results: Iterable[FrameResult]) -> Any:
+def to_frame(results: Iterable[FrameResult], *, embedding: bool = False) -> Any:
     """Return a pandas data frame, one row a face and frame, with the columns of all results.
+
+    ``embedding=True`` adds each face's features in columns ``embedding:0``, ``embedding:1`` and so on.
 
     Raises:
         FacelexError: If it is given something else than results.
         MissingExtraError: If pandas is not installed.
     """
-    return frame_of(results, video_columns(()))
+    return frame_of(results, video_columns(()), embedding=embedding)
 
 
 def read_video(
@@ -186,6 +191,7 @@ def predict_video(
     table: str | os.PathLike[str] | IO[str] | None = None,
     table_format: str | None = None,
     writer: Writer | None = None,
+    embedding: bool = False,
     annotate: str | os.PathLike[str] | None = None,
     redact: str | bool | None = None,
     timeline: str | os.PathLike[str] | None = None,
@@ -209,6 +215,7 @@ def predict_video(
         table_format: ``csv``, ``parquet``, ``json`` or ``jsonl``; by default as the suffix says.
         writer: An open table in place of ``table``, which several videos can share, from
             ``facelex.recognize.writers.open_writer(..., video=True)``; it stays open.
+        embedding: Write each face's features into ``table`` as well, which are those of the frame alone.
         annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder, which is there or has no
             suffix, for ``NAME-faces.mp4``.
         redact: ``"blur"`` (or True) or ``"pixelate"`` covers the faces in the annotated video. Every frame is
@@ -243,7 +250,10 @@ def predict_video(
             stack.callback(run.annotated.abandon)
         run.table = writer
         if table is not None:
-            run.table = stack.enter_context(_open_table(table, table_format, recognizer, analysis.labels))
+            width = recognizer.embed_dim if embedding else 0
+            run.table = stack.enter_context(
+                _open_table(table, table_format, recognizer, analysis.labels, embedding=width)
+            )
         sound = None if run.annotated is None else run.annotated.sound
         frames = reader.frames(every, all_frames=run.annotated is not None, sound=sound)
         try:
@@ -394,7 +404,12 @@ def _annotated_path(annotate: Path, source: str) -> Path:
 
 
 def _open_table(
-    table: str | os.PathLike[str] | IO[str], kind: str | None, recognizer: Recognizer, labels: Sequence[str]
+    table: str | os.PathLike[str] | IO[str],
+    kind: str | None,
+    recognizer: Recognizer,
+    labels: Sequence[str],
+    *,
+    embedding: int,
 ) -> AbstractContextManager[Writer]:
     from facelex.errors import unknown_name
     from facelex.recognize.writers import ROW_FORMATS, format_of, open_writer
@@ -409,4 +424,6 @@ def _open_table(
         )
     if kind not in ROW_FORMATS:
         raise unknown_name("table_format", kind, ROW_FORMATS)
-    return open_writer(kind, target, classes=recognizer.classes, words=labels, video=True)
+    return open_writer(
+        kind, target, classes=recognizer.classes, words=labels, video=True, embedding=embedding
+    )

@@ -45,15 +45,15 @@ class Writer(Protocol):
 class JsonWriter:
     """A JSON list with one object an image, each on its own line as soon as it is known."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], *, embedding: bool = False) -> None:
         self._stream = stream
-        self._ascii = not shows_all(stream)
+        self._embedding = embedding
         self._count = 0
         stream.write("[")
 
     def write(self, result: Result) -> None:
         """Add one object: ``{"source", "width", "height", "faces"}`` or ``{"source", "error"}``."""
-        text = json.dumps(result.to_dict(), ensure_ascii=self._ascii, allow_nan=False)
+        text = _to_json(result, self._stream, embedding=self._embedding)
         self._stream.write(("," if self._count else "") + "\n" + text)
         self._count += 1
 
@@ -65,13 +65,13 @@ class JsonWriter:
 class JsonLinesWriter:
     """One JSON object a line, of which a half-written file can still be read."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], *, embedding: bool = False) -> None:
         self._stream = stream
-        self._ascii = not shows_all(stream)
+        self._embedding = embedding
 
     def write(self, result: Result) -> None:
         """Add one line."""
-        self._stream.write(json.dumps(result.to_dict(), ensure_ascii=self._ascii, allow_nan=False) + "\n")
+        self._stream.write(_to_json(result, self._stream, embedding=self._embedding) + "\n")
 
     def close(self) -> None:
         """Nothing is held back."""
@@ -80,13 +80,14 @@ class JsonLinesWriter:
 class CsvWriter:
     """A row a face under one header line."""
 
-    def __init__(self, stream: IO[str], columns: Sequence[str]) -> None:
+    def __init__(self, stream: IO[str], columns: Sequence[str], *, embedding: bool = False) -> None:
         self._rows = csv.DictWriter(stream, columns, lineterminator="\n")
+        self._embedding = embedding
         self._rows.writeheader()
 
     def write(self, result: Result) -> None:
         """Add the rows of one image."""
-        self._rows.writerows(result.to_rows())
+        self._rows.writerows(result.to_rows(embedding=self._embedding))
 
     def close(self) -> None:
         """Nothing is held back."""
@@ -95,7 +96,8 @@ class CsvWriter:
 class ParquetWriter:
     """A row a face with typed columns, in row groups."""
 
-    def __init__(self, stream: IO[bytes], columns: Sequence[str]) -> None:
+    def __init__(self, stream: IO[bytes], columns: Sequence[str], *, embedding: bool = False) -> None:
+        self._embedding = embedding
         self._arrow = require("pyarrow", "table", "Parquet")
         parquet = require("pyarrow.parquet", "table", "Parquet")
         special = {
@@ -114,7 +116,7 @@ class ParquetWriter:
 
     def write(self, result: Result) -> None:
         """Add the rows of one image."""
-        self._held += table_rows(result)
+        self._held += table_rows(result, embedding=self._embedding)
         if len(self._held) >= ROWS_PER_GROUP:
             self._flush()
 
@@ -239,6 +241,7 @@ def open_writer(
     classes: Sequence[str],
     words: Sequence[str] = (),
     video: bool = False,
+    embedding: int = 0,
 ) -> Iterator[Writer]:
     """Open a writer of results.
 
@@ -250,38 +253,47 @@ def open_writer(
         classes: The model's classes, for the columns.
         words: Words asked for, for the columns.
         video: Whether the results are frames of a video, for the columns.
+        embedding: Length of the faces' features (`Recognizer.embed_dim`), to write them as well; 0 to leave
+            them out. A table for people never has them.
 
     Raises:
         FacelexError: If the format is not known or the file cannot be written.
     """
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
-    columns = (video_columns if video else table_columns)(classes, words)
+    columns = (video_columns if video else table_columns)(classes, words, embedding=embedding)
     if not isinstance(target, Path):
         if kind == "parquet":
             raise FacelexError("Parquet is no text for the screen. Name a file: --output faces.parquet")
-        with _closing(_create(kind, target, columns, words)) as writer:
+        with _closing(_create(kind, target, columns, words, embedding > 0)) as writer:
             yield writer
         return
     with (
         open_stream(target, binary=kind == "parquet") as stream,
-        _closing(_create(kind, stream, columns, words)) as writer,
+        _closing(_create(kind, stream, columns, words, embedding > 0)) as writer,
     ):
         yield writer
 
 
-def _create(kind: str, stream: IO[Any], columns: Sequence[str], words: Sequence[str]) -> Writer:
+def _create(
+    kind: str, stream: IO[Any], columns: Sequence[str], words: Sequence[str], embedding: bool
+) -> Writer:
     match kind:
         case "json":
-            return JsonWriter(stream)
+            return JsonWriter(stream, embedding=embedding)
         case "jsonl":
-            return JsonLinesWriter(stream)
+            return JsonLinesWriter(stream, embedding=embedding)
         case "csv":
-            return CsvWriter(stream, columns)
+            return CsvWriter(stream, columns, embedding=embedding)
         case "parquet":
-            return ParquetWriter(stream, columns)
+            return ParquetWriter(stream, columns, embedding=embedding)
         case _:
             return TableWriter(stream, words)
+
+
+def _to_json(result: Result, stream: IO[str], *, embedding: bool) -> str:
+    record = result.to_dict(embedding=embedding)
+    return json.dumps(record, ensure_ascii=not shows_all(stream), allow_nan=False)
 
 
 def shows_all(stream: IO[str]) -> bool:
