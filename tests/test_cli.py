@@ -214,11 +214,15 @@ def test_the_process_exits_with_the_code_and_python_m_facelex_is_the_command() -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_ends_a_running_process_with_130_and_without_a_traceback() -> None:
+@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_running_process_with_its_code_and_without_a_traceback(
+    name: str, exit_code: int
+) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(SOURCE)!r})
 import signal, time, types
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from importlib.machinery import ModuleSpec
 from cyclopts import App
 from facelex.cli import main as command
@@ -236,9 +240,30 @@ sys.argv = ["facelex", "fake"]; command.main()
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, stderr = process.communicate(timeout=120)
-    assert (process.returncode, stderr) == (130, "facelex: stopped by the user.\n")
+    assert (process.returncode, stderr) == (exit_code, "facelex: stopped by the user.\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_what_is_to_be_ignored_stays_ignored_and_a_program_that_calls_main_keeps_its_signals() -> None:
+    code = f"""
+import sys; sys.path.insert(0, {str(SOURCE)!r})
+import signal
+from facelex.cli import main as command
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+before = signal.getsignal(signal.SIGTERM)
+command.main(["--version"])
+assert signal.getsignal(signal.SIGTERM) is before
+sys.argv = ["facelex", "--version"]
+try:
+    command.main()
+except SystemExit:
+    pass
+print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM) is before)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert finished.stdout.splitlines()[-1] == "True False", finished.stderr
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import subprocess
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -381,6 +382,28 @@ def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):
     assert run("film.MP4", "--format", "csv", "--words", "bored")[0] == 0
     assert run("Webcam:0")[0] == 0
     assert asked == [("film.MP4", "Recognizer", "bored", "csv"), ("Webcam:0", "Recognizer", None, "table")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_job_that_is_told_to_end_keeps_what_was_read(wordless_model, photos, tmp_path):
+    target = tmp_path / "faces.csv"
+    code = f"""
+import os, signal, sys, time
+from facelex.cli.main import main
+from facelex.recognize.recognizer import Recognizer
+predict_many = Recognizer.predict_many
+def ended_after_the_first(*args, **options):
+    yield next(predict_many(*args, **options))
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+Recognizer.predict_many = ended_after_the_first
+sys.argv = ["facelex", "predict", {str(photos / "a.png")!r}, {str(photos / "b.jpg")!r}, "--no-detect", "-o",
+            {str(target)!r}, "--model", {str(wordless_model)!r}]
+main()
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (finished.returncode, len(target.read_text().splitlines())) == (143, 2)
+    assert finished.stderr == "facelex: stopped after 1 of 2 pictures; what was done is kept.\n"
 
 
 def test_a_progress_bar_is_shown_to_a_person_only(run, photos, monkeypatch, photo, save_picture):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -62,12 +64,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 some inputs failed or a bug of ours, 2 the user's mistake, 130 stopped by
-        Ctrl-C.
+        Ctrl-C, 128 and the signal's number when another one ended it.
     """
-    code = run(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        sys.exit(code)
-    return code
+    if argv is not None:
+        return run(argv)
+    ended_by = _stop_as_by_ctrl_c()
+    code = run(sys.argv[1:])
+    sys.exit(128 + ended_by[0] if ended_by and code == STOPPED else code)
+
+
+def _stop_as_by_ctrl_c() -> list[int]:
+    """Let the end of a job or of a terminal keep what Ctrl-C keeps, which is a verb's to decide.
+
+    A second signal finds Python's own answer to it: to end at once.
+
+    Returns:
+        The list to which the signal is added when it comes.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # not under nohup
+    ended_by: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        ended_by.append(number)
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in ours:
+            signal.signal(number, stop)
+    return ended_by
 
 
 def run(argv: Sequence[str]) -> int:
