@@ -409,6 +409,29 @@ def test_malformed_url_is_a_sentence():
         load_image("http://[::1/a.jpg")
 
 
+def test_annotated_copies_beside_their_originals_are_left_out_and_counted(tmp_path, caplog):
+    kept = ["a.png", "alone-faces.jpg", "b.jpg", "sub/a-faces.png", "sub/b-faces-x.jpg", "sub/b.jpg"]
+    copies = ["a-faces.png", "b-faces-12.jpg", "b-faces.jpg"]
+    films = ["film-faces.mp4", "film.mov", "photo-faces.mp4", "photo.jpg"]
+    for name in (*kept, *copies, *films):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def names(found: list[str]) -> list[str]:
+        return sorted(str(Path(path).relative_to(tmp_path)) for path in found)
+
+    pictures, videos = find_media([tmp_path], recursive=True)
+    assert names(pictures) == sorted([*kept, "photo.jpg"])
+    assert names(videos) == ["film.mov", "photo-faces.mp4"]
+    assert "3 annotated copies are left out" in caplog.text
+    assert "an annotated copy is left out, such as " + str(tmp_path / "film-faces.mp4") in caplog.text
+    assert names(find_images([str(tmp_path / "[ab]*.*g")])) == ["a.png", "alone-faces.jpg", "b.jpg"]
+    asked = [str(tmp_path / "*-faces.*"), tmp_path / "b-faces-12.jpg"]  # for themselves
+    assert names(find_images(asked)) == sorted(
+        ["a-faces.png", "alone-faces.jpg", "b-faces.jpg", "b-faces-12.jpg"]
+    )
+
+
 def test_folders_and_globs_expand_in_order_each_file_once(tmp_path):
     for name in (
         "b.jpg",

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import glob
+import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from facelex.errors import FacelexError, did_you_mean, shorten
+
+logger = logging.getLogger(__name__)
 
 MAX_DOWNLOAD_BYTES = 64 * 1024 * 1024
 DOWNLOAD_SECONDS = 20.0
@@ -32,6 +37,10 @@ VIDEO_SUFFIXES = frozenset({
 
 MOST_NAMES = 1000
 """Files in a folder among whose names a misspelled one is looked for; among more it would take long."""
+
+
+_ANNOTATED = re.compile(r"(?P<original>.+)-faces(-[0-9]+)?\.(jpg|png|mp4)", re.DOTALL)
+"""Names that `facelex.recognize.annotated` gives."""
 
 
 def source_name(source: Any, index: int = 0) -> str:
@@ -76,7 +85,8 @@ def is_video(source: str | os.PathLike[str]) -> bool:
 def find_images(inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> list[str]:
     """Expand folders and globs into picture files, each named once, in the order given.
 
-    Folders give their files with a picture's suffix, sorted by name; hidden files are left out. URLs and
+    Folders give their files with a picture's suffix, sorted by name; hidden files are left out, and so are
+    annotated copies, ``party-faces.jpg`` where ``party.png`` is found too, which a warning counts. URLs and
     files named on their own pass through unchanged, also when they do not exist, and so do folders that may
     not be read: reading them says so.
 
@@ -104,13 +114,32 @@ def find_media(
     Raises:
         FacelexError: As `find_images`.
     """
-    pictures: list[str] = []
-    videos: list[str] = []
-    for item in inputs:
-        found, others = _expand(os.fspath(item), recursive, videos_alone)
-        pictures += found
-        videos += others
+    named: list[list[str]] = [[], []]
+    for item in map(os.fspath, inputs):
+        searched = not is_address(item) and (_is_folder(item) or _is_glob(item))
+        for kind, found in enumerate(_expand(item, recursive, videos_alone)):
+            named[kind] += _without_copies(found) if searched else found
+    pictures, videos = named
     return _each_once(pictures), _each_once(videos)
+
+
+def _without_copies(found: list[str]) -> list[str]:
+    """Leave out what `AnnotatedFolder` has made of others that were found beside it."""
+    stems = {os.path.splitext(path)[0] for path in found}  # noqa: PTH122 - of thousands
+    copies = {
+        path
+        for path in found
+        if (match := _ANNOTATED.fullmatch(path)) is not None and match["original"] in stems
+    }
+    if copies:
+        _tell_of_copies(len(copies), min(copies))
+    return [path for path in found if path not in copies]
+
+
+@cache  # once: an album looks at its folders again
+def _tell_of_copies(count: int, example: str) -> None:
+    named = "an annotated copy is" if count == 1 else f"{count:,} annotated copies are"
+    logger.warning("%s left out, such as %s. Name them to read them.", named, shorten(example))
 
 
 def _each_once(sources: Iterable[str]) -> list[str]:
