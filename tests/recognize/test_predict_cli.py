@@ -367,6 +367,9 @@ def test_flip_and_threshold_reach_the_recogniser(run, photos):
     assert probabilities() != probabilities("--no-flip")
     assert all(face["unsure"] for face in probabilities("--unsure-below", "1.0"))
     assert not any(face["unsure"] for face in probabilities("--unsure-below", "0.0"))
+    # the faces of the picture, 120x90, are 36x36 and 36x45 pixels
+    small = probabilities("--unsure-below", "0.0", "--readable-from", "40")
+    assert [face["unsure"] for face in small] == [True, False]
 
 
 def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):

@@ -305,6 +305,8 @@ def test_features_may_be_none_at_all_or_in_half_precision(recognizer, crops):
         ({"threads": 1.5}, "Expected threads to be a whole number, 1 or more, but got 1.5"),
         ({"unsure_below": "a"}, r"Expected unsure_below to be a probability in \[0, 1\], but got 'a'"),
         ({"unsure_below": float("nan")}, r"a probability in \[0, 1\], but got nan"),
+        ({"readable_from": "a"}, "Expected readable_from in pixels, 0 or more, but got 'a'"),
+        ({"readable_from": -1}, "0 or more, but got -1"),
         (
             {"vocabulary": 5},
             "Expected vocabulary to be a Vocabulary or the path of a GloVe text file, but got 5",

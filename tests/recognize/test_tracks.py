@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facelex.recognize.results import Face
-from facelex.recognize.tracks import Smoother, Tracker
+from facelex.recognize.tracks import Box, Smoother, Tracker
 
 
 def at(x: float, y: float = 0.0, side: float = 40.0) -> tuple[float, float, float, float]:
@@ -18,6 +19,10 @@ def at(x: float, y: float = 0.0, side: float = 40.0) -> tuple[float, float, floa
 
 def face(happy: float, word: float = 0.5) -> Face:
     return Face(at(0), 0.9, "happy", {"happy": happy, "sad": 1 - happy}, words={"proud": word})
+
+
+def below(threshold: float) -> Callable[[float, Box], bool]:
+    return lambda probability, box: probability < threshold
 
 
 def test_faces_keep_their_numbers_while_they_move():
@@ -74,7 +79,7 @@ def test_each_box_of_a_frame_has_its_own_number_and_a_rerun_gives_the_same(frame
 
 
 def test_a_change_is_taken_over_to_63_percent_after_the_time_constant():
-    smoother = Smoother(0.5, unsure_below=0.4)
+    smoother = Smoother(0.5, below(0.4))
     smoother.update(0.0, [1], [face(0.0, word=1.0)])
     (after,) = smoother.update(0.5, [1], [face(1.0, word=0.0)])
     assert after.probabilities["happy"] == pytest.approx(1 - math.exp(-1))
@@ -84,7 +89,7 @@ def test_a_change_is_taken_over_to_63_percent_after_the_time_constant():
 
 @pytest.mark.parametrize("steps", [[1.0], [0.1, 0.9], [0.25] * 4, [0.5, 0.01, 0.49]])
 def test_smoothing_counts_in_seconds_not_in_frames(steps):
-    smoother = Smoother(0.7, unsure_below=0.4, memory=2.0)
+    smoother = Smoother(0.7, below(0.4), memory=2.0)
     smoother.update(0.0, [1], [face(0.0)])
     time = 0.0
     for step in steps:
@@ -94,20 +99,22 @@ def test_smoothing_counts_in_seconds_not_in_frames(steps):
 
 
 def test_emotion_and_doubt_follow_the_smoothed_numbers():
-    smoother = Smoother(10.0, unsure_below=0.9)
+    smoother = Smoother(10.0, below(0.9))
     smoother.update(0.0, [1], [face(1.0)])
     (after,) = smoother.update(0.2, [1], [face(0.0)])  # one frame of doubt does not turn the answer
     assert after.emotion == "happy"
     assert not after.unsure
     (after,) = smoother.update(3.0, [1], [face(0.5)])
     assert after.emotion == "happy"
+    small = Smoother(10.0, lambda _, box: max(box[2:]) < 41)
+    assert small.update(0.0, [1], [face(1.0)])[0].unsure  # a face of 40 pixels
 
 
 def test_each_face_is_smoothed_on_its_own_and_zero_seconds_leave_it_alone():
-    smoother = Smoother(5.0, unsure_below=0.4)
+    smoother = Smoother(5.0, below(0.4))
     smoother.update(0.0, [1, 2], [face(0.0), face(1.0)])
     second, first = smoother.update(0.2, [2, 1], [face(1.0), face(0.0)])
     assert (first.probabilities["happy"], second.probabilities["happy"]) == (0.0, 1.0)
-    plain = Smoother(0.0, unsure_below=0.4)
+    plain = Smoother(0.0, below(0.4))
     plain.update(0.0, [1], [face(0.0)])
     assert plain.update(0.1, [1], [face(1.0)]) == [face(1.0)]

@@ -69,9 +69,12 @@ class RecognizerOptions(NetworkOptions):
     """--no-flip: do not average each face with its mirror image; twice as quick."""
     unsure_below: float | None = None
     """Mark faces as unsure whose best probability is lower; by default the model's own threshold."""
+    readable_from: float | None = None
+    """Mark faces as unsure whose box has fewer pixels on its longer side; 24 by default."""
 
     def _answers(self) -> dict[str, Any]:
-        return {"flip": self.flip, "unsure_below": self.unsure_below}
+        answers = {"flip": self.flip, "unsure_below": self.unsure_below, "readable_from": self.readable_from}
+        return {name: value for name, value in answers.items() if value is not None}
 
 
 def redaction_asked(redact: bool, style: str | None, target: Path | None, option: str) -> str | None:

@@ -305,9 +305,9 @@ class Album:
         source, number = place
         path = self._by_source[source]
         face = self._index.face(path, number)
-        unsure = face.probability < self.recognizer.unsure_below
+        unsure = self.recognizer.is_unsure(face.probability, face.box)
         boxes = tuple((x, y, w, h) for x, y, w, h in self._index.photos[path].boxes.tolist())
-        return Match(rank, score, source, number, replace(face, words=words, unsure=bool(unsure)), boxes)
+        return Match(rank, score, source, number, replace(face, words=words, unsure=unsure), boxes)
 
 
 def _listed(paths: Any) -> list[str]:

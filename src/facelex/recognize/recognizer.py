@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from facelex.recognize.images import ImageInput, load_image, to_uint8, unit_floa
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
+from facelex.recognize.tracks import Box
 from facelex.recognize.words import WordScorer, create_scorer, normalize, parse_words
 from facelex.vocabulary import Vocabulary
 
@@ -29,6 +31,8 @@ Words = Iterable[str] | str | None
 """``["bored", "barely hidden anger"]``, ``"bored, proud"``, or None for none."""
 
 
+READABLE_FROM = 24.0
+"""Pixels of a face below which the answers that would pass for sure are wrong too often (docs/faces.md)."""
 UNIT_TOLERANCE = 0.01
 """How far from 1 the length of a feature may be: room for features kept in half precision."""
 
@@ -49,6 +53,7 @@ class Recognizer:
         detector: str | Detector = "auto",
         flip: bool = True,
         unsure_below: float | None = None,
+        readable_from: float = READABLE_FROM,
         threads: int | None = None,
         vocabulary: Vocabulary | str | os.PathLike[str] | None = None,
     ) -> None:
@@ -60,6 +65,7 @@ class Recognizer:
             detector: Name as `create_detector` knows it, or an own object with its ``detect`` method.
             flip: Average each face with its mirror image, where the model says that this helps it.
             unsure_below: Probability under which a face is marked ``unsure``; by default the model's own.
+            readable_from: Pixels that the longer side of a face's box must have, or it is ``unsure`` too.
             threads: Threads for a batch, and for a picture in the packaged face detector; by default the
                 physical cores this process may use.
             vocabulary: Word vectors the model was trained with, or their GloVe text file, if they are not the
@@ -69,7 +75,7 @@ class Recognizer:
             FacelexError: If there is no such model or it cannot be used, no detector of that name, or an
                 option is of the wrong type.
         """
-        _check_options(model, unsure_below, threads, vocabulary)
+        _check_options(model, unsure_below, readable_from, threads, vocabulary)
         if isinstance(detector, str):
             from facelex.recognize.faces import check_detector
 
@@ -86,6 +92,7 @@ class Recognizer:
         self._vocabulary = vocabulary
         self.flip = bool(flip and self._model.info["flip"])
         self.unsure_below = float(self._model.info["unsure_below"] if unsure_below is None else unsure_below)
+        self.readable_from = float(readable_from)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is copied and pickled: all but what is loaded again there from its file."""
@@ -238,6 +245,15 @@ class Recognizer:
                 detections, probabilities, scores, [None] * len(detections) if features is None else features
             )
         ]
+
+    def is_unsure(self, probability: float, box: Box) -> bool:
+        """Whether an answer is marked ``unsure``: it is too improbable, or the face is too small to read.
+
+        Args:
+            probability: Of the most probable class.
+            box: The face's ``x, y, width, height`` in pixels.
+        """
+        return probability < self.unsure_below or max(box[2:]) < self.readable_from
 
     def classify(self, crops: Any, *, flip: bool | None = None, bgr: bool = False) -> NDArray[np.float32]:
         """Classify face crops, without looking for faces.
@@ -402,13 +418,13 @@ class Recognizer:
             score=detection.score,
             emotion=self.classes[best],
             probabilities=dict(zip(self.classes, probabilities.tolist())),
-            unsure=bool(probabilities[best] < self.unsure_below),
+            unsure=self.is_unsure(float(probabilities[best]), detection.box),
             words=words,
             embedding=embedding,
         )
 
 
-def _check_options(model: Any, unsure_below: Any, threads: Any, vocabulary: Any) -> None:
+def _check_options(model: Any, unsure_below: Any, readable_from: Any, threads: Any, vocabulary: Any) -> None:
     """Raise for an option of `Recognizer` that is of the wrong type or out of range."""
     if not (model is None or isinstance(model, (str, os.PathLike))):
         raise FacelexError(
@@ -421,6 +437,11 @@ def _check_options(model: Any, unsure_below: Any, threads: Any, vocabulary: Any)
         raise FacelexError(
             f"Expected unsure_below to be a probability in [0, 1], but got {unsure_below!r}. Leave it out "
             "for the model's own."
+        )
+    if not (isinstance(readable_from, (int, float, np.floating)) and 0 <= readable_from < math.inf):
+        raise FacelexError(
+            f"Expected readable_from in pixels, 0 or more, but got {readable_from!r}. Leave it out for "
+            f"{READABLE_FROM:g}."
         )
     if not (threads is None or isinstance(threads, Integral)):
         raise FacelexError(

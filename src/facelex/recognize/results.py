@@ -61,7 +61,8 @@ class Face:
     probabilities: dict[str, float]
     """Calibrated probability of each class, in the model's class order; they sum to 1."""
     unsure: bool = False
-    """True when the highest probability lies below the recogniser's ``unsure_below``."""
+    """True when the highest probability lies below the recogniser's ``unsure_below``, or the face is smaller
+    than its ``readable_from``."""
     words: dict[str, float] = field(default_factory=dict)
     """Score in [0, 1] of each word asked for: the share of reference faces that it fits less well."""
     embedding: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)

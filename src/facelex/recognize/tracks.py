@@ -7,7 +7,7 @@ leaves the picture and returns gets a new number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from facelex.recognize.results import Face
@@ -97,16 +97,16 @@ class Tracker:
 class Smoother:
     """Exponential smoothing of each track's probabilities and word scores."""
 
-    def __init__(self, seconds: float, unsure_below: float, memory: float = 1.0) -> None:
+    def __init__(self, seconds: float, is_unsure: Callable[[float, Box], bool], memory: float = 1.0) -> None:
         """Start without faces.
 
         Args:
             seconds: Time constant: a change is taken over to 63 % after so long; 0 switches smoothing off.
-            unsure_below: Probability under which a smoothed face is ``unsure``.
+            is_unsure: Says it of a smoothed probability and the face's box.
             memory: Seconds after which a track that was not seen is forgotten.
         """
         self.seconds = seconds
-        self.unsure_below = unsure_below
+        self.is_unsure = is_unsure
         self.memory = memory
         self._states: dict[int, tuple[float, dict[str, float], dict[str, float]]] = {}
 
@@ -126,7 +126,7 @@ class Smoother:
             words = _mix(old_words, words, share)
         self._states[id_] = (time, probabilities, words)
         emotion = max(probabilities, key=lambda name: probabilities[name])
-        unsure = probabilities[emotion] < self.unsure_below
+        unsure = self.is_unsure(probabilities[emotion], face.box)
         return replace(face, probabilities=probabilities, words=words, emotion=emotion, unsure=unsure)
 
 

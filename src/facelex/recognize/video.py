@@ -288,7 +288,7 @@ class _Analysis:
         self._detect = detect
         self._cuts = CutFinder()
         self._tracker = Tracker(memory)
-        self._smoother = Smoother(_seconds("smooth", smooth), recognizer.unsure_below, memory)
+        self._smoother = Smoother(_seconds("smooth", smooth), recognizer.is_unsure, memory)
 
     def read(self, source: str, frame: Frame, pixels: NDArray[np.uint8]) -> FrameResult:
         """Return the faces of a frame."""

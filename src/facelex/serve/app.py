@@ -295,6 +295,7 @@ class _Reader:
             "classes": list(self.recognizer.classes),
             "words": bool(info.get("vocabulary")),
             "unsure_below": self.recognizer.unsure_below,
+            "readable_from": self.recognizer.readable_from,
             "max_bytes": self.max_bytes,
             "card": info.get("card"),
         }

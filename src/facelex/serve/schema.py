@@ -16,7 +16,10 @@ class FaceRecord(BaseModel):
     )
     score: float = Field(description="The detector's confidence.")
     emotion: str = Field(description="The most probable class.")
-    unsure: bool = Field(description="Whether the highest probability lies below `unsure_below`.")
+    unsure: bool = Field(
+        description="Whether the highest probability lies below `unsure_below`, or the box has fewer pixels "
+        "on its longer side than `readable_from`."
+    )
     probabilities: dict[str, float] = Field(description="Calibrated probability of each class; sums to 1.")
     words: dict[str, float] = Field(
         description="Of each word asked for, the share of reference faces that it fits less well."
@@ -54,6 +57,7 @@ class ModelInfo(BaseModel):
     classes: list[str]
     words: bool = Field(description="Whether it can be asked words.")
     unsure_below: float
+    readable_from: float
     max_bytes: int = Field(description="Largest request.")
     card: str | None = Field(description="How the model was trained, its scores, data and limits (Markdown).")
 
