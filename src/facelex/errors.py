@@ -51,7 +51,13 @@ def printable(text: str) -> str:
     return text.translate(_WRITTEN_OUT)
 
 
+def one_line(text: str) -> str:
+    r"""Return text as `printable` does, its line ends written out as well: ``\x0a``."""
+    return printable(text).translate(_LINE_ENDS)
+
+
 _WRITTEN_OUT = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
+_LINE_ENDS = {ord(end): f"\\x{ord(end):02x}" for end in "\n\u2028\u2029"}
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -62,9 +62,12 @@ def write_video(
     with av.open(str(path), "w", options=layout) as container:
         container.metadata.update({"title": title} if title else {})
         options = {"crf": "10", "preset": "ultrafast", "bf": str(b_frames), "sc_threshold": "0"}
-        stream = container.add_stream(codec, rate=rate, options=options if codec == "libx264" else {})
+        if codec != "libx264":
+            options = {"bf": str(b_frames)} if b_frames else {}
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", gop
-        stream.codec_context.time_base = Fraction(1, 1000)
+        steps = rate if codec.startswith("mpeg") else 1000  # these know no finer times
+        stream.codec_context.time_base = Fraction(1, steps)
         if pixel_aspect is not None:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
@@ -75,7 +78,7 @@ def write_video(
         for time in times if times is not None else [i / rate for i in range(round(seconds * rate))]:
             pixels = draw(faces(time), *size, scene=None if scenes is None else scenes(time))
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            frame.pts, frame.time_base = round(time * steps), Fraction(1, steps)
             packets += stream.encode(frame)
         packets += stream.encode(None)
         if last_frame is not None:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -524,6 +525,15 @@ def test_what_cannot_be_searched_is_refused_before_photos_are_read(photos, fer, 
 def test_a_photo_named_twice_is_searched_once(photos, fer, monkeypatch):
     monkeypatch.chdir(photos)
     assert len(Album(["0.png", photos / "0.png", "./0.png"], fer).search("proud")) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not have")
+def test_a_contact_sheet_shows_whatever_a_file_is_called(photos, fer):
+    odd = photos / "a\nb\x1cc\u2029d.png"
+    (photos / "0.png").rename(odd)
+    matches = [match for match in Album(photos, fer).search("proud", top=None) if match.source == str(odd)]
+    assert matches
+    assert draw_contact_sheet(matches, "proud").size[0] > 3 * TILE
 
 
 def test_a_contact_sheet_shows_each_face_and_covers_it_if_asked(photos, fer, tmp_path):

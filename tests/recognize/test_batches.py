@@ -133,6 +133,15 @@ def test_faults_of_pictures_and_files_are_those_of_each(recognizer, photo, save_
         assert re.search(message, result.error)
 
 
+def test_paths_may_come_from_an_array_of_strings(recognizer, photo, save_picture):
+    paths = np.array([str(save_picture(photo, name)) for name in ("a.png", "b.png")])
+    expected = [result.faces for result in recognizer.predict_many(paths.tolist())]
+    for given in (iter(paths), (path for path in paths), paths):
+        results = list(recognizer.predict_many(given))
+        assert [result.source for result in results] == paths.tolist()
+        assert [result.faces for result in results] == expected
+
+
 def test_a_picture_that_an_iterator_yields_is_turned_upright(recognizer, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 
@@ -236,6 +237,8 @@ def test_faces_and_captions_that_do_not_fit_are_refused():
         with pytest.raises(FacelexError, match=f"each of the 2 faces, but got {len(captions)}"):
             annotate(image, [one, two], captions=captions)
     assert annotate(image, [one, two], captions=["#1", ""]).size == (500, 500)
+    strange = dataclasses.replace(one, words={"a\nb\u2029": 0.5})
+    assert annotate(image, [strange, two], captions=["a\r\nb\x1c", ""]).size == (500, 500)
 
 
 def test_letters_of_europe_are_drawn_and_a_font_may_be_named(monkeypatch, tmp_path):

@@ -896,6 +896,22 @@ def test_ctrl_c_at_the_command_keeps_the_rows_and_gives_130(run, film, tmp_path,
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 5
 
 
+def test_frames_that_become_larger_are_scaled_in_the_annotated_video(finder, tmp_path):
+    parts = [
+        write_video(tmp_path / f"{side}.ts", still((0, 0)), seconds=1, size=(side, side)).read_bytes()
+        for side in (160, 320)
+    ]
+    (tmp_path / "a.ts").write_bytes(b"".join(parts))
+    predict_video(tmp_path / "a.ts", finder, annotate=tmp_path / "a.mp4")
+    with av.open(str(tmp_path / "a.mp4")) as written:
+        last = [frame.to_ndarray(format="gray") for frame in written.decode(video=0)][-1]
+    assert last.shape == (160, 160)
+    assert (last[80:, 80:] < 60).mean() > 0.9  # far from the square in the corner; cut off it would be larger
+    assert (
+        last[: SIDE // 2, : SIDE // 2].mean() > 120 > last[SIDE // 2 + 4 : SIDE, SIDE // 2 + 4 : SIDE].mean()
+    )
+
+
 def test_damaged_sound_does_not_cost_the_annotated_video(finder, tmp_path):
     whole = write_video(tmp_path / "a.ts", two_faces, seconds=2, sound=True).read_bytes()
     rng = np.random.default_rng(5)

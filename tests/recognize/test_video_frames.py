@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time as clock
@@ -16,7 +17,14 @@ from av.video.stream import VideoStream
 from drawn_video import HEIGHT, SIDE, WIDTH, overwrite_the_middle, still, write_video
 
 from facelex.errors import FacelexError
-from facelex.recognize.frames import FrameReader, _Newest, _OnwardTimes, camera_input, camera_number
+from facelex.recognize.frames import (
+    FrameReader,
+    _displayed,
+    _Newest,
+    _OnwardTimes,
+    camera_input,
+    camera_number,
+)
 from facelex.recognize.sources import is_camera, is_video
 
 
@@ -33,10 +41,21 @@ def read(path, every, **options):
 
 @pytest.mark.parametrize("every", [0.0, 0.25, 0.5, 1.3, 4.0, 60.0])
 @pytest.mark.parametrize(
-    ("suffix", "b_frames", "gop"), [(".mp4", 0, 10), (".mp4", 3, 25), (".mkv", 2, 200), (".ts", 0, 15)]
+    ("suffix", "codec", "b_frames", "gop"),
+    [
+        (".mp4", "libx264", 0, 10),
+        (".mp4", "libx264", 3, 25),
+        (".mkv", "libx264", 2, 200),
+        (".ts", "libx264", 0, 15),
+        (".mpg", "mpeg2video", 2, 12),
+        (".avi", "mpeg4", 2, 12),
+    ],
 )
-def test_skipping_gives_the_very_frames_that_reading_all_gives(tmp_path, every, suffix, b_frames, gop):
-    path = write_video(tmp_path / f"a{suffix}", moving, seconds=8, gop=gop, b_frames=b_frames)
+def test_skipping_gives_the_very_frames_that_reading_all_gives(tmp_path, every, suffix, codec, b_frames, gop):
+    rate = 10 if codec == "libx264" else 25
+    path = write_video(
+        tmp_path / f"a{suffix}", moving, seconds=80 / rate, rate=rate, gop=gop, b_frames=b_frames, codec=codec
+    )
     everything, _ = read(path, every, all_frames=True)
     quick, reader = read(path, every)
     assert reader.damaged == 0
@@ -141,6 +160,22 @@ def test_the_rotation_a_phone_writes_is_honoured(tmp_path, rotation):
     rows, columns = rows % height, columns % width
     assert bright[rows : rows + SIDE, columns : columns + SIDE].mean() > 0.95
     assert bright.sum() == pytest.approx(SIDE * SIDE, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [(a, 0, 0, d) for a, d in itertools.product((-1, 1), repeat=2)]
+    + [(0, b, c, 0) for b, c in itertools.product((-1, 1), repeat=2)],
+)
+def test_mirrored_and_turned_pictures_are_shown_as_the_matrix_says(matrix):
+    a, b, c, d = matrix
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    shown = _displayed(pixels, np.array([a, b, 0, c, d, 0, 7, 9, 1], np.int32).tobytes())
+    places = {(a * p + c * q, b * p + d * q): pixels[q, p] for q in range(4) for p in range(6)}
+    left, top = min(x for x, _ in places), min(y for _, y in places)
+    assert shown.shape == ((6, 4, 3) if a == 0 else (4, 6, 3))
+    for (x, y), colour in places.items():
+        assert shown[y - top, x - left].tolist() == colour.tolist()
 
 
 def test_pixels_that_are_not_square_are_stretched(tmp_path):

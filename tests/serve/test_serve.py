@@ -144,6 +144,7 @@ def test_the_model_is_described(client: TestClient, recognizer: Recognizer) -> N
         ({"detect": "perhaps"}, "true or false, but got 'perhaps'"),
         ({"detect": ["true", "false"]}, "detect once"),
         ({"wrds": "proud"}, "Did you mean 'words'?"),
+        ({"images": "iVBORw0KGgo="}, "Send each picture as a file of the form"),
     ],
 )
 def test_a_wrong_option_is_explained(
@@ -346,10 +347,12 @@ def test_more_requests_at_once_than_allowed_are_refused_before_they_are_read(
         (["*.example.org"], "faces.example.org", True),
         (["*.example.org"], "example.org", False),
         (["::1"], "[::1]:8000", True),
+        ("*.example.org", "faces.example.org", True),
+        ("*.example.org", "evil.com", False),
     ],
 )
 def test_it_answers_only_under_names_that_are_allowed(
-    allowed: list[str] | None, host: str, answered: bool, recognizer: Recognizer
+    allowed: list[str] | str | None, host: str, answered: bool, recognizer: Recognizer
 ) -> None:
     app = create_app(recognizer) if allowed is None else create_app(recognizer, allow_hosts=allowed)
     with client_of(app) as client:
@@ -376,6 +379,8 @@ def test_pages_of_other_origins_may_ask_only_if_allowed(
             "/api/predict", content=photo, headers=page | {"origin": "https://example.net"}
         )
         assert stranger.status_code == 403
+    with client_of(create_app(recognizer, allow_origins="https://example.org")) as opened:
+        assert opened.post("/api/predict", content=photo, headers=page).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -395,8 +400,17 @@ def test_names_that_would_never_match_are_refused(
 
 
 def test_a_limit_that_lets_nobody_ask_is_refused(recognizer: Recognizer) -> None:
-    with pytest.raises(FacelexError, match="max_requests of at least 1, but got 0"):
+    with pytest.raises(FacelexError, match="max_requests to be a whole number of at least 1, but got 0"):
         create_app(recognizer, max_requests=0)
+    with pytest.raises(FacelexError, match="max_bytes to be a whole number of at least 1, but got '1'"):
+        create_app(recognizer, max_bytes="1")  # type: ignore[arg-type]
+    with pytest.raises(FacelexError, match=r"to be a Recognizer, but got 'tiny'.*facelex.Recognizer\(\)"):
+        create_app("tiny")  # type: ignore[arg-type]
+
+
+def test_a_method_that_a_place_does_not_have_is_told_which_it_has(client: TestClient) -> None:
+    answer = client.delete("/api/predict")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 def test_every_failure_is_one_sentence_in_json(

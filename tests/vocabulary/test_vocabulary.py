@@ -110,6 +110,8 @@ def test_a_last_letter_that_would_be_doubled_is_no_base() -> None:
         "not happy", "isn’t happy", "never happy", "hardly happy", "less happy", "least happy", "not-happy",
         "not-so-happy", "Never-happy",
         "isn't-happy", "without-happy", "non-happy", "non happy", "happy-less", "happy-free",
+        "isnt happy", "wont be happy", "far from happy", "anything but happy", "rarely happy",
+        "lacking happy",
     ],
 )  # fmt: skip
 def test_negation_is_refused_with_the_opposite(small: Vocabulary, text: str) -> None:

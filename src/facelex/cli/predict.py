@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from facelex.cli.options import STOPPED, RecognizerOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import outliving_the_reader, tell
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, shorten
 from facelex.recognize.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -124,13 +124,20 @@ def predict(
             )
     if film:
         name = next(iter(film)).removeprefix("max_")
+        if videos:
+            raise FacelexError(
+                f"Expected videos alone with --{name}, but got {len(sources)} pictures, such as "
+                f"{shorten(sources[0])!r}, beside {len(videos)} videos. Name the videos, such as "
+                f"'{Path(videos[0]).parent / ('*' + Path(videos[0]).suffix)}'."
+            )
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     if any(map(names_video, inputs)):
         raise FacelexError("Expected pictures or videos, but got both. Give them a call each.")
     check_there(sources)
     if videos:
         skipped = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
-        tell(f"{skipped} skipped: give videos a call of their own.")
+        pattern = Path(videos[0]).parent / f"*{Path(videos[0]).suffix}"
+        tell(f"{skipped} skipped: give videos a call of their own, such as facelex predict '{pattern}'.")
     if output is not None:
         check_output(output, sources, options.files)
     recognizer = create()

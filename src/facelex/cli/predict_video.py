@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from facelex.cli.options import STOPPED
 from facelex.cli.screen import tell
-from facelex.errors import FacelexError, printable
+from facelex.errors import FacelexError, one_line
 from facelex.recognize.sources import check_there, is_camera
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def predict_videos(
                 return STOPPED
             if summary is not None:
                 if several:
-                    print(printable(source), file=summary)
+                    print(one_line(source), file=summary)
                 _print_summary(result, summary)
             if result.error is not None:
                 failed = True

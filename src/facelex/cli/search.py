@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from facelex.cli.options import STOPPED, NetworkOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import outliving_the_reader, tell
-from facelex.errors import FacelexError, printable
+from facelex.errors import FacelexError, one_line
 
 if TYPE_CHECKING:
     from facelex.recognize.album import Album, AlbumChanges, Match
@@ -155,7 +155,7 @@ def _print_table(matches: Sequence[Match]) -> None:
         table.add_row(
             str(match.rank),
             f"[bold]{match.score:.3f}[/]",
-            escape(printable(match.source)),
+            escape(one_line(match.source)),
             str(match.number),
             emotion,
             *words,

@@ -258,8 +258,10 @@ class Album:
         """
         if top is not None and not (isinstance(top, Integral) and top >= 1):
             raise FacelexError(f"Expected top to be 1 or more or None for all, but got {top!r}.")
-        if not isinstance(min_size, Real):
-            raise FacelexError(f"Expected min_size to be a number of pixels, but got {min_size!r}.")
+        if not (isinstance(min_size, Real) and min_size >= 0):
+            raise FacelexError(
+                f"Expected min_size to be a number of pixels, 0 or more, but got {min_size!r}."
+            )
         labels = parse_words(words)
         if not labels:
             raise FacelexError("Expected a word or phrase to search for, but got none.")

@@ -186,10 +186,11 @@ class AnnotatedVideo:
             )
         faces, captions = self._drawn(time)
         picture = annotate(pixels, faces, captions=captions, keep_size=True)
-        width, height = self._size
-        frame = self._av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(np.asarray(picture)[:height, :width]), format="rgb24"
-        )
+        drawn, (width, height) = np.asarray(picture), self._size
+        if drawn.shape[0] - height in (0, 1) and drawn.shape[1] - width in (0, 1):
+            drawn = drawn[:height, :width]
+        drawn = np.ascontiguousarray(drawn)  # PyAV scales one of another size than the first
+        frame = self._av.VideoFrame.from_ndarray(drawn, format="rgb24")
         # players show no two frames at once: broken time stamps are pushed on by the least step
         self._last_pts = max(self._last_pts + 1, round(time / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE

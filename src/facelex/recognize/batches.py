@@ -103,6 +103,8 @@ def _own_copy(item: ImageInput, bgr: bool) -> ImageInput | FacelexError:
     Cameras reuse one buffer, and ``with open(path, "rb") as file: yield file`` closes what it gave.
     """
     try:
+        if isinstance(item, (str, bytes)):  # also NumPy's, which are arrays too
+            return item
         if isinstance(item, (bytearray, memoryview)):
             return bytes(item)
         if isinstance(item, np.ndarray):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFont
 
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, one_line
 from facelex.recognize.results import Face
 
 FONT = Path(__file__).parents[1] / "fonts" / "DejaVuSans.ttf"
@@ -90,6 +90,11 @@ def text_font(size: int) -> ImageFont.FreeTypeFont:
         ) from error
 
 
+def drawable(text: str) -> str:
+    """Return text as a font can draw it: on one line, in valid Unicode. Names of files need be neither."""
+    return one_line(text).encode("utf-8", "replace").decode()
+
+
 def plan_label(face: Face, zoom: float, size: tuple[int, int], caption: str) -> Label:
     """Return what is said about a face in a picture of ``size``, enlarged ``zoom`` times."""
     x, y, width, height = (value * zoom for value in face.box)
@@ -98,7 +103,7 @@ def plan_label(face: Face, zoom: float, size: tuple[int, int], caption: str) -> 
     unit = max(10.0, min(usual, 0.27 * width))  # in a crowd a label is no wider than its face
     font = text_font(round(unit))
     mark = "?" if face.unsure else ""
-    text = f"{caption} {face.emotion}{mark} {face.probability:.0%}".strip()
+    text = drawable(f"{caption} {face.emotion}{mark} {face.probability:.0%}".strip())
     return Label(face, (x, y, x + width, y + height), text, font, (font.getlength(text) + unit, 1.5 * unit))
 
 
@@ -120,6 +125,7 @@ def chart_bars(face: Face) -> list[Bar]:
 
 
 def _short(text: str, longest: int = 24) -> str:
+    text = drawable(text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

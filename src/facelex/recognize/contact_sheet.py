@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from facelex.errors import FacelexError
 from facelex.files import check_suffix, replacing
 from facelex.recognize.album import Match
-from facelex.recognize.chart_layout import text_font
+from facelex.recognize.chart_layout import drawable, text_font
 from facelex.recognize.drawing import WORD_COLOUR, colour_of
 from facelex.recognize.images import load_image
 from facelex.recognize.redaction import redact_faces, redaction_style
@@ -163,7 +163,7 @@ def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
 
 def _fit(text: str, size: int, width: float) -> str:
     """Shorten text in the middle until it fits: a photo's number stands at its name's end."""
-    text = text.encode("utf-8", "replace").decode()  # file names need not be valid Unicode
+    text = drawable(text)
     font = text_font(size)
     if font.getlength(text) <= width:
         return text

@@ -49,10 +49,27 @@ class Frame:
 
     def pixels(self) -> NDArray[np.uint8]:
         """Return upright RGB pixels ``(H, W, 3)``, square ones."""
-        turns = round(self.picture.rotation / 90) % 4  # quarter turns counter-clockwise, as NumPy counts
         width = round(self.picture.width * self.stretch)
         pixels = self.picture.to_ndarray(format="rgb24", width=width, height=self.picture.height)
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        matrices = (data for data in self.picture.side_data if data.type.name == "DISPLAYMATRIX")
+        matrix = next(matrices, None)
+        return pixels if matrix is None else _displayed(pixels, bytes(matrix))
+
+
+def _displayed(pixels: NDArray[np.uint8], matrix: bytes) -> NDArray[np.uint8]:
+    """Turn and mirror stored pixels ``(H, W, 3)`` by quarter turns, as they are to be shown.
+
+    Args:
+        pixels: As the decoder gives them.
+        matrix: FFmpeg's display matrix ``a, b, u, c, d, v, x, y, w``, native int32: the pixel in column p and
+            row q is shown in column a p + c q + x and row b p + d q + y (libavutil/display.h).
+    """
+    a, b, _, c, d = (int(number) for number in np.frombuffer(matrix, np.int32)[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, across, down = pixels.transpose(1, 0, 2), c, b
+    else:
+        across, down = a, d
+    return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 class FrameReader:
@@ -209,6 +226,7 @@ class FrameReader:
         """Yield ``(index, picture)``, leaving out groups that end before the next frame that is due."""
         waiting: list[Any] = []
         position = index = 0  # packets read; number of the next frame out of the decoder
+        since: list[int] | None = None  # after a leap, until its first frame: time stamps of what was read
         for packet in self._packets(sound):
             if packet.stream is not self._stream:
                 if sound is not None:
@@ -219,13 +237,19 @@ class FrameReader:
             if skip and packet.is_keyframe and waiting and time is not None and time <= clock.next:
                 # everything due lies behind this key frame
                 self._stream.codec_context.flush_buffers()
-                waiting, index = [], position
+                waiting, index, since = [], position, []
+            if since is not None and packet.pts is not None:
+                since.append(packet.pts)
             waiting.append(packet)
             position += not packet.is_discard
             needed = not skip or last or time is None or self._start is None or time >= clock.next
             if needed or len(waiting) >= WAITING:
                 for held in waiting:
                     for picture in self._pictures(held):
+                        if since is not None and picture.pts is not None:
+                            # some decoders drop frames that lean on those before the leap
+                            index += sum(stamp < picture.pts for stamp in since)
+                        since = None
                         yield index, picture
                         index += 1
                 waiting = []

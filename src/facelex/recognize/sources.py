@@ -30,7 +30,8 @@ IMAGE_SUFFIXES = frozenset({
 """Suffixes taken from a folder; a file named on its own may be called anything."""
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".3g2", ".ts", ".mts",
-    ".m2ts", ".vob", ".flv", ".f4v", ".ogv", ".asf", ".mxf", ".dv",
+    ".m2ts", ".vob", ".flv", ".f4v", ".ogv", ".asf", ".mxf", ".dv", ".divx", ".xvid", ".rm", ".rmvb", ".y4m",
+    ".h264", ".h265", ".hevc",
 })  # fmt: skip
 """Suffixes by which the command line knows a video; `read_video` opens a file of any name."""
 

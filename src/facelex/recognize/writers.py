@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from facelex.errors import FacelexError, printable, require, unknown_name
+from facelex.errors import FacelexError, one_line, printable, require, unknown_name
 from facelex.files import replacing
 from facelex.recognize.results import Face, Result, table_columns, table_rows, video_columns
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
@@ -157,7 +157,7 @@ class TableWriter:
         """Add the lines of one image."""
         from rich.markup import escape
 
-        source = escape(printable(result.source))
+        source = escape(one_line(result.source))
         if result.error is not None:
             self._table.add_row(source, "", "", f"[red]{escape(printable(result.error))}[/]")
         elif not result.faces:

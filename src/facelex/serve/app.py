@@ -111,8 +111,14 @@ def create_app(
     Raises:
         FacelexError: If a name or an origin is not written as one, or no request would be answered.
     """
-    if max_requests < 1:
-        raise FacelexError(f"Expected max_requests of at least 1, but got {max_requests}.")
+    if not (recognizer is None or callable(getattr(recognizer, "predict_many", None))):
+        raise FacelexError(
+            f"Expected recognizer to be a Recognizer, but got {recognizer!r}. Make one with "
+            "facelex.Recognizer()."
+        )
+    for name, number in (("max_bytes", max_bytes), ("max_requests", max_requests)):
+        if not (isinstance(number, int) and number >= 1):
+            raise FacelexError(f"Expected {name} to be a whole number of at least 1, but got {number!r}.")
     hosts, origins = checked_hosts(allow_hosts), checked_origins(allow_origins)
     reader = _Reader(recognizer or Recognizer(), max_bytes)
     app = FastAPI(
@@ -174,7 +180,11 @@ def _explain_failures(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def no_such_place(_: Request, error: HTTPException) -> Response:
-        return _failure(error.status_code, f"{HTTPStatus(error.status_code).phrase}. See /api/openapi.json.")
+        response = _failure(
+            error.status_code, f"{HTTPStatus(error.status_code).phrase}. See /api/openapi.json."
+        )
+        response.headers.update(error.headers or {})  # of 405 the methods that there are
+        return response
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:

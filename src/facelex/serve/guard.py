@@ -13,12 +13,13 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine itself, which no web page can point elsewhere or have pointed here."""
 
 
-def checked_hosts(hosts: Sequence[str]) -> list[str]:
-    """Return names in the form that `refusal` compares.
+def checked_hosts(hosts: Sequence[str] | str) -> list[str]:
+    """Return names, or a single one, in the form that `refusal` compares.
 
     Raises:
         FacelexError: If one is no name: it holds a port or an address's other parts.
     """
+    hosts = [hosts] if isinstance(hosts, str) else hosts
     plain = [host.lower().strip("[]") for host in hosts]
     for host, name in zip(hosts, plain):
         is_address = name.count(":") > 1 and re.fullmatch(r"[0-9a-f:.]+(%\w+)?", name)
@@ -29,12 +30,13 @@ def checked_hosts(hosts: Sequence[str]) -> list[str]:
     return plain
 
 
-def checked_origins(origins: Sequence[str]) -> list[str]:
-    """Return origins as browsers write them.
+def checked_origins(origins: Sequence[str] | str) -> list[str]:
+    """Return origins, or a single one, as browsers write them.
 
     Raises:
         FacelexError: If one is none.
     """
+    origins = [origins] if isinstance(origins, str) else origins
     for origin in origins:
         if not re.fullmatch(r"https?://[^/\s*]+", origin):
             raise FacelexError(

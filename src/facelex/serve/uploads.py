@@ -22,6 +22,8 @@ MAX_SECONDS = 60.0
 SLICE = 256 * 1024
 """Bytes of a form that are parsed before other requests get their turn."""
 
+PICTURE_FIELDS = frozenset({"image", "images"})
+"""What a form calls its pictures; any name will do for a file, but these are never options."""
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -85,7 +87,7 @@ async def read_upload(request: Request, *, max_bytes: int, options: Iterable[str
     given = _read_options(request.query_params.multi_items(), list(options))
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         pictures, fields = await _read_form(request, body)
-        given |= _read_options(fields, list(options))
+        given |= _read_options(fields, list(options))  # which go before the address
     else:
         pictures = [Picture("picture", bytes(body))] if body else []
     if not pictures:
@@ -99,6 +101,11 @@ def _read_options(items: Iterable[tuple[str, str]], known: Collection[str]) -> d
     """Take options by name; words given several times are one list."""
     given: dict[str, str] = {}
     for name, value in items:
+        if name in PICTURE_FIELDS:
+            raise FacelexError(
+                f"Expected {name} to be a file with its name, but got a field without. Send each picture as "
+                "a file of the form: curl -F images=@photo.jpg."
+            )
         if name not in known:
             raise unknown_name("option", name, known)
         if name in given and name != "words":

@@ -10,6 +10,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Container, Iterator, Sequence
+from itertools import pairwise
 
 from facelex.errors import FacelexError, shorten
 
@@ -19,7 +20,11 @@ def _words(text: str) -> frozenset[str]:
 
 
 NEGATIONS = _words(
-    "not no non never without neither nor none nobody nothing nowhere cannot n't hardly scarcely less least"
+    """
+    not no non never without neither nor none nobody nothing nowhere cannot n't hardly scarcely rarely seldom
+    less least lack lacks lacked lacking
+    aint arent cant couldnt didnt doesnt dont hadnt hasnt havent isnt shouldnt wasnt werent wont wouldnt
+    """
 )
 """Words that turn a meaning round. "hardly" and "less" are here: the least happy face is not a happy one."""
 
@@ -54,6 +59,7 @@ _JOINERS = "\u200c\u200d"
 """Without width, between letters of a word in Persian and the scripts of India."""
 _UNSEEN = re.compile("[\u00ad\u200b\u2060\ufe00-\ufe0f\ufeff]")
 """Says where a word may be broken or how a letter is drawn: no part of the word."""
+_NEGATING_PAIRS = frozenset({("far", "from"), ("anything", "but")})
 _NEGATED_VERB = re.compile(r"^[a-z]+n't$")
 _CLITIC = re.compile(r"'(?:s|m|re|ve|ll|d)$")
 
@@ -117,6 +123,7 @@ def content_words(tokens: Sequence[str], known: Container[str], text: str) -> li
     followed = zip(bare, [*bare[1:], ""])
     bare = [word for word, after in followed if (word, after) not in (("kind", "of"), ("sort", "of"))]
     negating = [token for token in bare if token in NEGATIONS or _NEGATED_VERB.match(token)]
+    negating += [word for pair in pairwise(bare) if pair in _NEGATING_PAIRS for word in pair]
     content = [token for token in bare if token not in STOP_WORDS and token not in negating]
     if negating and content:
         opposites = [p + w for w in content for p in ("un", "dis", "in", "im") if p + w in known]
