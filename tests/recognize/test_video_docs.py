@@ -50,7 +50,7 @@ def page(request, monkeypatch) -> str:
 
 def test_command_line_examples_run(folder, page, capsys):
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    assert len(lines) == {"video.md": 7, "search.md": 5}[page]
+    assert len(lines) == {"video.md": 8, "search.md": 5}[page]
     for line in lines:
         command, *arguments = shlex.split(line, comments=True)
         assert command == "facelex"
@@ -60,6 +60,7 @@ def test_command_line_examples_run(folder, page, capsys):
             "faces.csv",
             "faces.jsonl",
             "faces.parquet",
+            "summary.csv",
             "emotions.png",
             "out/film-faces.mp4",
             "redacted/film-faces.mp4",

@@ -19,9 +19,10 @@ from facelex.errors import FacelexError
 from facelex.recognize.cuts import CutFinder
 from facelex.recognize.frames import Frame, FrameReader, check_source
 from facelex.recognize.redaction import redaction_style
-from facelex.recognize.results import Face, ImageResult, frame_of, video_columns
+from facelex.recognize.results import Face, ImageResult, Record, frame_of, video_columns
 from facelex.recognize.sources import is_camera
-from facelex.recognize.timeline import Timeline, TrackSummary, check_timeline
+from facelex.recognize.summaries import TrackSummary, summary_columns
+from facelex.recognize.timeline import Timeline, check_timeline
 from facelex.recognize.tracks import Box, Smoother, Tracker
 from facelex.recognize.words import parse_words
 
@@ -101,12 +102,18 @@ class VideoResult:
     """Time of the last analysed frame."""
     frames: int
     """Analysed frames."""
+    in_sight: float
+    """Share of the analysed frames with a face in them, in [0, 1]; 0 where none was analysed."""
     tracks: tuple[TrackSummary, ...]
     """A summary of each face, in order of appearance."""
     error: str | None = None
     """What was wrong with the file, if not all of it could be read."""
     interrupted: bool = False
     """True if Ctrl-C ended it; all that was asked for holds what was done until then."""
+    forgotten: int = 0
+    """Faces left out of ``tracks``, those seen most briefly: no more than 20,000 are kept in memory."""
+    columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Columns of the table it belongs to, known even where there is no face."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON holds it, under the names of the fields."""
@@ -116,16 +123,35 @@ class VideoResult:
             "height": self.height,
             "seconds": round(self.seconds, 3),
             "frames": self.frames,
+            "in_sight": round(self.in_sight, 6),
             "tracks": [track.to_dict() for track in self.tracks],
             "error": self.error,
             "interrupted": self.interrupted,
+            "forgotten": self.forgotten,
         }
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row a face; where nobody was seen, one without ``face`` and with 0 ``frames``.
 
-def to_frame(results: Iterable[FrameResult], *, embedding: bool = False) -> Any:
-    """Return a pandas data frame, one row a face and frame, with the columns of all results.
+        What concerns the whole video stands in each: ``video_s``, ``video_frames``, ``video_in_sight``,
+        ``interrupted`` and ``error``.
+        """
+        video = {
+            "video_s": round(self.seconds, 3),
+            "video_frames": self.frames,
+            "video_in_sight": round(self.in_sight, 6),
+            "interrupted": self.interrupted,
+            "error": self.error,
+        }
+        faces = [track.to_row() for track in self.tracks] or [{"frames": 0}]
+        return [{"source": self.source, **face, **video} for face in faces]
 
-    ``embedding=True`` adds each face's features in columns ``embedding:0``, ``embedding:1`` and so on.
+
+def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
+    """Return a pandas data frame with the rows and the columns of all results.
+
+    That is one row a face and frame, or of `VideoResult` one row a face. ``embedding=True`` adds each face's
+    features in columns ``embedding:0``, ``embedding:1`` and so on.
 
     Raises:
         FacelexError: If it is given something else than results.
@@ -326,7 +352,6 @@ class _Run:
     annotated: AnnotatedVideo | None = None
     table: Writer | None = None
     interrupted: bool = False
-    count: int = 0
     last: FrameResult | None = None
     known: Mapping[int, Face] = field(default_factory=dict)
 
@@ -336,7 +361,7 @@ class _Run:
         boxes: Mapping[int, Box] | None = None
         if frame.due:
             result = self.analysis.read(self.reader.source, frame, pixels)
-            self.last, self.count = result, self.count + 1
+            self.last = result
             self.known = dict(zip(result.ids, result.faces))
             boxes = {id_: face.box for id_, face in self.known.items()}
             self.timeline.add(result.time, result.ids, result.faces)
@@ -353,9 +378,19 @@ class _Run:
         """Return the summary."""
         last = self.last
         width, height, seconds = (0, 0, 0.0) if last is None else (last.width, last.height, last.time)
-        tracks = tuple(self.timeline.tracks())
+        timeline = self.timeline
         return VideoResult(
-            self.reader.source, width, height, seconds, self.count, tracks, error, self.interrupted
+            source=self.reader.source,
+            width=width,
+            height=height,
+            seconds=seconds,
+            frames=timeline.frames,
+            in_sight=timeline.frames_with_faces / max(1, timeline.frames),
+            tracks=tuple(timeline.tracks()),
+            forgotten=timeline.forgotten,
+            error=error,
+            interrupted=self.interrupted,
+            columns=tuple(summary_columns(timeline.classes, timeline.words, video=True)),
         )
 
 
