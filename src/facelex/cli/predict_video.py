@@ -14,8 +14,9 @@ from facelex.errors import FacelexError, printable
 from facelex.recognize.sources import check_there, is_camera
 
 if TYPE_CHECKING:
+    from facelex.recognize.face_tracker import FrameResult
     from facelex.recognize.recognizer import Recognizer
-    from facelex.recognize.video import FrameResult, VideoResult
+    from facelex.recognize.video import VideoResult
     from facelex.recognize.writers import Writer
 
 MOST_LINES = 20
