@@ -36,6 +36,7 @@ from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import annotated_video
 from facelex.recognize import faces as faces_module
+from facelex.recognize import timeline as timeline_module
 from facelex.recognize.annotated_video import AnnotatedVideo
 from facelex.recognize.frames import FrameReader
 from facelex.recognize.recognizer import Recognizer
@@ -178,7 +179,7 @@ def test_results_have_a_form_for_json(film, finder):
     assert features == pytest.approx(first.faces[0].embedding.tolist())
     result = predict_video(film, finder, every=1.0)
     summary = json.loads(json.dumps(result.to_dict()))
-    assert list(summary) == [field.name for field in dataclasses.fields(result)]
+    assert list(summary) == [field.name for field in dataclasses.fields(result) if field.name != "columns"]
     assert [track["frames"] for track in summary["tracks"]] == [3, 2]
     track = result.tracks[0]
     assert track.probability == max(track.probabilities.values())
@@ -531,13 +532,15 @@ def test_the_timeline_of_hours_takes_no_more_than_its_steps():
     assert sum(count for count, _ in timeline._tracks[1].bins.values()) == 18_000
 
 
-def test_many_short_tracks_are_forgotten_before_the_long_ones():
+def test_many_short_tracks_are_forgotten_before_the_long_ones_and_counted(monkeypatch):
+    monkeypatch.setattr(timeline_module, "MOST_TRACKS", 200)
     timeline = Timeline(0.2, ["happy"])
     one = Face((0, 0, 9, 9), 1.0, "happy", {"happy": 1.0})
-    for i in range(6000):
+    for i in range(600):
         timeline.add(0.2 * i, [1, 2 + i], [one, one])
-    assert len(timeline.tracks()) <= 2001
-    assert timeline.tracks()[0].frames == 6000
+    assert 100 < len(timeline.tracks()) <= 201
+    assert timeline.tracks()[0].frames == 600
+    assert len(timeline.tracks()) + timeline.forgotten == 601
 
 
 def test_a_timeline_that_could_not_be_written_is_refused_before_the_film_is_read(film, finder, tmp_path):
@@ -736,7 +739,13 @@ def test_a_glob_may_name_one_video(run, film, tmp_path, monkeypatch):
     code, out, err = run("*", "--format", "json")
     assert code == 0
     assert [item["source"] for item in json.loads(out)] == ["photo.png"]
-    assert err == "facelex: 2 videos skipped: give videos a call of their own.\n"
+    assert (
+        err
+        == "facelex: 2 videos skipped: give videos a call of their own, such as facelex predict '*.mp4'.\n"
+    )
+    code, out, err = run("*", "--every", "0.5")
+    assert (code, out) == (2, "")
+    assert "got 1 picture, such as 'photo.png', beside 2 videos. Name the videos, such as '*.mp4'" in err
     code, out, err = run("photo.png", "film.mp4")
     assert (code, out) == (2, "")
     assert "Expected pictures or videos, but got both" in err
@@ -747,7 +756,10 @@ def test_the_videos_of_a_folder_are_said_to_be_left_out(run, film):
     code, out, err = run(film.parent, "--format", "json")
     assert code == 0
     assert [Path(item["source"]).name for item in json.loads(out)] == ["photo.png"]
-    assert err == "facelex: 1 video skipped: give videos a call of their own.\n"
+    assert err.startswith(
+        "facelex: 1 video skipped: give videos a call of their own, such as facelex predict "
+    )
+    assert err.endswith(f"'{film.parent}/*.mp4'.\n")
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "parquet"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_video import BrightSquares, still, write_video
+from drawn_video import BrightSquares, draw, still, write_video
 from PIL import Image
 from tiny_recognition import FixedDetector, write_shipped_model
 
@@ -50,7 +52,7 @@ def page(request, monkeypatch) -> str:
 
 def test_command_line_examples_run(folder, page, capsys):
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    assert len(lines) == {"video.md": 7, "search.md": 5}[page]
+    assert len(lines) == {"video.md": 8, "search.md": 5}[page]
     for line in lines:
         command, *arguments = shlex.split(line, comments=True)
         assert command == "facelex"
@@ -60,6 +62,7 @@ def test_command_line_examples_run(folder, page, capsys):
             "faces.csv",
             "faces.jsonl",
             "faces.parquet",
+            "summary.csv",
             "emotions.png",
             "out/film-faces.mp4",
             "redacted/film-faces.mp4",
@@ -71,13 +74,25 @@ def test_command_line_examples_run(folder, page, capsys):
     assert [name for name in made if not (folder / name).exists()] == []
 
 
-def test_python_examples_run(folder, page, capsys):
+class Camera:
+    """What the examples take of ``cv2.VideoCapture``: three frames in OpenCV's order, then none."""
+
+    def __init__(self, number: int) -> None:
+        self._frames = [draw([(30 + i, 30)])[:, :, ::-1] for i in range(3)]
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        return (True, self._frames.pop()) if self._frames else (False, None)
+
+
+def test_python_examples_run(folder, page, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", types.SimpleNamespace(VideoCapture=Camera))
     names: dict = {}
     for block in blocks(page, "python"):
         exec(block, names)
     if page == "video.md":
         assert len(names["frame"]) == 5
         assert (folder / "marked.mp4").exists()
+        assert (names["seen"].ids, names["seen"].frame) == ((1,), 2)
     else:
         assert len(names["matches"]) == 3
         assert (folder / "best.png").exists()

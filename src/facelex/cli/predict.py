@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,7 +25,9 @@ from facelex.recognize.sources import (
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated import AnnotatedFolder
+    from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.results import ImageResult
+    from facelex.recognize.writers import Writer
 
 app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
 
@@ -39,6 +42,7 @@ def predict(
     words: str | None = None,
     format: Format | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    summary: Path | None = None,
     embedding: Annotated[bool, flag] = False,
     annotate: Path | None = None,
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
@@ -66,6 +70,9 @@ def predict(
         says, else a table.
     output
         Write to this file instead of the screen.
+    summary
+        Write the means of each face of each video, or of each picture, to this file as well: .csv, .json,
+        .jsonl or .parquet. Videos and pictures without a face have a row, too.
     embedding
         Write each face's features too, numbers that place it among the words' meanings (not in a table).
     annotate
@@ -97,26 +104,35 @@ def predict(
             "jsonl, csv or parquet, or name a file with --output."
         )
     create = partial(options.create_recognizer, detect=detect)
+    from facelex.recognize.summaries import ImageSummary
     from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import check_output, open_writer
+    from facelex.recognize.writers import check_output, check_summary, open_writer
 
+    if summary is not None:
+        check_summary(summary, output)
     film: dict[str, Any] = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
     film = {name: value for name, value in film.items() if value is not None}
     sources, videos = find_media(inputs, recursive=recursive, videos_alone=True)
-    if output is not None and annotate is not None and output.parent == annotate and not annotate.suffix:
+    written = [path for path in (output, summary) if path is not None]
+    if annotate in [path.parent for path in written] and annotate is not None and not annotate.suffix:
         annotate.mkdir(parents=True, exist_ok=True)  # which annotating does, but after the output is opened
     if videos and not sources:
-        if output is not None:
-            check_output(output, videos, options.files)
+        for path in written:
+            check_output(path, videos, options.files)
         from facelex.cli.predict_video import predict_videos
 
-        with outliving_the_reader(annotate is not None or timeline is not None):
+        recognizer = create()
+        with (
+            outliving_the_reader(any((annotate, timeline, summary))),
+            _open_summary(summary, recognizer, words, video=True) as totals,
+        ):
             return predict_videos(
                 videos,
-                create(),
+                recognizer,
                 words=words,
                 format=kind,
                 output=output,
+                summary=totals,
                 embedding=embedding,
                 annotate=annotate,
                 redact=style,
@@ -126,25 +142,27 @@ def predict(
         name = next(iter(film)).removeprefix("max_")
         if videos:
             raise FacelexError(
-                f"Expected videos alone with --{name}, but got {len(sources)} pictures, such as "
-                f"{shorten(sources[0])!r}, beside {len(videos)} videos. Name the videos, such as "
-                f"'{Path(videos[0]).parent / ('*' + Path(videos[0]).suffix)}'."
+                f"Expected videos alone with --{name}, but got {_counted(sources, 'picture')}, such as "
+                f"{shorten(sources[0])!r}, beside {_counted(videos, 'video')}. Name the videos, such as "
+                f"'{_pattern(videos)}'."
             )
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     if any(map(names_video, inputs)):
         raise FacelexError("Expected pictures or videos, but got both. Give them a call each.")
     check_there(sources)
     if videos:
-        skipped = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
-        pattern = Path(videos[0]).parent / f"*{Path(videos[0]).suffix}"
-        tell(f"{skipped} skipped: give videos a call of their own, such as facelex predict '{pattern}'.")
-    if output is not None:
-        check_output(output, sources, options.files)
+        tell(
+            f"{_counted(videos, 'video')} skipped: give videos a call of their own, such as facelex predict "
+            f"'{_pattern(videos)}'."
+        )
+    for path in written:
+        check_output(path, sources, options.files)
     recognizer = create()
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
     done, failed, stopped = 0, 0, False
     with (
-        outliving_the_reader(annotate is not None) as screen,
+        outliving_the_reader(annotate is not None or summary is not None) as screen,
+        _open_summary(summary, recognizer, words, video=False) as totals,
         open_writer(
             kind,
             output or screen,
@@ -159,6 +177,8 @@ def predict(
                 if result.error is None and folder is not None:
                     folder.save(result)
                 writer.write(result)
+                if totals is not None:
+                    totals.write(ImageSummary.of(result))
                 done += 1
                 if result.error is not None:
                     failed += 1
@@ -172,6 +192,28 @@ def predict(
         tell(f"stopped after {done:,} of {len(sources):,} pictures; what was done is kept.")
         return STOPPED
     return 1 if failed else 0
+
+
+def _open_summary(
+    path: Path | None, recognizer: Recognizer, words: str | None, *, video: bool
+) -> AbstractContextManager[Writer | None]:
+    """Open the file for the summaries, if one is asked for."""
+    from facelex.recognize.words import parse_words
+    from facelex.recognize.writers import open_summary
+
+    if path is None:
+        return nullcontext()
+    return open_summary(path, classes=recognizer.classes, words=parse_words(words), video=video)
+
+
+def _counted(files: list[str], kind: str) -> str:
+    return f"1 {kind}" if len(files) == 1 else f"{len(files):,} {kind}s"
+
+
+def _pattern(videos: list[str]) -> Path:
+    """Return a glob that names the first of some videos and others like it."""
+    first = Path(videos[0])
+    return first.parent / f"*{first.suffix}"
 
 
 def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> AnnotatedFolder:

@@ -14,8 +14,9 @@ from facelex.errors import FacelexError, one_line
 from facelex.recognize.sources import check_there, is_camera
 
 if TYPE_CHECKING:
+    from facelex.recognize.face_tracker import FrameResult
     from facelex.recognize.recognizer import Recognizer
-    from facelex.recognize.video import FrameResult, VideoResult
+    from facelex.recognize.video import VideoResult
     from facelex.recognize.writers import Writer
 
 MOST_LINES = 20
@@ -29,6 +30,7 @@ def predict_videos(
     words: str | None,
     format: str,
     output: Path | None,
+    summary: Writer | None,
     embedding: bool,
     annotate: Path | None,
     redact: str | None,
@@ -37,7 +39,7 @@ def predict_videos(
 ) -> int:
     """Analyse videos one after the other, show their progress and write one table; returns the exit code.
 
-    One that cannot be read is told, has a row with an error, and the others go on.
+    One that cannot be read is told, has a row with an error, also in the summary, and the others go on.
     """
     from facelex.recognize import video
     from facelex.recognize.frames import UnreadableVideoError
@@ -50,7 +52,7 @@ def predict_videos(
     crossed = on_screen and sys.stdout.isatty()  # rows on the same screen would cross the bar
     failed = False
     with (
-        _summary_stream(format, output) as summary,
+        _screen_table(format, output) as shown,
         _shared_table(recognizer, words, format, output, embedding) if several else nullcontext() as writer,
     ):
         own_table = None if several or format == "table" else output or sys.stdout
@@ -77,8 +79,9 @@ def predict_videos(
                     raise
                 failed = True
                 tell(str(error))
-                if writer is not None:
-                    writer.write(ImageResult(source, error=str(error)))
+                for table in (writer, summary):
+                    if table is not None:
+                        table.write(ImageResult(source, error=str(error)))
                 continue
             except KeyboardInterrupt:  # before its first frame or after its last
                 if number == 1:
@@ -86,9 +89,13 @@ def predict_videos(
                 tell(f"stopped at {source}; what was done is kept.")
                 return STOPPED
             if summary is not None:
+                summary.write(result)
+                if result.forgotten:
+                    tell(f"{source}: {result.forgotten:,} faces, seen most briefly, are not in the summary.")
+            if shown is not None:
                 if several:
-                    print(one_line(source), file=summary)
-                _print_summary(result, summary)
+                    print(one_line(source), file=shown)
+                _print_table(result, shown)
             if result.error is not None:
                 failed = True
                 tell(f"{source}: {result.error}")
@@ -131,7 +138,7 @@ def _annotated_paths(sources: Sequence[str], annotate: Path | None) -> list[tupl
 def _shared_table(
     recognizer: Recognizer, words: str | None, format: str, output: Path | None, embedding: bool
 ) -> Iterator[Writer | None]:
-    """Open the table that all videos write their rows to; None where a summary is asked for."""
+    """Open the table that all videos write their rows to; None where one for people is asked for."""
     if format == "table":
         yield None
         return
@@ -196,8 +203,8 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def _summary_stream(format: str, output: Path | None) -> Iterator[IO[str] | None]:
-    """Open where the summary goes, before the video is read; None where rows are asked for."""
+def _screen_table(format: str, output: Path | None) -> Iterator[IO[str] | None]:
+    """Open where the table for people goes, before the video is read; None where rows are asked for."""
     if format != "table":
         yield None
     elif output is None:
@@ -209,7 +216,7 @@ def _summary_stream(format: str, output: Path | None) -> Iterator[IO[str] | None
             yield stream
 
 
-def _print_summary(result: VideoResult, stream: IO[str]) -> None:
+def _print_table(result: VideoResult, stream: IO[str]) -> None:
     """Show each face over the whole video."""
     from rich import box
     from rich.console import Console
@@ -237,10 +244,12 @@ def _print_summary(result: VideoResult, stream: IO[str]) -> None:
     console = Console(file=stream, width=None if stream.isatty() else 200, emoji=False)
     if result.tracks:
         console.print(table)
-    more = len(result.tracks) - len(longest)
+    faces = len(result.tracks) + result.forgotten
+    more = faces - len(longest)
     console.print(
         f"{result.frames} frames analysed over {result.seconds:.1f} s, "
-        + (f"{len(result.tracks)} faces" if len(result.tracks) != 1 else "1 face")
+        + (f"{faces} faces" if faces != 1 else "1 face")
+        + (f", somebody in sight in {result.in_sight:.0%} of them" if faces else "")
         + (f"; {more} seen more briefly are not listed" if more else ""),
         highlight=False,
     )

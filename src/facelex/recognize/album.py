@@ -17,6 +17,7 @@ from facelex.errors import FacelexError
 from facelex.files import check_place
 from facelex.recognize.album_index import AlbumIndex, file_status
 from facelex.recognize.framing import DEFAULT_FRAMING
+from facelex.recognize.recognizer import check_recognizer
 from facelex.recognize.results import Face
 from facelex.recognize.sources import check_there, find_images, folder_of, is_address
 from facelex.recognize.words import parse_words
@@ -117,11 +118,7 @@ class Album:
                 argument is of the wrong type.
         """
         self._paths = _listed(paths)
-        if not callable(getattr(recognizer, "score_words", None)):
-            raise FacelexError(
-                f"Expected recognizer to be a Recognizer, but got {recognizer!r}. Make one with "
-                "facelex.Recognizer()."
-            )
+        check_recognizer(recognizer)
         self._recursive = recursive
         self._take(find_images(self._paths, recursive=recursive))
         check_there(self.sources)

@@ -425,7 +425,7 @@ def check_source(source: str | os.PathLike[str]) -> str:
     if not isinstance(name, str):  # a path may also be of bytes
         raise FacelexError(
             f"Expected the path of a video, but got {reprlib.repr(source)}. Name a file, or a camera as "
-            "'webcam:0'."
+            "'webcam:0'; frames of your own are followed by facelex.recognize.face_tracker.FaceTracker."
         )
     if not is_camera(source):
         check_file(name)

@@ -424,6 +424,19 @@ class Recognizer:
         )
 
 
+def check_recognizer(recognizer: object) -> None:
+    """Refuse what is no recogniser and does not look like one.
+
+    Raises:
+        FacelexError: If it cannot read faces.
+    """
+    if not callable(getattr(recognizer, "describe", None)):
+        raise FacelexError(
+            f"Expected recognizer to be a Recognizer, but got {recognizer!r}. Make one with "
+            "facelex.Recognizer()."
+        )
+
+
 def _check_options(model: Any, unsure_below: Any, readable_from: Any, threads: Any, vocabulary: Any) -> None:
     """Raise for an option of `Recognizer` that is of the wrong type or out of range."""
     if not (model is None or isinstance(model, (str, os.PathLike))):

@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError, require
 
 _PLACE = ("face", "x", "y", "width", "height", "score", "emotion", "unsure")
-_OTHERS = ("source", "time_s", "frame", *_PLACE, "error")
+_OTHERS = {
+    "source", "time_s", "frame", *_PLACE, "error",
+    "faces", "first_s", "last_s", "frames", "video_s", "video_frames", "video_in_sight", "interrupted",
+}  # fmt: skip
+"""Columns of all tables, but for those of classes, words and features."""
 _FEATURE = "embedding:"
 
 
-class Result(Protocol):
-    """What is written and tabulated: an `ImageResult`, or a frame of a video."""
+class Record(Protocol):
+    """What is written and tabulated: a `Result`, or the summary of a picture or a video."""
 
     @property
     def source(self) -> str:
         """Where it came from."""
-        ...
-
-    @property
-    def faces(self) -> tuple[Face, ...]:
-        """Its faces."""
         ...
 
     @property
@@ -37,6 +36,23 @@ class Result(Protocol):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the table it belongs to, as far as they are known."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one JSON object."""
+        ...
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return its flat rows."""
+        ...
+
+
+class Result(Record, Protocol):
+    """Faces one by one: an `ImageResult`, or a frame of a video."""
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """Its faces."""
         ...
 
     def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
@@ -102,7 +118,7 @@ class Face:
             "score": record["score"],
             "emotion": self.emotion,
             "unsure": self.unsure,
-            **{_class_column(name): p for name, p in record["probabilities"].items()},
+            **{class_column(name): p for name, p in record["probabilities"].items()},
             **{f"word:{word}": score for word, score in record["words"].items()},
             **{f"{_FEATURE}{i}": value for i, value in enumerate(record.get("embedding") or ())},
         }
@@ -158,11 +174,11 @@ class ImageResult:
 
 def table_columns(classes: Sequence[str], words: Sequence[str] = (), *, embedding: int = 0) -> list[str]:
     """Return the columns of the tidy table, in order, with as many for features as ``embedding`` says."""
-    numbers = [*map(_class_column, classes), *(f"word:{word}" for word in words)]
+    numbers = [*map(class_column, classes), *(f"word:{word}" for word in words)]
     return ["source", *_PLACE, *numbers, *(f"{_FEATURE}{i}" for i in range(embedding)), "error"]
 
 
-def _class_column(name: str) -> str:
+def class_column(name: str) -> str:
     """Return the column of a class: its name, but ``class:face`` where tables have a column ``face``."""
     return f"class:{name}" if name in _OTHERS else name
 
@@ -173,17 +189,23 @@ def video_columns(classes: Sequence[str], words: Sequence[str] = (), *, embeddin
     return [source, "time_s", "frame", *rest]
 
 
-def table_rows(result: Result, *, embedding: bool = False) -> list[dict[str, Any]]:
+def table_rows(result: Record, *, embedding: bool = False) -> list[dict[str, Any]]:
     """Return the rows of a result with a source that tables take: file names need not be valid Unicode."""
     source = result.source.encode("utf-8", "backslashreplace").decode()
-    return [row | {"source": source} for row in result.to_rows(embedding=embedding)]
+    return [row | {"source": source} for row in result.to_rows(**with_features(embedding))]
 
 
-def to_frame(results: Iterable[Result], *, embedding: bool = False) -> Any:
+def with_features(embedding: bool) -> dict[str, bool]:
+    """Return what asks ``to_dict`` and ``to_rows`` for features: nothing if not, as summaries have none."""
+    return {"embedding": True} if embedding else {}
+
+
+def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
     """Return a pandas data frame, one row a face (an unreadable image is a row with ``error``).
 
-    It has the columns of all results, which may come from calls with different words, and with
-    ``embedding=True`` each face's features in columns ``embedding:0``, ``embedding:1`` and so on.
+    Of summaries (`ImageSummary`, `VideoResult`) it has their own rows. It has the columns of all results,
+    which may come from calls with different words, and with ``embedding=True`` each face's features in
+    columns ``embedding:0``, ``embedding:1`` and so on.
 
     Raises:
         FacelexError: If it is given something else than results, such as the faces of one picture.
@@ -192,8 +214,8 @@ def to_frame(results: Iterable[Result], *, embedding: bool = False) -> Any:
     return frame_of(results, table_columns(()), embedding=embedding)
 
 
-def frame_of(results: Iterable[Result], columns: Sequence[str], *, embedding: bool = False) -> Any:
-    """Return the data frame of `to_frame`; it has at least ``columns``."""
+def frame_of(results: Iterable[Record], columns: Sequence[str], *, embedding: bool = False) -> Any:
+    """Return the data frame of `to_frame`, with at least ``columns`` where results do not know their own."""
     pandas = require("pandas", "table", "A data frame")
     if not isinstance(results, Iterable):
         raise FacelexError(
@@ -208,11 +230,16 @@ def frame_of(results: Iterable[Result], columns: Sequence[str], *, embedding: bo
                 f"Expected results of predict_many or read_video, but got a {type(result).__name__}. For one "
                 "picture call predict_many([picture])."
             )
+        if embedding and not hasattr(result, "faces"):
+            raise FacelexError(
+                f"Expected results with faces for embedding=True, but got a {type(result).__name__}, a "
+                "summary without features. Leave embedding out."
+            )
         found = table_rows(result, embedding=embedding)
-        seen |= dict.fromkeys([*result.columns, *(name for row in found for name in row)])
+        seen |= dict.fromkeys([*(result.columns or columns), *(name for row in found for name in row)])
         rows += found
-    seen |= dict.fromkeys(columns)
     order = sorted(
-        seen, key=lambda name: (name == "error", name.startswith(_FEATURE), name.startswith("word:"))
+        seen or columns,
+        key=lambda name: (name == "error", name.startswith(_FEATURE), name.startswith("word:")),
     )
     return pandas.DataFrame(rows, columns=order)

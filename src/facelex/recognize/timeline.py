@@ -17,54 +17,15 @@ from facelex.errors import FacelexError, require
 from facelex.files import check_place, check_suffix, replacing
 from facelex.recognize.drawing import colour_of
 from facelex.recognize.results import Face
+from facelex.recognize.summaries import TrackSummary, face_values, means_of
 
 MOST_BINS = 2000
 """Steps of time kept; in a longer video neighbours are joined, so that memory does not grow with it."""
 TIMELINE_SUFFIXES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
-MOST_TRACKS = 2000
-"""Tracks kept; beyond, those seen for the shortest time are forgotten."""
+MOST_TRACKS = 20_000
+"""Tracks kept; beyond, those seen for the shortest time are forgotten, and counted."""
 MOST_ROWS = 8
 """Faces drawn: those seen longest."""
-
-
-@dataclass(frozen=True)
-class TrackSummary:
-    """One face of a video, over all frames it was seen in."""
-
-    id: int
-    """Number of the track, 1, 2, ..., in order of appearance."""
-    first: float
-    """Seconds at which it was first seen."""
-    last: float
-    """Seconds at which it was last seen."""
-    frames: int
-    """Analysed frames it was seen in."""
-    probabilities: dict[str, float]
-    """Mean probability of each class."""
-    words: dict[str, float]
-    """Mean score of each word asked for."""
-
-    @property
-    def emotion(self) -> str:
-        """The class with the highest mean probability."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name])
-
-    @property
-    def probability(self) -> float:
-        """Mean probability of ``emotion``."""
-        return self.probabilities[self.emotion]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the summary as JSON holds it."""
-        return {
-            "id": self.id,
-            "first_s": round(self.first, 3),
-            "last_s": round(self.last, 3),
-            "frames": self.frames,
-            "emotion": self.emotion,
-            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()},
-            "words": {word: round(score, 6) for word, score in self.words.items()},
-        }
 
 
 @dataclass
@@ -72,7 +33,7 @@ class _Sums:
     first: float
     last: float
     frames: int = 0
-    total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # classes, then words
+    total: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # of `face_values`
     bins: dict[int, tuple[int, NDArray[np.float64]]] = field(default_factory=dict)
 
 
@@ -93,32 +54,51 @@ class Timeline:
         self._width = self._step  # seconds a bin
         self._end = 0.0
         self._tracks: dict[int, _Sums] = {}
+        self.frames = 0
+        """Frames added."""
+        self.frames_with_faces = 0
+        """Those of them with a face."""
+        self.forgotten = 0
+        """Faces that are not among the `tracks`: there were more than `MOST_TRACKS`."""
 
     def add(self, time: float, ids: Iterable[int], faces: Iterable[Face]) -> None:
         """Add the faces of the frame at ``time`` seconds."""
         self._end = max(self._end, time)
         while self._end / self._width > MOST_BINS:
             self._join()
+        ids = tuple(ids)
+        self.frames += 1
+        self.frames_with_faces += bool(ids)
         for id_, face in zip(ids, faces, strict=True):
-            values = np.array([*face.probabilities.values(), *face.words.values()])
+            values = face_values(face)
             sums = self._tracks.setdefault(id_, _Sums(time, time, total=np.zeros(len(values))))
             sums.last, sums.frames, sums.total = time, sums.frames + 1, sums.total + values
             count, before = sums.bins.get(self._bin(time), (0, 0.0))
-            sums.bins[self._bin(time)] = (count + 1, before + values)
+            drawn = values[: len(self.classes) + len(self.words)]
+            sums.bins[self._bin(time)] = (count + 1, before + drawn)
         if len(self._tracks) > MOST_TRACKS:
-            longest = sorted(self._tracks, key=lambda id_: -self._tracks[id_].frames)[: MOST_TRACKS // 2]
-            recent = {id_ for id_, sums in self._tracks.items() if time - sums.last < 10}
-            self._tracks = {id_: s for id_, s in self._tracks.items() if id_ in recent or id_ in longest}
+            self._forget(time)
+
+    def _forget(self, time: float) -> None:
+        """Keep those seen longest, and those that may still be in sight at ``time`` seconds."""
+        before = len(self._tracks)
+        kept = set(sorted(self._tracks, key=lambda id_: -self._tracks[id_].frames)[: MOST_TRACKS // 2])
+        kept |= {id_ for id_, sums in self._tracks.items() if time - sums.last < 10}
+        self._tracks = {id_: sums for id_, sums in self._tracks.items() if id_ in kept}
+        self.forgotten += before - len(self._tracks)
 
     def tracks(self) -> list[TrackSummary]:
         """Return a summary of each face, in order of appearance."""
-        summaries = []
-        for id_, sums in sorted(self._tracks.items()):
-            mean = (sums.total / sums.frames).tolist()
-            probabilities = dict(zip(self.classes, mean))
-            words = dict(zip(self.words, mean[len(self.classes) :]))
-            summaries.append(TrackSummary(id_, sums.first, sums.last, sums.frames, probabilities, words))
-        return summaries
+        return [
+            TrackSummary(
+                id=id_,
+                first=sums.first,
+                last=sums.last,
+                frames=sums.frames,
+                **means_of(sums.total / sums.frames, self.classes, self.words),
+            )
+            for id_, sums in sorted(self._tracks.items())
+        ]
 
     def save(self, path: Path, title: str) -> None:
         """Draw the faces seen longest as stacked bands of their emotions, with words as lines, into a file.
@@ -180,7 +160,7 @@ class Timeline:
             )
         axes[0].set_xlim(0, max(self._end + self._width, 1e-3))
         axes[-1].xaxis.set_major_formatter(lambda value, _: _clock(value))
-        hidden = len(self._tracks) - len(shown)
+        hidden = len(self._tracks) + self.forgotten - len(shown)
         note = f"   ({hidden} more faces, seen more briefly, are not shown)" if hidden else ""
         title = title.encode("utf-8", "replace").decode()  # file names need not be valid Unicode
         figure.suptitle(title + note, x=0.012, ha="left", fontsize=11, color="#222831")

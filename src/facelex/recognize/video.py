@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -12,18 +11,15 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from facelex.errors import FacelexError
-from facelex.recognize.cuts import CutFinder
+from facelex.recognize.face_tracker import EVERY, SMOOTH, FaceTracker, FrameResult, check_seconds
 from facelex.recognize.frames import Frame, FrameReader, check_source
 from facelex.recognize.redaction import redaction_style
-from facelex.recognize.results import Face, ImageResult, frame_of, video_columns
+from facelex.recognize.results import Face, ImageResult, Record, frame_of, video_columns
 from facelex.recognize.sources import is_camera
-from facelex.recognize.timeline import Timeline, TrackSummary, check_timeline
-from facelex.recognize.tracks import Box, Smoother, Tracker
-from facelex.recognize.words import parse_words
+from facelex.recognize.summaries import TrackSummary, summary_columns
+from facelex.recognize.timeline import Timeline, check_timeline
+from facelex.recognize.tracks import Box
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated_video import AnnotatedVideo
@@ -32,62 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVERY = 0.2
-"""Seconds between analysed frames: expressions that people notice last longer (0.5 to 4 s)."""
-SMOOTH = 0.4
-"""Seconds over which probabilities are smoothed."""
-
-Progress = Callable[["FrameResult", float | None], None]
+Progress = Callable[[FrameResult, float | None], None]
 """Called with each analysed frame and the seconds the whole video has, if they are known."""
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """The faces of one analysed frame."""
-
-    source: str
-    """The video, as it was given."""
-    time: float
-    """Seconds from the first frame."""
-    frame: int
-    """Number of the frame, 0, 1, ...; for a camera, of those it sent."""
-    width: int
-    height: int
-    ids: tuple[int, ...]
-    """Track number of each face: the same as long as the face stays in sight. No identity."""
-    faces: tuple[Face, ...]
-    """Faces with smoothed probabilities and word scores."""
-    columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
-    """Columns of the table it belongs to, known even where there is no face."""
-
-    @property
-    def error(self) -> None:
-        """None: what is wrong with a video concerns no frame and is a result of its own."""
-        return None
-
-    def to_dict(self, *, embedding: bool = False) -> dict[str, Any]:
-        """Return ``{"source", "time_s", "frame", "width", "height", "faces"}``, each face led by ``id``.
-
-        ``embedding=True`` adds each face's features as a list.
-        """
-        return {
-            "source": self.source,
-            "time_s": round(self.time, 3),
-            "frame": self.frame,
-            "width": self.width,
-            "height": self.height,
-            "faces": [
-                {"id": id_, **face.to_dict(embedding=embedding)} for id_, face in zip(self.ids, self.faces)
-            ],
-        }
-
-    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
-        """Return one flat row a face; a frame without faces has none."""
-        place = {"source": self.source, "time_s": round(self.time, 3), "frame": self.frame}
-        return [
-            {**place, "face": id_, **face.to_row(embedding=embedding)}
-            for id_, face in zip(self.ids, self.faces)
-        ]
 
 
 @dataclass(frozen=True)
@@ -101,12 +43,18 @@ class VideoResult:
     """Time of the last analysed frame."""
     frames: int
     """Analysed frames."""
+    in_sight: float
+    """Share of the analysed frames with a face in them, in [0, 1]; 0 where none was analysed."""
     tracks: tuple[TrackSummary, ...]
     """A summary of each face, in order of appearance."""
     error: str | None = None
     """What was wrong with the file, if not all of it could be read."""
     interrupted: bool = False
     """True if Ctrl-C ended it; all that was asked for holds what was done until then."""
+    forgotten: int = 0
+    """Faces left out of ``tracks``, those seen most briefly: no more than 20,000 are kept in memory."""
+    columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Columns of the table it belongs to, known even where there is no face."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON holds it, under the names of the fields."""
@@ -116,16 +64,35 @@ class VideoResult:
             "height": self.height,
             "seconds": round(self.seconds, 3),
             "frames": self.frames,
+            "in_sight": round(self.in_sight, 6),
             "tracks": [track.to_dict() for track in self.tracks],
             "error": self.error,
             "interrupted": self.interrupted,
+            "forgotten": self.forgotten,
         }
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one flat row a face; where nobody was seen, one without ``face`` and with 0 ``frames``.
 
-def to_frame(results: Iterable[FrameResult], *, embedding: bool = False) -> Any:
-    """Return a pandas data frame, one row a face and frame, with the columns of all results.
+        What concerns the whole video stands in each: ``video_s``, ``video_frames``, ``video_in_sight``,
+        ``interrupted`` and ``error``.
+        """
+        video = {
+            "video_s": round(self.seconds, 3),
+            "video_frames": self.frames,
+            "video_in_sight": round(self.in_sight, 6),
+            "interrupted": self.interrupted,
+            "error": self.error,
+        }
+        faces = [track.to_row() for track in self.tracks] or [{"frames": 0}]
+        return [{"source": self.source, **face, **video} for face in faces]
 
-    ``embedding=True`` adds each face's features in columns ``embedding:0``, ``embedding:1`` and so on.
+
+def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
+    """Return a pandas data frame with the rows and the columns of all results.
+
+    That is one row a face and frame, or of `VideoResult` one row a face. ``embedding=True`` adds each face's
+    features in columns ``embedding:0``, ``embedding:1`` and so on.
 
     Raises:
         FacelexError: If it is given something else than results.
@@ -164,15 +131,15 @@ def read_video(
         FacelexError: If an option is wrong or there is no such file; with the first step, if it cannot be
             read at all.
     """
-    every = _seconds("every", every)
-    analysis = _Analysis(recognizer, every, smooth, words, detect)
+    every = check_seconds("every", every)
+    tracker = FaceTracker(recognizer, every=every, smooth=smooth, words=words, detect=detect)
     limits = _Limits(max_frames, max_seconds)
     check_source(source)
 
     def results() -> Iterator[FrameResult]:
         with FrameReader(source) as reader:
             for frame in limits.apply(reader.frames(every)):
-                yield analysis.read(reader.source, frame, frame.pixels())
+                yield tracker.read(frame.pixels(), frame.time, source=reader.source, frame=frame.index)
             complaint = reader.complaint(ended=not limits.reached)
             if complaint is not None:
                 logger.warning("%s: %s", reader.source, complaint)
@@ -233,15 +200,15 @@ def predict_video(
         raise FacelexError("Expected a table or a writer, but got both. Leave one out.")
     annotate_path, timeline_path = _path("annotate", annotate), _path("timeline", timeline)
     redact = redaction_style(redact)
-    every = _seconds("every", every)
-    analysis = _Analysis(recognizer, every, smooth, words, detect)
+    every = check_seconds("every", every)
+    tracker = FaceTracker(recognizer, every=every, smooth=smooth, words=words, detect=detect)
     limits = _Limits(max_frames, max_seconds)
     if timeline_path is not None:
         check_timeline(timeline_path)  # said now, not after an hour of video
     with ExitStack() as stack:
         reader = stack.enter_context(FrameReader(source))
-        emotions = Timeline(every or 1 / reader.rate, recognizer.classes, analysis.labels)
-        run = _Run(analysis, reader, emotions, progress)
+        emotions = Timeline(every or 1 / reader.rate, recognizer.classes, tracker.words)
+        run = _Run(tracker, reader, emotions, progress)
         if annotate_path is not None:
             from facelex.recognize.annotated_video import AnnotatedVideo
 
@@ -252,7 +219,7 @@ def predict_video(
         if table is not None:
             width = recognizer.embed_dim if embedding else 0
             run.table = stack.enter_context(
-                _open_table(table, table_format, recognizer, analysis.labels, embedding=width)
+                _open_table(table, table_format, recognizer, tracker.words, embedding=width)
             )
         sound = None if run.annotated is None else run.annotated.sound
         frames = reader.frames(every, all_frames=run.annotated is not None, sound=sound)
@@ -272,61 +239,17 @@ def predict_video(
     return run.result(error)
 
 
-class _Analysis:
-    """Finds, tracks, reads and smooths the faces of one frame after the other."""
-
-    def __init__(
-        self, recognizer: Recognizer, every: float, smooth: float, words: Words, detect: bool
-    ) -> None:
-        self.labels = parse_words(words)
-        self.columns = tuple(video_columns(recognizer.classes, self.labels))
-        self._words = self.labels or None
-        # an unknown word is said now
-        recognizer.describe(np.zeros((8, 8, 3), np.uint8), [], words=self._words)
-        memory = max(1.0, 2.5 * every)
-        self._recognizer = recognizer
-        self._detect = detect
-        self._cuts = CutFinder()
-        self._tracker = Tracker(memory)
-        self._smoother = Smoother(_seconds("smooth", smooth), recognizer.is_unsure, memory)
-
-    def read(self, source: str, frame: Frame, pixels: NDArray[np.uint8]) -> FrameResult:
-        """Return the faces of a frame."""
-        detections = self._recognizer.find(pixels, detect=self._detect)
-        ids = self._numbers(frame, pixels, [detection.box for detection in detections])
-        raw = self._recognizer.describe(pixels, detections, words=self._words)
-        faces = self._smoother.update(frame.time, ids, raw)
-        order = sorted(range(len(ids)), key=lambda i: ids[i])
-        height, width = pixels.shape[:2]
-        return FrameResult(
-            source, frame.time, frame.index, width, height,
-            tuple(ids[i] for i in order), tuple(faces[i] for i in order), self.columns,
-        )  # fmt: skip
-
-    def find(self, frame: Frame, pixels: NDArray[np.uint8]) -> dict[int, Box]:
-        """Return only where the faces of a frame are."""
-        boxes = [detection.box for detection in self._recognizer.find(pixels, detect=self._detect)]
-        return dict(zip(self._numbers(frame, pixels, boxes), boxes))
-
-    def _numbers(self, frame: Frame, pixels: NDArray[np.uint8], boxes: Sequence[Box]) -> list[int]:
-        """Return the track number of each box; none goes on across a cut, nor does what is smoothed by it."""
-        if self._cuts.update(pixels):
-            self._tracker.forget()
-        return self._tracker.update(frame.time, boxes)
-
-
 @dataclass
 class _Run:
     """One pass through a video and what it hands to whom."""
 
-    analysis: _Analysis
+    tracker: FaceTracker
     reader: FrameReader
     timeline: Timeline
     progress: Progress | None
     annotated: AnnotatedVideo | None = None
     table: Writer | None = None
     interrupted: bool = False
-    count: int = 0
     last: FrameResult | None = None
     known: Mapping[int, Face] = field(default_factory=dict)
 
@@ -335,8 +258,8 @@ class _Run:
         pixels = frame.pixels()
         boxes: Mapping[int, Box] | None = None
         if frame.due:
-            result = self.analysis.read(self.reader.source, frame, pixels)
-            self.last, self.count = result, self.count + 1
+            result = self.tracker.read(pixels, frame.time, source=self.reader.source, frame=frame.index)
+            self.last = result
             self.known = dict(zip(result.ids, result.faces))
             boxes = {id_: face.box for id_, face in self.known.items()}
             self.timeline.add(result.time, result.ids, result.faces)
@@ -345,7 +268,7 @@ class _Run:
             if self.progress is not None:
                 self.progress(result, self.reader.duration)
         elif self.annotated is not None and self.annotated.redact is not None:
-            boxes = self.analysis.find(frame, pixels)
+            boxes = self.tracker.find(pixels, frame.time)
         if self.annotated is not None:
             self.annotated.add(frame.time, pixels, boxes, self.known)
 
@@ -353,9 +276,19 @@ class _Run:
         """Return the summary."""
         last = self.last
         width, height, seconds = (0, 0, 0.0) if last is None else (last.width, last.height, last.time)
-        tracks = tuple(self.timeline.tracks())
+        timeline = self.timeline
         return VideoResult(
-            self.reader.source, width, height, seconds, self.count, tracks, error, self.interrupted
+            source=self.reader.source,
+            width=width,
+            height=height,
+            seconds=seconds,
+            frames=timeline.frames,
+            in_sight=timeline.frames_with_faces / max(1, timeline.frames),
+            tracks=tuple(timeline.tracks()),
+            forgotten=timeline.forgotten,
+            error=error,
+            interrupted=self.interrupted,
+            columns=tuple(summary_columns(timeline.classes, timeline.words, video=True)),
         )
 
 
@@ -381,12 +314,6 @@ class _Limits:
                 return
             due += frame.due
             yield frame
-
-
-def _seconds(name: str, value: float) -> float:
-    if not (isinstance(value, Real) and 0 <= value < math.inf):
-        raise FacelexError(f"Expected {name} in seconds, 0 or more, but got {value!r}.")
-    return float(value)
 
 
 def _path(name: str, value: str | os.PathLike[str] | None) -> Path | None:

@@ -11,9 +11,18 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, one_line, printable, require, unknown_name
-from facelex.files import replacing
-from facelex.recognize.results import Face, Result, table_columns, table_rows, video_columns
+from facelex.files import check_suffix, replacing
+from facelex.recognize.results import (
+    Face,
+    Record,
+    Result,
+    table_columns,
+    table_rows,
+    video_columns,
+    with_features,
+)
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
+from facelex.recognize.summaries import summary_columns
 
 SUFFIXES = {
     "json": (".json",),
@@ -29,11 +38,25 @@ ROW_FORMATS = FORMATS[:-1]
 ROWS_PER_GROUP = 10_000
 """Rows held before a Parquet row group is written."""
 
+_TYPES = {
+    "source": "string",
+    "emotion": "string",
+    "error": "string",
+    "face": "int32",
+    "faces": "int32",
+    "frame": "int64",
+    "frames": "int64",
+    "video_frames": "int64",
+    "unsure": "bool_",
+    "interrupted": "bool_",
+}
+"""Types of Parquet columns; all others are numbers."""
+
 
 class Writer(Protocol):
-    """Takes results one by one; `close` completes the output."""
+    """Takes results, or summaries, one by one; `close` completes the output."""
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Any) -> None:
         """Add one result."""
         ...
 
@@ -51,7 +74,7 @@ class JsonWriter:
         self._count = 0
         stream.write("[")
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Record) -> None:
         """Add one object: ``{"source", "width", "height", "faces"}`` or ``{"source", "error"}``."""
         text = _to_json(result, self._stream, embedding=self._embedding)
         self._stream.write(("," if self._count else "") + "\n" + text)
@@ -69,7 +92,7 @@ class JsonLinesWriter:
         self._stream = stream
         self._embedding = embedding
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Record) -> None:
         """Add one line."""
         self._stream.write(_to_json(result, self._stream, embedding=self._embedding) + "\n")
 
@@ -85,9 +108,9 @@ class CsvWriter:
         self._embedding = embedding
         self._rows.writeheader()
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Record) -> None:
         """Add the rows of one image."""
-        self._rows.writerows(result.to_rows(embedding=self._embedding))
+        self._rows.writerows(result.to_rows(**with_features(self._embedding)))
 
     def close(self) -> None:
         """Nothing is held back."""
@@ -100,21 +123,14 @@ class ParquetWriter:
         self._embedding = embedding
         self._arrow = require("pyarrow", "table", "Parquet")
         parquet = require("pyarrow.parquet", "table", "Parquet")
-        special = {
-            "source": "string",
-            "emotion": "string",
-            "error": "string",
-            "face": "int32",
-            "frame": "int64",
-            "unsure": "bool_",
-        }
+        types = _TYPES if "score" in columns else _TYPES | {"unsure": "float64"}  # of summaries the mean
         self._schema = self._arrow.schema(
-            [(name, getattr(self._arrow, special.get(name, "float64"))()) for name in columns]
+            [(name, getattr(self._arrow, types.get(name, "float64"))()) for name in columns]
         )
         self._file = parquet.ParquetWriter(stream, self._schema)
         self._held: list[dict[str, Any]] = []
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Record) -> None:
         """Add the rows of one image."""
         self._held += table_rows(result, embedding=self._embedding)
         if len(self._held) >= ROWS_PER_GROUP:
@@ -217,6 +233,25 @@ def check_output(output: Path, inputs: Iterable[str], tools: Iterable[str | Path
         )
 
 
+def check_summary(summary: Path, output: Path | None) -> None:
+    """Refuse a file that cannot take the summaries.
+
+    Args:
+        summary: The file to be written.
+        output: That of the results.
+
+    Raises:
+        FacelexError: If its suffix names no format for programs, or it is the same file.
+    """
+    suffixes = tuple(suffix for kind in ("csv", "json", "jsonl", "parquet") for suffix in SUFFIXES[kind])
+    check_suffix(summary, suffixes, "the summary")
+    if output is not None and os.path.realpath(output) == os.path.realpath(summary):
+        raise FacelexError(
+            f"Expected a file of its own for the summary, but {str(summary)!r} takes the results. Name "
+            "another."
+        )
+
+
 def format_of(path: Path, formats: Sequence[str] = FORMATS) -> str:
     """Return the one of ``formats`` that a file's suffix names.
 
@@ -275,6 +310,34 @@ def open_writer(
         yield writer
 
 
+@contextmanager
+def open_summary(
+    target: Path, *, classes: Sequence[str], words: Sequence[str] = (), video: bool = False
+) -> Iterator[Writer]:
+    """Open a writer of summaries: a row a picture, or a row a face of each video.
+
+    It takes `VideoResult` or `ImageSummary`, and `ImageResult` for what could not be read. The file appears
+    in its place only when all is written; if something goes wrong half-way there is none.
+
+    Args:
+        target: File to write: .csv, .json, .jsonl or .parquet.
+        classes: The model's classes, for the columns.
+        words: Words asked for, for the columns.
+        video: Whether the summaries are those of videos, for the columns.
+
+    Raises:
+        FacelexError: If the suffix is another one, or the file cannot be written.
+    """
+    check_summary(target, None)
+    kind = format_of(target, ROW_FORMATS)
+    columns = summary_columns(classes, words, video=video)
+    with (
+        open_stream(target, binary=kind == "parquet") as stream,
+        _closing(_create(kind, stream, columns, words, embedding=False)) as writer,
+    ):
+        yield writer
+
+
 def _create(
     kind: str, stream: IO[Any], columns: Sequence[str], words: Sequence[str], embedding: bool
 ) -> Writer:
@@ -291,8 +354,8 @@ def _create(
             return TableWriter(stream, words)
 
 
-def _to_json(result: Result, stream: IO[str], *, embedding: bool) -> str:
-    record = result.to_dict(embedding=embedding)
+def _to_json(result: Record, stream: IO[str], *, embedding: bool) -> str:
+    record = result.to_dict(**with_features(embedding))
     return json.dumps(record, ensure_ascii=not shows_all(stream), allow_nan=False)
 
 

@@ -24,7 +24,7 @@ from facelex import __version__
 from facelex.errors import FacelexError
 from facelex.recognize.annotated import encode
 from facelex.recognize.drawing import annotate
-from facelex.recognize.recognizer import Recognizer
+from facelex.recognize.recognizer import Recognizer, check_recognizer
 from facelex.recognize.redaction import STYLES, redaction_style
 from facelex.recognize.results import ImageResult
 from facelex.recognize.sessions import default_threads
@@ -111,11 +111,8 @@ def create_app(
     Raises:
         FacelexError: If a name or an origin is not written as one, or no request would be answered.
     """
-    if not (recognizer is None or callable(getattr(recognizer, "predict_many", None))):
-        raise FacelexError(
-            f"Expected recognizer to be a Recognizer, but got {recognizer!r}. Make one with "
-            "facelex.Recognizer()."
-        )
+    if recognizer is not None:
+        check_recognizer(recognizer)
     for name, number in (("max_bytes", max_bytes), ("max_requests", max_requests)):
         if not (isinstance(number, int) and number >= 1):
             raise FacelexError(f"Expected {name} to be a whole number of at least 1, but got {number!r}.")
