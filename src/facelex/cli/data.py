@@ -63,8 +63,9 @@ def prepare(
     skip_bad
         Leave out images that cannot be read instead of stopping.
     find_faces
-        The images are photos: take the largest face of each, cut out as "facelex predict" does, and leave
-        out those without one. Otherwise images are taken as face crops.
+        The images are photos: take the largest face of each, or in a CSV with columns x, y, width and
+        height the one there, cut out as "facelex predict" does, and leave out those without one. Otherwise
+        images are taken as face crops.
     keep
         Further columns of a CSV that lists images to keep beside them, such as "age,gender", by which
         "facelex evaluate --by" can part the scores.

@@ -19,13 +19,13 @@ from facelex.data.dataset import FaceDataset, is_dataset_file, read_signature
 from facelex.data.fer2013 import CSV_NAMES, SIDE, Progress, completeness_notes, read_fer2013
 from facelex.data.ferplus import read_votes
 from facelex.data.folder import labelled_files, read_folder
-from facelex.data.listed import is_listing, listed_files, read_listing
+from facelex.data.listed import is_listing, listed_files, read_listing, refuse_find_faces
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 5
+READERS_VERSION = 6
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
@@ -206,7 +206,11 @@ def _file_signature(path: Path) -> list[str]:
     if path.is_dir():
         return [str(path.resolve()), _digest(file.path for file in labelled_files(path)[0])]
     if is_listing(path):
-        return [str(path.resolve()), _size_and_time(path), _digest(file.path for file in listed_files(path))]
+        return [
+            str(path.resolve()),
+            _size_and_time(path),
+            _digest(file.path for file in listed_files(path)[0]),
+        ]
     return [str(path.resolve()), _size_and_time(path)]
 
 
@@ -242,7 +246,7 @@ def _from_csv(
     if options.classes is not None:
         raise FacelexError(f"--classes is for folders of images; the classes of {source} are fixed.")
     if options.find_faces:
-        raise FacelexError(f"--find-faces is for folders of photos; {source} holds face crops. Leave it out.")
+        refuse_find_faces(source)
     faces = read_fer2013(source, progress)
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
     notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []
