@@ -18,6 +18,7 @@ from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.mapping import IGNORE, lowered
 from facelex.data.pictures import Box, NoFaceError, UnreadableImageError, open_picture
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares, joined_groups, random_splits
+from facelex.data.whole_photos import LEAST_SIDE, whole_photo_note
 from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean, unknown_name
 from facelex.recognize.detection import Detector
@@ -135,6 +136,8 @@ def read_files(
         notes.append(f"{_some(read.bad)} left out, since unreadable.")
     if read.faceless:
         notes.append(f"{_some(read.faceless)} left out, since no face was found.")
+    if not find_faces:
+        notes += whole_photo_note(read.large)
     files, labels, pixels = [files[row] for row in read.rows], labels[read.rows], read.pixels
     splits, split_notes = _splits(files, labels, pixels, split, seed, together)
     place = "of" if root.is_dir() else "listed in"
@@ -366,12 +369,16 @@ def _check_faces_are_told_apart(root: Path, files: Sequence[LabelledFile]) -> No
 
 @dataclass(frozen=True)
 class _Read:
-    """Faces ``(n, size, size)``, their rows among the files, and the images that gave none, by name."""
+    """Faces ``(n, size, size)``, their rows among the files, and the images that gave none, by name.
+
+    ``large`` are the images that are large enough for a photo.
+    """
 
     pixels: NDArray[np.uint8]
-    rows: list[int]
-    bad: list[str]
-    faceless: list[str]
+    rows: list[int] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    faceless: list[str] = field(default_factory=list)
+    large: list[Path] = field(default_factory=list)
 
 
 def _read_all(
@@ -386,7 +393,7 @@ def _read_all(
     rows_of: dict[Path, list[int]] = {}
     for row, file in enumerate(files):
         rows_of.setdefault(file.path, []).append(row)
-    read = _Read(np.empty((len(files), size, size), np.uint8), [], [], [])
+    read = _Read(np.empty((len(files), size, size), np.uint8))
     for number, (path, rows) in enumerate(rows_of.items()):
         _read_one(root, path, rows, files, detector, read)
         if progress and number % 100 == 0:
@@ -414,6 +421,8 @@ def _read_one(
     except UnreadableImageError as error:
         read.bad.append(f"{_inside(root, path)} ({error})")
         return
+    if picture.short_side >= LEAST_SIDE:
+        read.large.append(path)
     for row in rows:
         try:
             read.pixels[row] = picture.cut(read.pixels.shape[1], files[row].box)
