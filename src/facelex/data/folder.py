@@ -17,7 +17,15 @@ from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.mapping import IGNORE, lowered
 from facelex.data.pictures import Box, NoFaceError, UnreadableImageError, open_picture
-from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares, joined_groups, random_splits
+from facelex.data.splits import (
+    DEFAULT_SHARES,
+    DRAWS,
+    SPLIT_UNUSED,
+    Shares,
+    even_splits,
+    joined_groups,
+    random_splits,
+)
 from facelex.data.whole_photos import LEAST_SIDE, whole_photo_note
 from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean, unknown_name
@@ -149,11 +157,22 @@ def read_files(
     dataset = FaceDataset.create(
         pixels, labels, splits, class_names, f"images {place} {root.name}", attributes=attributes
     )
-    return dataset, notes + split_notes + _gaps(dataset, split) + _copies(dataset)
+    shown = None if together is None else _shown_by(files, labels, together)
+    return dataset, notes + split_notes + _gaps(dataset, split, shown) + _copies(dataset)
 
 
-def _gaps(dataset: FaceDataset, shares: Shares) -> list[str]:
-    """Say which splits of some share and which classes have no image, and which classes a split lacks."""
+def _shown_by(files: Sequence[LabelledFile], labels: NDArray[np.int64], together: str) -> dict[int, str]:
+    """Say of each class how many values of an attribute there are among its images."""
+    people = _grouped(files, np.arange(len(files)), together)
+    counts = {code: len(np.unique(people[labels == code])) for code in np.unique(labels).tolist()}
+    return {code: f" ({count:,} value{'s' * (count != 1)} of {together})" for code, count in counts.items()}
+
+
+def _gaps(dataset: FaceDataset, shares: Shares, shown: Mapping[int, str] | None = None) -> list[str]:
+    """Say which splits of some share and which classes have no image, and which classes a split lacks.
+
+    ``shown`` is what to add to the name of such a class, by its id.
+    """
     notes = []
     filled = [split for split in SPLITS if len(dataset.indices(split))]
     empty = [split for split, share in zip(SPLITS, shares) if share > 0 and split not in filled]
@@ -164,7 +183,11 @@ def _gaps(dataset: FaceDataset, shares: Shares) -> list[str]:
         notes.append(f"No image of: {_listed([dataset.class_names[code] for code in sorted(absent)])}.")
     for split in filled:
         here = set(dataset.labels[dataset.indices(split)].tolist())
-        missing = [name for code, name in enumerate(dataset.class_names) if code not in absent | here]
+        missing = [
+            name + (shown or {}).get(code, "")
+            for code, name in enumerate(dataset.class_names)
+            if code not in absent | here
+        ]
         if missing:
             notes.append(f"No {split} image of: {_listed(missing)}.")
     return notes
@@ -478,7 +501,7 @@ def _splits(
         if together is None:
             return random_splits(labels[rows], groups, shares, seed)
         groups = joined_groups(groups, _grouped(files, rows, together))
-        return random_splits(np.zeros_like(rows), groups, shares, seed)  # a person shows many classes
+        return even_splits(labels[rows], groups, shares, seed)  # a person shows many classes
 
     usages = [USAGES.get(file.path.name.partition("_")[0]) for file in files]  # Kaggle: PublicTest_123.jpg
     given = [file.split for file in files]
@@ -495,7 +518,10 @@ def _splits(
         counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
         notes = [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]
         if together is not None:
-            notes.append(f"Images with the same {together} are in one split.")
+            notes.append(
+                f"Images with the same {together} are in one split; of {DRAWS:,} draws the one with the most "
+                "even classes was taken."
+            )
         if any(share > 0 and not np.any(splits == code) for code, share in enumerate(shares)):
             few = "classes are so small" if together is None else f"there are so few values of {together}"
             notes.append(f"A split got none, since {few}; give it a larger share with --split.")

@@ -25,7 +25,7 @@ from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 6
+READERS_VERSION = 7
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
