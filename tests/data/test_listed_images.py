@@ -318,3 +318,50 @@ def spread(splits: np.ndarray, people: list[str]) -> int:
     """How many people are in more than one split."""
     places = {(person, code) for person, code in zip(people, splits.tolist()) if person}
     return len(places) - len({person for person, _ in places})
+
+
+def test_columns_that_are_called_otherwise_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "Image,SubDirectory_filePath,mood,part\nx,img/0.png,happy,train\ny,img/1.png,sad,test\n"
+    table, output = listing(tmp_path, text), tmp_path / "d.npz"
+    call = ["data", "prepare", str(table), "-o", str(output)]
+    columns = "image=subDirectory_filePath, label=Mood,split=part"
+    assert main([*call, "--columns", columns]) == 0
+    dataset = FaceDataset.load(output)
+    assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
+    assert dataset.splits.tolist() == [0, 2]
+    np.testing.assert_array_equal(dataset.pixels, faces(6)[:2])
+    assert main([*call, "--columns", columns]) == 0
+    assert "is up to date" in capsys.readouterr().out
+    assert main([*call, "--columns", columns.replace("part", "fold")]) == 2
+    told = capsys.readouterr().err
+    assert "'fold'" in told
+    assert "Known: image, mood, part, subdirectory_filepath." in told
+    assert len(FaceDataset.load(output)) == 2  # nothing is lost
+
+
+def test_columns_of_a_list_without_a_header_are_numbered(tmp_path: Path) -> None:
+    table = listing(tmp_path, "happy;IMG/0.png\nsad;IMG/1.png\n")
+    (tmp_path / "img").rename(tmp_path / "IMG")  # names of the first row are no header in lower case
+    options = PrepareOptions(columns={"label": "1", "image": "2"}, split=(1, 0, 0))
+    dataset = prepare(table, tmp_path / "d.npz", options).dataset
+    assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
+    with pytest.raises(FacelexError, match=r"Unknown column in .* '3'\. Known: 1, 2\."):
+        listed_files(table, columns={"label": "3", "image": "2"})
+
+
+@pytest.mark.parametrize("columns", ["photo=image", "image", "image=", "image=a,image=b"])
+def test_columns_that_cannot_be_named_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    table = listing(tmp_path, "image,label\nimg/0.png,happy\n")
+    assert main(["data", "prepare", str(table), "--columns", columns]) == 2
+    assert "Expected --columns as pairs such as 'image=photo,label=mood'" in capsys.readouterr().err
+
+
+def test_columns_are_for_lists_alone(tmp_path: Path) -> None:
+    official = write(tmp_path / "fer2013.csv", official_csv())
+    for source in (official, tmp_path):
+        with pytest.raises(FacelexError, match="--columns is for a CSV that lists images"):
+            prepare(source, tmp_path / "d.npz", PrepareOptions(columns={"image": "usage"}))

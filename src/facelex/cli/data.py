@@ -37,6 +37,7 @@ def prepare(
     keep: Annotated[list[str] | None, Parameter(negative="")] = None,
     map: str | None = None,
     together: str | None = None,
+    columns: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read labelled faces into one cached file; a second call with the same source reads nothing.
@@ -75,10 +76,14 @@ def prepare(
         A column of a CSV that lists images, such as "subject" or "film": where splits are drawn, images
         with the same value go into one, so that nobody is in train and test. The column itself is not
         kept, unless --keep names it too.
+    columns
+        Columns of a CSV that lists images, where they are called otherwise, as
+        "image=subDirectory_filePath,label=expression"; also split, x, y, width, height. Numbers, as
+        "image=1,label=2", for a CSV without a header line.
     force
         Read again even if nothing changed, and replace what was made from another source.
     """
-    from facelex.data.mapping import parse_mapping
+    from facelex.data.mapping import parse_columns, parse_mapping
     from facelex.data.prepare import PrepareOptions
     from facelex.data.prepare import prepare as run
 
@@ -91,6 +96,7 @@ def prepare(
         skip_bad=skip_bad,
         find_faces=find_faces,
         mapping=parse_mapping(map),
+        columns=parse_columns(columns),
         together=(together or "").strip().lower() or None,
         keep=tuple(name.strip().lower() for name in ",".join(keep or ()).split(",") if name.strip()),
     )

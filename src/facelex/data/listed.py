@@ -15,7 +15,7 @@ from facelex.data.fer2013 import Progress
 from facelex.data.folder import SPLIT_FOLDERS, LabelledFile, read_files
 from facelex.data.pictures import Box
 from facelex.data.splits import DEFAULT_SHARES, Shares
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, unknown_name
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "source")
 LABEL_COLUMNS = ("label", "emotion", "class", "expression")
@@ -24,15 +24,18 @@ BOX_COLUMNS = ("x", "y", "width", "height")
 """Where in the picture a face is, in pixels, as ``facelex predict`` writes it; all four or none."""
 
 
-def is_listing(path: Path) -> bool:
-    """Return whether a file is a CSV that has a column of image files and none of pixels."""
+def is_listing(path: Path, columns: Mapping[str, str] | None = None) -> bool:
+    """Return whether a file is a CSV that has a column of image files and none of pixels.
+
+    ``columns`` is as in :func:`listed_files`.
+    """
     if path.suffix.lower() != ".csv":
         return False
     try:
         header = _read_header(path)
     except FacelexError:
         return False
-    return "pixels" not in header and any(name in header for name in IMAGE_COLUMNS)
+    return "pixels" not in header and any(name in (*header, *(columns or {})) for name in IMAGE_COLUMNS)
 
 
 def holds_pixels(path: Path) -> bool:
@@ -68,6 +71,7 @@ def read_listing(
     keep: Sequence[str] = (),
     mapping: Mapping[str, str] | None = None,
     together: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images that a CSV lists, as :func:`facelex.data.folder.read_folder` does those of a folder.
 
@@ -84,13 +88,14 @@ def read_listing(
         keep: Further columns to keep beside the pictures, as ``FaceDataset.attributes``.
         mapping: Class names of the table, case ignored, and what to call them, or ``ignore``.
         together: A further column, such as ``subject``; images with the same value are drawn into one split.
+        columns: As in :func:`listed_files`.
 
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
     forget = together if together not in keep else None
-    columns = [*keep, *([forget] if forget else [])]
-    files, notes = listed_files(path, columns, boxes=find_faces)
+    kept = [*keep, *([forget] if forget else [])]
+    files, notes = listed_files(path, kept, boxes=find_faces, columns=columns)
     dataset, more = read_files(
         path, files, size, classes, split, seed, skip_bad, progress,
         find_faces=find_faces, what="class", mapping=mapping, together=together, forget=forget,
@@ -99,7 +104,11 @@ def read_listing(
 
 
 def listed_files(
-    path: Path, keep: Sequence[str] = (), *, boxes: bool = False
+    path: Path,
+    keep: Sequence[str] = (),
+    *,
+    boxes: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[list[LabelledFile], list[str]]:
     """Return the images that a CSV lists, in order, and notes on what was left out.
 
@@ -114,14 +123,17 @@ def listed_files(
         path: The table.
         keep: Further columns, whose values become the files' attributes.
         boxes: Read the boxes of the faces, where there are columns for them.
+        columns: Columns that are called otherwise: ``image``, ``label``, ``split`` or a name of
+            `BOX_COLUMNS`, and the column's own name in lower case. If all are numbers, from 1, the table has
+            no header line.
 
     Raises:
         FacelexError: If the file is no such CSV, or a row of it has no image, class or split, or no box of
             numbers with positive sides although some of it is there.
     """
-    with _open_csv(path) as (header, lines):
+    with _open_csv(path, numbered=_are_numbers(columns)) as (header, lines):
         rows = [(number, row) for number, row in lines if row]
-    columns = _Columns.find(path, header, keep)
+    places = _Columns.find(path, _called(path, header, columns), keep)
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
     for number, row in rows:
@@ -129,17 +141,17 @@ def listed_files(
             raise FacelexError(
                 f"Expected {len(header)} columns in every row of {path}, but line {number} differs."
             )
-    labelled = [(number, row) for number, row in rows if not columns.tells_error(row)]
+    labelled = [(number, row) for number, row in rows if not places.tells_error(row)]
     if not labelled:
         raise FacelexError(f"Expected at least one labelled image in {path}, but its rows only tell errors.")
     notes = []
     if failed := len(rows) - len(labelled):
         notes.append(f"Left out: {failed:,} row{'s' * (failed > 1)} without a class, with an error instead.")
-    if columns.box and not boxes:
+    if places.box and not boxes:
         notes.append(
             f"The boxes of {path.name} ({', '.join(BOX_COLUMNS)}) are not used without --find-faces."
         )
-    return [_labelled_file(path, columns, row, number, boxes) for number, row in labelled], notes
+    return [_labelled_file(path, places, row, number, boxes) for number, row in labelled], notes
 
 
 @dataclass(frozen=True)
@@ -219,17 +231,37 @@ def _place(folder: Path, name: str, *, by_predict: bool) -> Path:
     return folder / name.replace("\\", "/")
 
 
+def _are_numbers(columns: Mapping[str, str] | None) -> bool:
+    return bool(columns) and all(name.isdecimal() for name in (columns or {}).values())
+
+
+def _called(path: Path, header: Sequence[str], columns: Mapping[str, str] | None) -> Sequence[str]:
+    """The header with the columns called what they hold; another column of that name loses it."""
+    for name in (columns or {}).values():
+        if name not in header:
+            raise unknown_name(f"column in {path}:", name, filter(None, header))
+    held = {header.index(name): role for role, name in (columns or {}).items()}
+    return [held.get(place, "" if name in held.values() else name) for place, name in enumerate(header)]
+
+
 @contextmanager
 def _open_csv(
-    path: Path, errors: str = "strict"
+    path: Path, errors: str = "strict", *, numbered: bool = False
 ) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    """Give the columns' names in lower case, and each row with its line; ``errors`` as `open` has it."""
+    """Give the columns' names in lower case, and each row with its line; ``errors`` as `open` has it.
+
+    With ``numbered`` there is no header line, and the names are 1, 2, ... .
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors=errors) as file:
             first = file.readline(1 << 16)
             file.seek(0)
             rows = csv.reader(file, delimiter=max(",;\t", key=first.count))
             header = [name.strip().lower() for name in next(rows, [])]
+            if numbered:
+                file.seek(0)
+                rows = csv.reader(file, delimiter=rows.dialect.delimiter)
+                header = [str(place) for place, _ in enumerate(header, start=1)]
             yield header, ((rows.line_num, row) for row in rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
