@@ -384,9 +384,10 @@ def _check_faces_are_told_apart(root: Path, files: Sequence[LabelledFile]) -> No
     unclear = {file.path: None for file in files if times[file.path] > 1 and file.box is None}
     if unclear:
         raise FacelexError(
-            f"{_some([_inside(root, path) for path in unclear])} in {root} listed more than once, without "
-            "the box of the face in each row. For --find-faces give the columns x, y, width and height, as "
-            "'facelex predict -o faces.csv' writes them, or list each picture once."
+            f"Listed more than once in {root}, without the box of the face in each row: "
+            f"{_listed([_inside(root, path) for path in unclear])}. For --find-faces give the columns "
+            "x, y, width and height, as 'facelex predict -o faces.csv' writes them, or list each picture "
+            "once."
         )
 
 
