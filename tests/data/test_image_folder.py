@@ -413,7 +413,7 @@ def test_photos_without_any_face_and_csv_files_are_refused(tmp_path: Path) -> No
     with pytest.raises(FacelexError, match=r"No face was found in any of the 1 images.*--find-faces out"):
         read_folder(tmp_path, find_faces=True)
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
-    with pytest.raises(FacelexError, match="--find-faces is for folders of photos"):
+    with pytest.raises(FacelexError, match=r"--find-faces is for photos, and .* holds face crops"):
         prepare(tmp_path / "fer2013.csv", tmp_path / "d.npz", PrepareOptions(find_faces=True))
 
 

@@ -1,5 +1,6 @@
 """Images that a CSV lists, made into a dataset as a folder's are."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from facelex.data.dataset import FaceDataset
 from facelex.data.folder import AUTO, read_folder
 from facelex.data.listed import listed_files, read_listing
 from facelex.data.prepare import PrepareOptions, prepare, source_signature
+from facelex.data.splits import even_splits
 from facelex.errors import FacelexError
 
 
@@ -113,11 +115,11 @@ def test_one_picture_is_no_source(tmp_path: Path) -> None:
 
 def test_a_list_written_on_windows_names_its_images_with_backslashes(tmp_path: Path) -> None:
     table = listing(tmp_path, "image,label\nimg\\0.png,happy\n.\\img\\1.png,sad\n")
-    assert [file.path for file in listed_files(table)] == [
+    assert [file.path for file in listed_files(table)[0]] == [
         tmp_path / f"img/{number}.png" for number in (0, 1)
     ]
     (tmp_path / "img\\0.png").write_bytes(b"a name that may have one elsewhere")
-    assert listed_files(table)[0].path.name == "img\\0.png"
+    assert listed_files(table)[0][0].path.name == "img\\0.png"
 
 
 @pytest.mark.parametrize("verb", [("data", "prepare"), ("evaluate", "tiny", "--data")])
@@ -157,7 +159,7 @@ def test_columns_are_kept_beside_the_images_that_can_be_read(tmp_path: Path) -> 
 
 def test_a_column_that_occurs_twice_is_not_kept(tmp_path: Path) -> None:
     table = listing(tmp_path, "image,label,age,Age\nimg/0.png,happy,3,4\n")
-    assert len(listed_files(table)) == 1
+    assert len(listed_files(table)[0]) == 1
     with pytest.raises(FacelexError, match=r"one column 'age' in .* several"):
         listed_files(table, keep=["age"])
 
@@ -244,13 +246,122 @@ def test_nobody_is_in_two_splits_that_are_drawn(tmp_path: Path) -> None:
     assert (kept.splits == dataset.splits).all()
     assert not dataset.seen_in("test").any()  # images that are the same stay together as well
     assert all(len(dataset.indices(split)) > 10 for split in ("train", "val", "test"))
-    assert "Images with the same subject are in one split." in notes
+    assert any(
+        note.startswith("Images with the same subject are in one split; of 1,000 draws") for note in notes
+    )
     split = "image,label,subject,split\nimg/0.png,sad,a,train\nimg/1.png,sad,a,test\nimg/2.png,sad,b,val\n"
     _, notes = read_listing(listing(tmp_path, split), together="subject")
     assert "The images have splits; 1 of 2 values of subject occur in more than one." in notes
+
+
+def by_person(folder: Path, shown: dict[str, str]) -> Path:
+    """A list of three images of each class that a person shows, given the classes' initials."""
+    names = {"a": "angry", "f": "fear", "h": "happy", "s": "sad"}
+    rows = [(names[c], person) for person, classes in shown.items() for c in classes for _ in range(3)]
+    lines = (f"img/{number}.png,{label},{person}\n" for number, (label, person) in enumerate(rows))
+    return listing(folder, "image,label,subject\n" + "".join(lines), count=len(rows))
+
+
+def test_people_are_drawn_so_that_no_split_lacks_a_class_that_enough_of_them_show(tmp_path: Path) -> None:
+    shown = {f"p{n}": "hs" for n in range(30)} | {"p3": "hsf", "p11": "hsf", "p29": "hsf"}
+    table = by_person(tmp_path, shown)
+    for seed in range(3):
+        dataset, notes = read_listing(table, together="subject", seed=seed, keep=["subject"])
+        for split in ("train", "val", "test"):
+            rows = dataset.indices(split)
+            assert len(np.unique(dataset.labels[rows])) == 3  # one of three people each: 1 draw in 23
+        assert spread(dataset.splits, dataset.attributes["subject"].tolist()) == 0
+        assert not any(" image of: " in note and not note.startswith("No image of") for note in notes)
+    again, _ = read_listing(table, together="subject", seed=2)
+    assert (again.splits == dataset.splits).all()
+
+
+def test_a_class_that_too_few_people_show_is_told_with_their_number(tmp_path: Path) -> None:
+    shown = {f"p{n}": "hs" for n in range(18)} | {"p4": "hsf", "p5": "hsf", "p7": "hsa"}
+    _, notes = read_listing(by_person(tmp_path, shown), together="subject", split=(0.6, 0.2, 0.2))
+    lacking = [note for note in notes if note.startswith(("No train image", "No val image", "No test image"))]
+    assert (
+        sum(note.count("fear (2 values of subject)") for note in lacking) == 1
+    )  # of three splits two have it
+    assert sum(note.count("angry (1 value of subject)") for note in lacking) == 2
+    assert not any("happy" in note or "sad" in note for note in lacking)
+
+
+def test_val_that_is_set_aside_from_train_has_whole_people_and_every_class(tmp_path: Path) -> None:
+    shown = {f"p{n}": "h" for n in range(20)} | {"p6": "hf", "p7": "hf"}
+    table = by_person(tmp_path, shown)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0] + ",split", *(line + ",train" for line in lines[1:])]) + "\n")
+    dataset, _ = read_listing(table, together="subject", keep=["subject"])
+    assert spread(dataset.splits, dataset.attributes["subject"].tolist()) == 0
+    for split in ("train", "val"):
+        assert len(np.unique(dataset.labels[dataset.indices(split)])) == 2
+
+
+def test_the_draw_that_is_kept_is_the_most_even_of_all(tmp_path: Path) -> None:
+    """Eight people, of whom four are to be train: with a thousand draws the best of the 70 ways is found."""
+    labels = np.repeat(np.arange(8) % 3, [9, 2, 5, 1, 7, 3, 4, 8])
+    groups = np.repeat(np.arange(8), [9, 2, 5, 1, 7, 3, 4, 8])
+
+    def unevenness(train: np.ndarray) -> tuple[int, float]:
+        shares = np.array([[np.mean(part[labels == c]) for c in range(3)] for part in (train, ~train)])
+        return int((shares == 0).sum()), float(((shares - 0.5) ** 2).sum())
+
+    ways = [unevenness(np.isin(groups, people)) for people in itertools.combinations(range(8), 4)]
+    drawn = unevenness(even_splits(labels, groups, (0.5, 0.5, 0.0), seed=1) == 0)
+    assert drawn == pytest.approx(min(ways))
+    few = [unevenness(even_splits(labels, groups, (0.5, 0.5, 0.0), s, draws=1) == 0) for s in range(9)]
+    assert max(few) > min(ways)
 
 
 def spread(splits: np.ndarray, people: list[str]) -> int:
     """How many people are in more than one split."""
     places = {(person, code) for person, code in zip(people, splits.tolist()) if person}
     return len(places) - len({person for person, _ in places})
+
+
+def test_columns_that_are_called_otherwise_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "Image,SubDirectory_filePath,mood,part\nx,img/0.png,happy,train\ny,img/1.png,sad,test\n"
+    table, output = listing(tmp_path, text), tmp_path / "d.npz"
+    call = ["data", "prepare", str(table), "-o", str(output)]
+    columns = "image=subDirectory_filePath, label=Mood,split=part"
+    assert main([*call, "--columns", columns]) == 0
+    dataset = FaceDataset.load(output)
+    assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
+    assert dataset.splits.tolist() == [0, 2]
+    np.testing.assert_array_equal(dataset.pixels, faces(6)[:2])
+    assert main([*call, "--columns", columns]) == 0
+    assert "is up to date" in capsys.readouterr().out
+    assert main([*call, "--columns", columns.replace("part", "fold")]) == 2
+    told = capsys.readouterr().err
+    assert "'fold'" in told
+    assert "Known: image, mood, part, subdirectory_filepath." in told
+    assert len(FaceDataset.load(output)) == 2  # nothing is lost
+
+
+def test_columns_of_a_list_without_a_header_are_numbered(tmp_path: Path) -> None:
+    table = listing(tmp_path, "happy;IMG/0.png\nsad;IMG/1.png\n")
+    (tmp_path / "img").rename(tmp_path / "IMG")  # names of the first row are no header in lower case
+    options = PrepareOptions(columns={"label": "1", "image": "2"}, split=(1, 0, 0))
+    dataset = prepare(table, tmp_path / "d.npz", options).dataset
+    assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
+    with pytest.raises(FacelexError, match=r"Unknown column in .* '3'\. Known: 1, 2\."):
+        listed_files(table, columns={"label": "3", "image": "2"})
+
+
+@pytest.mark.parametrize("columns", ["photo=image", "image", "image=", "image=a,image=b"])
+def test_columns_that_cannot_be_named_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    table = listing(tmp_path, "image,label\nimg/0.png,happy\n")
+    assert main(["data", "prepare", str(table), "--columns", columns]) == 2
+    assert "Expected --columns as pairs such as 'image=photo,label=mood'" in capsys.readouterr().err
+
+
+def test_columns_are_for_lists_alone(tmp_path: Path) -> None:
+    official = write(tmp_path / "fer2013.csv", official_csv())
+    for source in (official, tmp_path):
+        with pytest.raises(FacelexError, match="--columns is for a CSV that lists images"):
+            prepare(source, tmp_path / "d.npz", PrepareOptions(columns={"image": "usage"}))

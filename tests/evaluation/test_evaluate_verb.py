@@ -342,9 +342,9 @@ def test_pictures_of_a_folder_are_read_as_large_as_those_the_network_has_learned
     Image.new("L", (64, 64), 99).save(photos / "1.png")
     read, sizes = evaluate_module.load_labelled, []
 
-    def recorded(place: str, size: int, columns: list[str]) -> object:
+    def recorded(place: str, size: int, columns: list[str], find_faces: bool) -> object:
         sizes.append(size)
-        return read(place, size, columns)
+        return read(place, size, columns, find_faces=find_faces)
 
     monkeypatch.setattr(evaluate_module, "load_labelled", recorded)
     evaluate(run, data=photos.parent, other_data=True)

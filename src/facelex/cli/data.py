@@ -37,6 +37,7 @@ def prepare(
     keep: Annotated[list[str] | None, Parameter(negative="")] = None,
     map: str | None = None,
     together: str | None = None,
+    columns: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read labelled faces into one cached file; a second call with the same source reads nothing.
@@ -63,8 +64,9 @@ def prepare(
     skip_bad
         Leave out images that cannot be read instead of stopping.
     find_faces
-        The images are photos: take the largest face of each, cut out as "facelex predict" does, and leave
-        out those without one. Otherwise images are taken as face crops.
+        The images are photos: take the largest face of each, or in a CSV with columns x, y, width and
+        height the one there, cut out as "facelex predict" does, and leave out those without one. Otherwise
+        images are taken as face crops.
     keep
         Further columns of a CSV that lists images to keep beside them, such as "age,gender", by which
         "facelex evaluate --by" can part the scores.
@@ -74,10 +76,14 @@ def prepare(
         A column of a CSV that lists images, such as "subject" or "film": where splits are drawn, images
         with the same value go into one, so that nobody is in train and test. The column itself is not
         kept, unless --keep names it too.
+    columns
+        Columns of a CSV that lists images, where they are called otherwise, as
+        "image=subDirectory_filePath,label=expression"; also split, x, y, width, height. Numbers, as
+        "image=1,label=2", for a CSV without a header line.
     force
         Read again even if nothing changed, and replace what was made from another source.
     """
-    from facelex.data.mapping import parse_mapping
+    from facelex.data.mapping import parse_columns, parse_mapping
     from facelex.data.prepare import PrepareOptions
     from facelex.data.prepare import prepare as run
 
@@ -90,6 +96,7 @@ def prepare(
         skip_bad=skip_bad,
         find_faces=find_faces,
         mapping=parse_mapping(map),
+        columns=parse_columns(columns),
         together=(together or "").strip().lower() or None,
         keep=tuple(name.strip().lower() for name in ",".join(keep or ()).split(",") if name.strip()),
     )

@@ -32,6 +32,7 @@ def evaluate(
     seed: int = 0,
     threads: int | None = None,
     by: Annotated[list[str] | None, Parameter(negative="")] = None,
+    find_faces: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Score a run or a model on a split: accuracy, macro-F1, calibration, confusion, with 95 % intervals.
 
@@ -70,6 +71,9 @@ def evaluate(
     by
         A column of the data to score by group, such as gender; age:18,40,65 parts numbers at these edges,
         gender*age:40 takes both together. May be repeated.
+    find_faces
+        The data are photos in a folder or a list: cut their faces out as "facelex data prepare --find-faces"
+        does. Otherwise images are taken as face crops.
     """
     from facelex.cli.screen import outliving_the_reader
     from facelex.data.mapping import parse_mapping
@@ -91,6 +95,7 @@ def evaluate(
         ten_crop=ten_crop,
         threads=threads,
         by=by or (),
+        find_faces=find_faces,
     )
     with outliving_the_reader():
         _show(result, format)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,20 @@ from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.mapping import IGNORE, lowered
-from facelex.data.pictures import NoFaceError, UnreadableImageError, read_face, read_grey
-from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares, joined_groups, random_splits
+from facelex.data.pictures import Box, NoFaceError, UnreadableImageError, open_picture
+from facelex.data.splits import (
+    DEFAULT_SHARES,
+    DRAWS,
+    SPLIT_UNUSED,
+    Shares,
+    even_splits,
+    joined_groups,
+    random_splits,
+)
+from facelex.data.whole_photos import LEAST_SIDE, whole_photo_note
 from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean, unknown_name
+from facelex.recognize.detection import Detector
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS: dict[str, int] = {
@@ -38,21 +47,20 @@ _NAMED_AT_MOST = 10
 _OF_THE_DISK = ("lost+found", "System Volume Information", "$RECYCLE.BIN")
 """Folders that a file system keeps in its root, where nobody may read."""
 
-Read = Callable[[Path, int], NDArray[np.uint8]]
-"""From a file and a side in pixels to a grey square."""
-
 
 @dataclass(frozen=True)
 class LabelledFile:
     """One image: where it is, the name of its class, and the code of its split, where that is said.
 
-    ``attributes`` is what else a table says about it, by the name of the column.
+    ``attributes`` is what else a table says about it, by the name of the column, ``box`` where in it the face
+    is.
     """
 
     path: Path
     label: str
     split: int | None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    box: Box | None = None
 
 
 def read_folder(
@@ -80,8 +88,9 @@ def read_folder(
         seed: Seed of those splits.
         skip_bad: Leave out images that cannot be read.
         progress: Called now and then with images read and images in all.
-        find_faces: Take the largest face of each image, found and cut out as a recogniser does, and leave
-            images without one out; by default the images are face crops.
+        find_faces: Take the largest face of each image, or the one at its box where a table gives that, found
+            and cut out as a recogniser does, and leave images without one out; by default the images are face
+            crops.
         mapping: Class folders, case ignored, and what to call them, or ``ignore``.
 
     Returns:
@@ -127,16 +136,17 @@ def read_files(
     files, left_out = _renamed(root, files, mapping, what)
     class_names, labels = _classify(root, [file.label for file in files], classes, what)
     meant = dict.fromkeys((_composed(file.label), class_names[code]) for file, code in zip(files, labels))
-    read = _reader(find_faces)
-    pixels, good, bad, faceless = _read_all(
-        root, [file.path for file in files], size, read, skip_bad, progress
-    )
+    if find_faces:
+        _check_faces_are_told_apart(root, files)
+    read = _read_all(root, files, size, _detector() if find_faces else None, skip_bad, progress)
     notes = left_out + merging_notes(meant)
-    if bad:
-        notes.append(f"{_some(bad)} left out, since unreadable.")
-    if faceless:
-        notes.append(f"{_some(faceless)} left out, since no face was found.")
-    files, labels = [files[row] for row in good], labels[good]
+    if read.bad:
+        notes.append(f"{_some(read.bad)} left out, since unreadable.")
+    if read.faceless:
+        notes.append(f"{_some(read.faceless)} left out, since no face was found.")
+    if not find_faces:
+        notes += whole_photo_note(read.large)
+    files, labels, pixels = [files[row] for row in read.rows], labels[read.rows], read.pixels
     splits, split_notes = _splits(files, labels, pixels, split, seed, together)
     place = "of" if root.is_dir() else "listed in"
     attributes = {
@@ -147,11 +157,22 @@ def read_files(
     dataset = FaceDataset.create(
         pixels, labels, splits, class_names, f"images {place} {root.name}", attributes=attributes
     )
-    return dataset, notes + split_notes + _gaps(dataset, split) + _copies(dataset)
+    shown = None if together is None else _shown_by(files, labels, together)
+    return dataset, notes + split_notes + _gaps(dataset, split, shown) + _copies(dataset)
 
 
-def _gaps(dataset: FaceDataset, shares: Shares) -> list[str]:
-    """Say which splits of some share and which classes have no image, and which classes a split lacks."""
+def _shown_by(files: Sequence[LabelledFile], labels: NDArray[np.int64], together: str) -> dict[int, str]:
+    """Say of each class how many values of an attribute there are among its images."""
+    people = _grouped(files, np.arange(len(files)), together)
+    counts = {code: len(np.unique(people[labels == code])) for code in np.unique(labels).tolist()}
+    return {code: f" ({count:,} value{'s' * (count != 1)} of {together})" for code, count in counts.items()}
+
+
+def _gaps(dataset: FaceDataset, shares: Shares, shown: Mapping[int, str] | None = None) -> list[str]:
+    """Say which splits of some share and which classes have no image, and which classes a split lacks.
+
+    ``shown`` is what to add to the name of such a class, by its id.
+    """
     notes = []
     filled = [split for split in SPLITS if len(dataset.indices(split))]
     empty = [split for split, share in zip(SPLITS, shares) if share > 0 and split not in filled]
@@ -162,7 +183,11 @@ def _gaps(dataset: FaceDataset, shares: Shares) -> list[str]:
         notes.append(f"No image of: {_listed([dataset.class_names[code] for code in sorted(absent)])}.")
     for split in filled:
         here = set(dataset.labels[dataset.indices(split)].tolist())
-        missing = [name for code, name in enumerate(dataset.class_names) if code not in absent | here]
+        missing = [
+            name + (shown or {}).get(code, "")
+            for code, name in enumerate(dataset.class_names)
+            if code not in absent | here
+        ]
         if missing:
             notes.append(f"No {split} image of: {_listed(missing)}.")
     return notes
@@ -347,47 +372,105 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def _reader(find_faces: bool) -> Read:
-    if not find_faces:
-        return read_grey
+def _detector() -> Detector:
     from facelex.recognize.faces import create_detector
 
-    return partial(read_face, detector=create_detector())
+    return create_detector()
+
+
+def _check_faces_are_told_apart(root: Path, files: Sequence[LabelledFile]) -> None:
+    """Refuse a picture that is listed several times without saying which of its faces is meant."""
+    times = Counter(file.path for file in files)
+    unclear = {file.path: None for file in files if times[file.path] > 1 and file.box is None}
+    if unclear:
+        raise FacelexError(
+            f"Listed more than once in {root}, without the box of the face in each row: "
+            f"{_listed([_inside(root, path) for path in unclear])}. For --find-faces give the columns "
+            "x, y, width and height, as 'facelex predict -o faces.csv' writes them, or list each picture "
+            "once."
+        )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Faces ``(n, size, size)``, their rows among the files, and the images that gave none, by name.
+
+    ``large`` are the images that are large enough for a photo.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: list[int] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    faceless: list[str] = field(default_factory=list)
+    large: list[Path] = field(default_factory=list)
 
 
 def _read_all(
-    root: Path, paths: Sequence[Path], size: int, read: Read, skip_bad: bool, progress: Progress | None
-) -> tuple[NDArray[np.uint8], list[int], list[str], list[str]]:
-    """Return the pixels that could be read, their rows among ``paths``, the unreadable and the faceless."""
-    pixels = np.empty((len(paths), size, size), np.uint8)
-    good: list[int] = []
-    bad: list[str] = []
-    faceless: list[str] = []
-    for row, path in enumerate(paths):
-        try:
-            pixels[len(good)] = read(path, size)
-            good.append(row)
-        except UnreadableImageError as error:
-            bad.append(f"{_inside(root, path)} ({error})")
-        except NoFaceError:
-            faceless.append(_inside(root, path))
-        if progress and row % 100 == 0:
-            progress(row, len(paths))
+    root: Path,
+    files: Sequence[LabelledFile],
+    size: int,
+    detector: Detector | None,
+    skip_bad: bool,
+    progress: Progress | None,
+) -> _Read:
+    """Read each image once, for all the rows that name it, and cut their faces out."""
+    rows_of: dict[Path, list[int]] = {}
+    for row, file in enumerate(files):
+        rows_of.setdefault(file.path, []).append(row)
+    read = _Read(np.empty((len(files), size, size), np.uint8))
+    for number, (path, rows) in enumerate(rows_of.items()):
+        _read_one(root, path, rows, files, detector, read)
+        if progress and number % 100 == 0:
+            progress(number, len(rows_of))
     if progress:
-        progress(len(paths), len(paths))
-    if bad and not skip_bad:
+        progress(len(rows_of), len(rows_of))
+    _check_read(root, read, len(rows_of), skip_bad)
+    read.rows.sort()
+    for place, row in enumerate(read.rows):  # in their own memory: they may be all that fits
+        read.pixels[place] = read.pixels[row]
+    return replace(read, pixels=read.pixels[: len(read.rows)])
+
+
+def _read_one(
+    root: Path,
+    path: Path,
+    rows: Sequence[int],
+    files: Sequence[LabelledFile],
+    detector: Detector | None,
+    read: _Read,
+) -> None:
+    """Put the faces that ``rows`` name in one image where they belong in ``read``."""
+    try:
+        picture = open_picture(path, detector)
+    except UnreadableImageError as error:
+        read.bad.append(f"{_inside(root, path)} ({error})")
+        return
+    if picture.short_side >= LEAST_SIDE:
+        read.large.append(path)
+    for row in rows:
+        try:
+            read.pixels[row] = picture.cut(read.pixels.shape[1], files[row].box)
+            read.rows.append(row)
+        except UnreadableImageError as error:
+            read.bad.append(f"{_inside(root, path)} ({error})")
+        except NoFaceError:
+            read.faceless.append(_inside(root, path))
+
+
+def _check_read(root: Path, read: _Read, count: int, skip_bad: bool) -> None:
+    """Stop where images of ``count`` could not be read and are not to be skipped, or none gave a face."""
+    if read.bad and not skip_bad:
         raise FacelexError(
-            f"{_some(bad)} in {root} cannot be read; mend or remove them, or leave them out with the option "
-            "--skip-bad of 'facelex data prepare'."
+            f"{_some(read.bad)} in {root} cannot be read; mend or remove them, or leave them out with the "
+            "option --skip-bad of 'facelex data prepare'."
         )
-    if not good and faceless:
+    if not read.rows and read.faceless:
         raise FacelexError(
-            f"No face was found in any of the {len(paths):,} images in {root}; leave --find-faces out if "
-            "they are face crops already."
+            f"No face was found in any of the {count:,} images in {root}; leave --find-faces out if they are "
+            "face crops already."
         )
-    if not good:
-        raise FacelexError(f"None of the {len(paths):,} images in {root} can be read.")
-    return pixels[: len(good)], good, bad, faceless
+    if not read.rows:
+        raise FacelexError(f"None of the {count:,} images in {root} can be read.")
 
 
 def _inside(root: Path, path: Path) -> str:
@@ -419,7 +502,7 @@ def _splits(
         if together is None:
             return random_splits(labels[rows], groups, shares, seed)
         groups = joined_groups(groups, _grouped(files, rows, together))
-        return random_splits(np.zeros_like(rows), groups, shares, seed)  # a person shows many classes
+        return even_splits(labels[rows], groups, shares, seed)  # a person shows many classes
 
     usages = [USAGES.get(file.path.name.partition("_")[0]) for file in files]  # Kaggle: PublicTest_123.jpg
     given = [file.split for file in files]
@@ -436,7 +519,10 @@ def _splits(
         counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
         notes = [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]
         if together is not None:
-            notes.append(f"Images with the same {together} are in one split.")
+            notes.append(
+                f"Images with the same {together} are in one split; of {DRAWS:,} draws the one with the most "
+                "even classes was taken."
+            )
         if any(share > 0 and not np.any(splits == code) for code, share in enumerate(shares)):
             few = "classes are so small" if together is None else f"there are so few values of {together}"
             notes.append(f"A split got none, since {few}; give it a larger share with --split.")

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import csv
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.fer2013 import Progress
 from facelex.data.folder import SPLIT_FOLDERS, LabelledFile, read_files
+from facelex.data.pictures import Box
 from facelex.data.splits import DEFAULT_SHARES, Shares
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, unknown_name
 
-IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath")
+IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "source")
 LABEL_COLUMNS = ("label", "emotion", "class", "expression")
 SPLIT_COLUMNS = ("split", "usage")
+BOX_COLUMNS = ("x", "y", "width", "height")
+"""Where in the picture a face is, in pixels, as ``facelex predict`` writes it; all four or none."""
 
 
-def is_listing(path: Path) -> bool:
-    """Return whether a file is a CSV that has a column of image files and none of pixels."""
+def is_listing(path: Path, columns: Mapping[str, str] | None = None) -> bool:
+    """Return whether a file is a CSV that has a column of image files and none of pixels.
+
+    ``columns`` is as in :func:`listed_files`.
+    """
     if path.suffix.lower() != ".csv":
         return False
     try:
         header = _read_header(path)
     except FacelexError:
         return False
-    return "pixels" not in header and any(name in header for name in IMAGE_COLUMNS)
+    return "pixels" not in header and any(name in (*header, *(columns or {})) for name in IMAGE_COLUMNS)
 
 
 def holds_pixels(path: Path) -> bool:
@@ -36,6 +45,17 @@ def holds_pixels(path: Path) -> bool:
         FacelexError: If it is no CSV.
     """
     return "pixels" in _read_header(path)
+
+
+def refuse_find_faces(path: Path) -> None:
+    """Say why no faces can be found in what is neither a folder nor a list of images.
+
+    Raises:
+        FacelexError: Always; a CSV that has neither pixels nor image files is told which columns it lacks.
+    """
+    if path.suffix.lower() == ".csv" and not holds_pixels(path):
+        _column(path, _read_header(path), IMAGE_COLUMNS, "image files")
+    raise FacelexError(f"--find-faces is for photos, and {path} holds face crops. Leave it out.")
 
 
 def read_listing(
@@ -51,6 +71,7 @@ def read_listing(
     keep: Sequence[str] = (),
     mapping: Mapping[str, str] | None = None,
     together: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images that a CSV lists, as :func:`facelex.data.folder.read_folder` does those of a folder.
 
@@ -62,80 +83,185 @@ def read_listing(
         seed: Seed of those splits.
         skip_bad: Leave out images that cannot be read.
         progress: Called now and then with images read and images in all.
-        find_faces: Take the largest face of each image and leave images without one out.
+        find_faces: Take the face at the box of each row, or the largest of the image where there is no box,
+            and leave images without a face out.
         keep: Further columns to keep beside the pictures, as ``FaceDataset.attributes``.
         mapping: Class names of the table, case ignored, and what to call them, or ``ignore``.
         together: A further column, such as ``subject``; images with the same value are drawn into one split.
+        columns: As in :func:`listed_files`.
 
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
     forget = together if together not in keep else None
-    columns = [*keep, *([forget] if forget else [])]
-    return read_files(
-        path, listed_files(path, columns), size, classes, split, seed, skip_bad, progress,
+    kept = [*keep, *([forget] if forget else [])]
+    files, notes = listed_files(path, kept, boxes=find_faces, columns=columns)
+    dataset, more = read_files(
+        path, files, size, classes, split, seed, skip_bad, progress,
         find_faces=find_faces, what="class", mapping=mapping, together=together, forget=forget,
     )  # fmt: skip
+    return dataset, notes + more
 
 
-def listed_files(path: Path, keep: Sequence[str] = ()) -> list[LabelledFile]:
-    """Return the images that a CSV lists, in order, with what it says in the columns ``keep``.
+def listed_files(
+    path: Path,
+    keep: Sequence[str] = (),
+    *,
+    boxes: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[list[LabelledFile], list[str]]:
+    """Return the images that a CSV lists, in order, and notes on what was left out.
 
-    Columns are known by their names, case ignored: ``image``, ``path``, ``file``, ``filename`` or
-    ``filepath`` for image files, relative to the CSV's folder; ``label``, ``emotion``, ``class`` or
-    ``expression`` for class names; perhaps ``split`` or ``usage``. They are parted by commas, semicolons or
-    tabs.
+    Columns are known by their names, case ignored: ``image``, ``path``, ``file``, ``filename``, ``filepath``
+    or ``source`` for image files; ``label``, ``emotion``, ``class`` or ``expression`` for class names;
+    perhaps ``split`` or ``usage``; perhaps `BOX_COLUMNS`. They are parted by commas, semicolons or tabs.
+    Files are relative to the CSV's folder; those of a column ``source``, which ``facelex predict`` writes as
+    they were named to it, else to the current folder. A row without a class name that says in the column
+    ``error`` why its picture could not be read is left out.
+
+    Args:
+        path: The table.
+        keep: Further columns, whose values become the files' attributes.
+        boxes: Read the boxes of the faces, where there are columns for them.
+        columns: Columns that are called otherwise: ``image``, ``label``, ``split`` or a name of
+            `BOX_COLUMNS`, and the column's own name in lower case. If all are numbers, from 1, the table has
+            no header line.
 
     Raises:
-        FacelexError: If the file is no such CSV, or a row of it has no image, class or split.
+        FacelexError: If the file is no such CSV, or a row of it has no image, class or split, or no box of
+            numbers with positive sides although some of it is there.
     """
-    with _open_csv(path) as (header, lines):
+    with _open_csv(path, numbered=_are_numbers(columns)) as (header, lines):
         rows = [(number, row) for number, row in lines if row]
-    image_column = _column(path, header, IMAGE_COLUMNS, "image files")
-    label_column = _column(path, header, LABEL_COLUMNS, "class names")
-    split_column = next((header.index(name) for name in SPLIT_COLUMNS if name in header), None)
-    kept = {name: _column(path, header, (name,), "that name") for name in map(str.lower, keep)}
-    twice = [name for name in kept if header.count(name) > 1]
-    if twice:
-        raise FacelexError(
-            f"Expected one column {twice[0]!r} in {path}, but it has several. Rename the others."
-        )
+    places = _Columns.find(path, _called(path, header, columns), keep)
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
-    files = []
     for number, row in rows:
         if len(row) != len(header):
             raise FacelexError(
                 f"Expected {len(header)} columns in every row of {path}, but line {number} differs."
             )
-        image, label = row[image_column].strip(), row[label_column].strip()
-        if not (image and label):
-            what = "a class name" if image else "an image file"
-            raise FacelexError(f"Expected {what} in every row of {path}, but line {number} has none.")
-        split = None if split_column is None else _split(path, row[split_column], number)
-        attributes = {name: row[column].strip() for name, column in kept.items()}
-        files.append(LabelledFile(_place(path.parent, image), label, split, attributes))
-    return files
+    labelled = [(number, row) for number, row in rows if not places.tells_error(row)]
+    if not labelled:
+        raise FacelexError(f"Expected at least one labelled image in {path}, but its rows only tell errors.")
+    notes = []
+    if failed := len(rows) - len(labelled):
+        notes.append(f"Left out: {failed:,} row{'s' * (failed > 1)} without a class, with an error instead.")
+    if places.box and not boxes:
+        notes.append(
+            f"The boxes of {path.name} ({', '.join(BOX_COLUMNS)}) are not used without --find-faces."
+        )
+    return [_labelled_file(path, places, row, number, boxes) for number, row in labelled], notes
 
 
-def _place(folder: Path, name: str) -> Path:
+@dataclass(frozen=True)
+class _Columns:
+    """Where in a row is what; None, or empty, where the table does not have it."""
+
+    image: int
+    label: int
+    split: int | None
+    error: int | None
+    box: Sequence[int]
+    kept: Mapping[str, int]
+    by_predict: bool
+    """Whether files are in the column that ``facelex predict`` writes."""
+
+    @classmethod
+    def find(cls, path: Path, header: Sequence[str], keep: Sequence[str]) -> _Columns:
+        image = _column(path, header, IMAGE_COLUMNS, "image files")
+        label = _column(path, header, LABEL_COLUMNS, "class names")
+        kept = {name: _column(path, header, (name,), "that name") for name in map(str.lower, keep)}
+        twice = [name for name in kept if header.count(name) > 1]
+        if twice:
+            raise FacelexError(
+                f"Expected one column {twice[0]!r} in {path}, but it has several. Rename the others."
+            )
+        return cls(
+            image,
+            label,
+            split=next((header.index(name) for name in SPLIT_COLUMNS if name in header), None),
+            error=header.index("error") if "error" in header else None,
+            box=[header.index(name) for name in BOX_COLUMNS] if {*BOX_COLUMNS} <= {*header} else (),
+            kept=kept,
+            by_predict=header[image] == "source",
+        )
+
+    def tells_error(self, row: Sequence[str]) -> bool:
+        """Whether a row has no class, but says why its picture could not be read."""
+        return self.error is not None and bool(row[self.error].strip()) and not row[self.label].strip()
+
+
+def _labelled_file(path: Path, columns: _Columns, row: Sequence[str], line: int, boxes: bool) -> LabelledFile:
+    image, label = row[columns.image].strip(), row[columns.label].strip()
+    if not (image and label):
+        what = "a class name" if image else "an image file"
+        raise FacelexError(f"Expected {what} in every row of {path}, but line {line} has none.")
+    return LabelledFile(
+        _place(path.parent, image, by_predict=columns.by_predict),
+        label,
+        None if columns.split is None else _split(path, row[columns.split], line),
+        {name: row[column].strip() for name, column in columns.kept.items()},
+        _box(path, [row[column] for column in columns.box], line) if boxes else None,
+    )
+
+
+def _box(path: Path, texts: Sequence[str], line: int) -> Box | None:
+    """Read the box of a face; None where nothing is said of it."""
+    if not any(map(str.strip, texts)):
+        return None
+    try:
+        x, y, width, height = map(float, texts)
+    except ValueError:
+        x = y = width = height = math.nan
+    if not (math.isfinite(x + y) and 0 < width < math.inf and 0 < height < math.inf):
+        raise FacelexError(
+            f"Expected the box of a face as four numbers {', '.join(BOX_COLUMNS)} with positive sides, or "
+            f"nothing, in every row of {path}, but line {line} has {', '.join(texts)}."
+        )
+    return x, y, width, height
+
+
+def _place(folder: Path, name: str, *, by_predict: bool) -> Path:
     """Where an image lies; backslashes of a list that Windows wrote are taken for what they mean there."""
+    if by_predict and not os.path.exists(folder / name) and os.path.exists(name):  # noqa: PTH110
+        return Path(name)
     if "\\" not in name or (folder / name).exists():
         return folder / name
     return folder / name.replace("\\", "/")
 
 
+def _are_numbers(columns: Mapping[str, str] | None) -> bool:
+    return bool(columns) and all(name.isdecimal() for name in (columns or {}).values())
+
+
+def _called(path: Path, header: Sequence[str], columns: Mapping[str, str] | None) -> Sequence[str]:
+    """The header with the columns called what they hold; another column of that name loses it."""
+    for name in (columns or {}).values():
+        if name not in header:
+            raise unknown_name(f"column in {path}:", name, filter(None, header))
+    held = {header.index(name): role for role, name in (columns or {}).items()}
+    return [held.get(place, "" if name in held.values() else name) for place, name in enumerate(header)]
+
+
 @contextmanager
 def _open_csv(
-    path: Path, errors: str = "strict"
+    path: Path, errors: str = "strict", *, numbered: bool = False
 ) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    """Give the columns' names in lower case, and each row with its line; ``errors`` as `open` has it."""
+    """Give the columns' names in lower case, and each row with its line; ``errors`` as `open` has it.
+
+    With ``numbered`` there is no header line, and the names are 1, 2, ... .
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors=errors) as file:
             first = file.readline(1 << 16)
             file.seek(0)
             rows = csv.reader(file, delimiter=max(",;\t", key=first.count))
             header = [name.strip().lower() for name in next(rows, [])]
+            if numbered:
+                file.seek(0)
+                rows = csv.reader(file, delimiter=rows.dialect.delimiter)
+                header = [str(place) for place, _ in enumerate(header, start=1)]
             yield header, ((rows.line_num, row) for row in rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error

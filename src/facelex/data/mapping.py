@@ -1,4 +1,4 @@
-"""Other names for classes: ``joy=happy,contempt=ignore``."""
+"""Other names: for classes, ``joy=happy,contempt=ignore``, and for the columns of a list."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from facelex.errors import FacelexError
 
 IGNORE = "ignore"
 """As a class of the mapping: leave the examples out."""
+
+COLUMN_ROLES = ("image", "label", "split", "x", "y", "width", "height")
+"""What the columns of a list of images hold, by the names that they need not be told under."""
 
 
 def parse_mapping(text: str | None) -> dict[str, str]:
@@ -25,6 +28,27 @@ def parse_mapping(text: str | None) -> dict[str, str]:
             )
         mapping[name] = target
     return mapping
+
+
+def parse_columns(text: str | None) -> dict[str, str]:
+    """Read ``"image=photo,label=mood"``: what a list's column holds, and its name or number.
+
+    Returns:
+        Names in lower case, as columns are compared.
+
+    Raises:
+        FacelexError: If it is something else.
+    """
+    columns: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in (text or "").split(","))):
+        role, _, name = (part.strip().lower() for part in item.partition("="))
+        if role not in COLUMN_ROLES or not name or role in columns:
+            raise FacelexError(
+                "Expected --columns as pairs such as 'image=photo,label=mood', each once, of "
+                f"{', '.join(COLUMN_ROLES)} and the column's name or number, but got {item!r}."
+            )
+        columns[role] = name
+    return columns
 
 
 def lowered(mapping: Mapping[str, str] | None) -> dict[str, str]:

@@ -19,17 +19,17 @@ from facelex.data.dataset import FaceDataset, is_dataset_file, read_signature
 from facelex.data.fer2013 import CSV_NAMES, SIDE, Progress, completeness_notes, read_fer2013
 from facelex.data.ferplus import read_votes
 from facelex.data.folder import labelled_files, read_folder
-from facelex.data.listed import is_listing, listed_files, read_listing
+from facelex.data.listed import is_listing, listed_files, read_listing, refuse_find_faces
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 5
+READERS_VERSION = 7
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
-LATER_OPTIONS = ("keep", "mapping", "together")
+LATER_OPTIONS = ("keep", "mapping", "together", "columns")
 """Options that came later: where they are not used, files that were made before them are up to date."""
 
 
@@ -47,6 +47,7 @@ class PrepareOptions:
     keep: tuple[str, ...] = ()
     mapping: Mapping[str, str] = field(default_factory=dict)
     together: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,18 @@ def prepare(
     if options.seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
     source = _csv_inside(source) or source
-    for name, given in (("--keep", options.keep), ("--together", options.together)):
-        if given and not is_listing(source):
+    listed = is_listing(source, options.columns)
+    for name, given in (
+        ("--keep", options.keep),
+        ("--together", options.together),
+        ("--columns", options.columns),
+    ):
+        if given and not listed:
             raise FacelexError(
                 f"{name} is for a CSV that lists images, with a column of files such as image, and {source} "
                 "is none. Leave it out."
             )
-    if options.mapping and not (source.is_dir() or is_listing(source)):
+    if options.mapping and not (source.is_dir() or listed):
         raise FacelexError(
             f"--map is for folders and lists of images, and the classes of {source} are the seven emotions. "
             "Leave it out."
@@ -131,14 +137,14 @@ def prepare(
             f"-o {shlex.quote(str(_another_name(source, output)))}, or add --force to replace it."
         )
     del held  # its pixels are not needed beside those to come
-    if source.is_dir() or is_listing(source):
+    if source.is_dir() or listed:
         if options.ferplus is not None:
             raise FacelexError(
                 "FER+ votes are joined to the official CSV row by row, and the pictures of "
                 f"{source} are not its rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave "
                 "--ferplus out."
             )
-        listing = partial(read_listing, keep=options.keep, together=options.together)
+        listing = partial(read_listing, keep=options.keep, together=options.together, columns=options.columns)
         read = read_folder if source.is_dir() else listing
         dataset, notes = read(
             source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress,
@@ -195,18 +201,22 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
         "version": READERS_VERSION,
         "options": {key: value for key, value in asdict(options).items() if key not in LATER_OPTIONS or value}
         | {"ferplus": None},
-        "source": _file_signature(source),
+        "source": _file_signature(source, options.columns),
         "ferplus": options.ferplus and _file_signature(options.ferplus),
     }
     place = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
     return f"{place}-{hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()}"
 
 
-def _file_signature(path: Path) -> list[str]:
+def _file_signature(path: Path, columns: Mapping[str, str] | None = None) -> list[str]:
     if path.is_dir():
         return [str(path.resolve()), _digest(file.path for file in labelled_files(path)[0])]
-    if is_listing(path):
-        return [str(path.resolve()), _size_and_time(path), _digest(file.path for file in listed_files(path))]
+    if is_listing(path, columns):
+        return [
+            str(path.resolve()),
+            _size_and_time(path),
+            _digest(file.path for file in listed_files(path, columns=columns)[0]),
+        ]
     return [str(path.resolve()), _size_and_time(path)]
 
 
@@ -242,7 +252,7 @@ def _from_csv(
     if options.classes is not None:
         raise FacelexError(f"--classes is for folders of images; the classes of {source} are fixed.")
     if options.find_faces:
-        raise FacelexError(f"--find-faces is for folders of photos; {source} holds face crops. Leave it out.")
+        refuse_find_faces(source)
     faces = read_fer2013(source, progress)
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
     notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []

@@ -10,6 +10,9 @@ Shares = tuple[float, float, float]
 
 DEFAULT_SHARES: Shares = (0.8, 0.1, 0.1)
 
+DRAWS = 1000
+"""Draws of whole people among which the one with the most even classes is chosen."""
+
 SPLIT_UNUSED = "The images have splits, so --split is not used."
 
 
@@ -36,6 +39,44 @@ def random_splits(
         for code, part in enumerate(np.split(members, ends[:2])):
             code_of_group[part] = code
     return code_of_group[np.searchsorted(ids, groups)]
+
+
+def even_splits(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], shares: Shares, seed: int, draws: int = DRAWS
+) -> NDArray[np.uint8]:
+    """Draw splits of whole groups, such as people, whose classes come as they are, several times.
+
+    Of the draws the one is kept in which the fewest classes are missing from a split, then the one in which
+    the classes are shared out most evenly: the sum of squared differences, over classes and splits, between
+    the share of a class's pictures that a split holds and the share that was asked for.
+
+    Args:
+        labels: Class ids, ``(N,)``.
+        groups: Group ids, ``(N,)``; what shares one stays together.
+        shares: Shares of train, val and test, counted in groups.
+        seed: Equal seeds give equal splits.
+        draws: How often to draw.
+
+    Returns:
+        Split codes ``(N,)``.
+    """
+    rng = np.random.default_rng(seed)
+    group_of, class_of = (np.unique(ids, return_inverse=True)[1] for ids in (groups, labels))
+    shown = np.zeros((group_of.max() + 1, class_of.max() + 1))  # pictures by group and class
+    np.add.at(shown, (group_of, class_of), 1)
+    ends = np.round(np.cumsum(shares) * len(shown)).astype(int)[:2]
+    wanted = np.array(shares)
+    best, best_code = (np.inf, np.inf), np.empty(0, np.uint8)
+    for _ in range(draws):
+        parts = np.split(rng.permutation(len(shown)), ends)
+        counts = np.stack([shown[part].sum(axis=0) for part in parts])
+        missing = float(np.sum(counts[wanted > 0] == 0))
+        unevenness = float(np.sum((counts / counts.sum(axis=0) - wanted[:, None]) ** 2))
+        if (missing, unevenness) < best:
+            best, best_code = (missing, unevenness), np.empty(len(shown), np.uint8)
+            for code, part in enumerate(parts):
+                best_code[part] = code
+    return best_code[group_of]
 
 
 def joined_groups(*groupings: NDArray[np.int64]) -> NDArray[np.int64]:

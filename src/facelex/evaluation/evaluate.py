@@ -64,6 +64,7 @@ def evaluate(
     ten_crop: bool = False,
     threads: int | None = None,
     by: str | Sequence[str] = (),
+    find_faces: bool = False,
 ) -> Evaluation:
     """Score a network, or the mean of several, on a split.
 
@@ -86,6 +87,7 @@ def evaluate(
         threads: Threads of an ONNX model; by default the physical cores.
         by: Columns of the data to part the scores by, as ``Grouping.parse`` reads them; such scores are
             returned only.
+        find_faces: The data are photos in a folder or a list: cut their faces out, see ``load_labelled``.
 
     Raises:
         FacelexError: If a model or the data cannot be used or lack a column, the data are not a run's and
@@ -97,7 +99,7 @@ def evaluate(
     groupings = [Grouping.parse(text) for text in ([by] if isinstance(by, str) else by)]
     networks = _open_networks([models] if isinstance(models, str | Path) else models, threads)
     columns = {column.name for grouping in groupings for column in grouping.columns}
-    dataset, reading = _load_dataset(networks, data, sorted(columns))
+    dataset, reading = _load_dataset(networks, data, sorted(columns), find_faces)
     foreign = [n for n in networks if n.run is not None and not n.run.was_trained_on(dataset)]
     if foreign and not other_data:
         raise _from_another_dataset(foreign[0], dataset, data)
@@ -219,7 +221,7 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
 
 
 def _load_dataset(
-    networks: Sequence[Network], data: str | Path | None, columns: Sequence[str]
+    networks: Sequence[Network], data: str | Path | None, columns: Sequence[str], find_faces: bool
 ) -> tuple[FaceDataset, list[str]]:
     """Load what is scored, and notes; pictures of a folder as large as those that a network has learned from.
 
@@ -233,7 +235,7 @@ def _load_dataset(
     place = data if data is not None else runs[0].data if runs else "fer2013"
     assert place is not None
     size = max(network.crop_size or network.image_size for network in networks)
-    return load_labelled(place, size, columns)
+    return load_labelled(place, size, columns, find_faces=find_faces)
 
 
 def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Path | None) -> FacelexError:

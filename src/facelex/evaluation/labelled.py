@@ -17,16 +17,18 @@ _ALL_TEST = (0.0, 0.0, 1.0)
 
 
 def load_labelled(
-    source: str | Path, size: int = 48, keep: Sequence[str] = ()
+    source: str | Path, size: int = 48, keep: Sequence[str] = (), *, find_faces: bool = False
 ) -> tuple[FaceDataset, list[str]]:
     """Read faces that are to be scored.
 
     Args:
         source: A file of ``facelex data prepare``; ``fer2013`` or ``sketch``; a folder of images by class,
             with or without split folders; FER2013's official CSV; or a CSV that lists image files, see
-            :func:`facelex.data.listed.listed_files`. Images are face crops: nothing is detected here.
+            :func:`facelex.data.listed.listed_files`.
         size: Side in pixels at which images are read.
         keep: Further columns to read of a CSV that lists image files.
+        find_faces: The images of a folder or list are photos, whose faces are cut out as by
+            :func:`facelex.data.folder.read_folder`; by default they are face crops.
 
     Returns:
         The dataset, in which examples that come without a split are all in ``test``, and notes for the user:
@@ -36,18 +38,23 @@ def load_labelled(
         FacelexError: If the source cannot be read as labelled faces.
     """
     from facelex.data.folder import AUTO, read_folder
-    from facelex.data.listed import holds_pixels, read_listing
+    from facelex.data.listed import holds_pixels, read_listing, refuse_find_faces
     from facelex.data.load import is_dataset_name, load_dataset
     from facelex.data.splits import SPLIT_UNUSED
 
     path = Path(source)
     is_csv = path.suffix.lower() == ".csv" and path.is_file()
     if is_dataset_name(str(source)) or not (is_csv or path.is_dir()):
-        return load_dataset(source), []
+        dataset = load_dataset(source)
+        if find_faces:
+            refuse_find_faces(path)
+        return dataset, []
     if is_csv and holds_pixels(path):
+        if find_faces:
+            refuse_find_faces(path)
         return _official(path)
     read = partial(read_listing, keep=keep) if is_csv else read_folder
-    dataset, notes = read(path, size=size, classes=AUTO, split=_ALL_TEST)
+    dataset, notes = read(path, size=size, classes=AUTO, split=_ALL_TEST, find_faces=find_faces)
     return dataset, [note for note in notes if note != SPLIT_UNUSED]  # nobody asked for other ones
 
 
