@@ -111,7 +111,12 @@ def paired_examples(
 
 
 def compare_predictions(
-    a: Predictions, b: Predictions, view: str = "single", deduplicated: bool = False, seed: int = 0
+    a: Predictions,
+    b: Predictions,
+    view: str = "single",
+    deduplicated: bool = False,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> PairedExamples:
     """Compare two models' predictions on one split.
 
@@ -136,7 +141,7 @@ def compare_predictions(
         seen = a.seen | b.seen
         a, b = (replace(preds, seen=seen).deduplicated() for preds in (a, b))
     right = [preds.view_probs(view).argmax(axis=1) == preds.labels for preds in (a, b)]
-    return paired_examples(right[0], right[1], seed=seed)
+    return paired_examples(right[0], right[1], seed=seed, resamples=resamples)
 
 
 def paired_seeds(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> PairedSeeds:
@@ -233,10 +238,14 @@ def _away_from_zero(value: float, tiny: float) -> float:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Adjust p-values of several comparisons for their number (Holm 1979), in the order given."""
-    adjusted = [0.0] * len(p_values)
+    """Adjust p-values of several comparisons for their number (Holm 1979), in the order given.
+
+    NaN stays NaN: what could not be tested is no comparison.
+    """
+    adjusted = list(p_values)
+    tested = [index for index, p_value in enumerate(p_values) if not math.isnan(p_value)]
     worst = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+    for rank, index in enumerate(sorted(tested, key=p_values.__getitem__)):
+        worst = max(worst, min(1.0, (len(tested) - rank) * p_values[index]))
         adjusted[index] = worst
     return adjusted

@@ -10,9 +10,10 @@ import numpy as np
 
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, confusion_interval, exact_if_certain
+from facelex.evaluation.comparison import compare_predictions, holm
 from facelex.evaluation.metrics import accuracy, confusion_matrix
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.score_records import AccuracyScore, MemberScores, MemberView
+from facelex.evaluation.score_records import AccuracyScore, DifferenceScore, MemberScores, MemberView
 from facelex.evaluation.views import VIEWS
 
 
@@ -75,20 +76,50 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
 def member_scores(
     members: Sequence[Predictions], seed: int = 0, resamples: int = RESAMPLES
 ) -> list[MemberScores]:
-    """Score the accuracy of each member alone, in every view, official and, where known, de-duplicated."""
+    """Score the accuracy of each member alone, and beside that of the first on the same examples.
 
-    def score(preds: Predictions, view: str) -> AccuracyScore:
-        named = preds.view_probs(view).argmax(axis=1)
-        confusion = confusion_matrix(preds.labels, named, len(preds.classes))
-        interval = confusion_interval(accuracy, confusion, seed, resamples)
-        return AccuracyScore(exact_if_certain(interval, len(preds)))
+    Args:
+        members: What each network said about the same examples; the first is what the others are compared
+            with.
+        seed: Seed of the bootstrap.
+        resamples: Bootstrap resamples.
 
-    scores = []
-    for member in members:
-        kept = member.deduplicated() if member.seen_known else None
-        views = {
-            view: MemberView(score(member, view), None if kept is None else score(kept, view))
-            for view in member.views
-        }
-        scores.append(MemberScores(member.model, views))
+    Returns:
+        In every view that a member holds, official and, where known, de-duplicated.
+    """
+    found: list[dict[str, MemberView]] = [{} for _ in members]
+    for view in VIEWS:
+        official, kept = (_accuracies(members, view, part, seed, resamples) for part in (False, True))
+        for views, alone, without_copies in zip(found, official, kept):
+            if alone is not None:
+                views[view] = MemberView(alone, without_copies)
+    return [MemberScores(member.model, views) for member, views in zip(members, found)]
+
+
+def _accuracies(
+    members: Sequence[Predictions], view: str, deduplicated: bool, seed: int, resamples: int
+) -> list[AccuracyScore | None]:
+    """Score one view of each member on one set; None where it lacks the view, or its copies are not known."""
+    known = [view in one.views and (one.seen_known or not deduplicated) for one in members]
+    pairs = {
+        place: compare_predictions(members[0], one, view, deduplicated, seed, resamples)
+        for place, one in enumerate(members)
+        if place and known[0] and known[place]
+    }
+    adjusted = dict(zip(pairs, holm([pair.p_value for pair in pairs.values()])))
+    scores: list[AccuracyScore | None] = []
+    for place, one in enumerate(members):
+        if not known[place]:
+            scores.append(None)
+            continue
+        alone = one.deduplicated() if deduplicated else one
+        named = alone.view_probs(view).argmax(axis=1)
+        confusion = confusion_matrix(alone.labels, named, len(alone.classes))
+        interval = exact_if_certain(confusion_interval(accuracy, confusion, seed, resamples), len(alone))
+        pair, to_first = pairs.get(place), None
+        if pair is not None:
+            to_first = DifferenceScore(
+                pair.difference, pair.only_a, pair.only_b, pair.p_value, adjusted[place]
+            )
+        scores.append(AccuracyScore(interval, to_first))
     return scores
