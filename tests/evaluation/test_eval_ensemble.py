@@ -107,11 +107,20 @@ def test_networks_that_answered_different_questions_are_refused() -> None:
     classes = (*a.classes[1:], a.classes[0])
     with pytest.raises(FacelexError, match=r"same classes in the same order, but m0 knows angry.* Leave one"):
         mean_predictions([a, make_predictions(200, 1, labels=a.labels, classes=classes)])
-    for other in (
-        make_predictions(200, 1, labels=a.labels, fingerprint="0" * 64),
-        make_predictions(200, 1, labels=a.labels, split="val"),
-        make_predictions(200, 1, labels=(a.labels + 1) % 7),
-        b.subset(np.arange(100)),
-    ):
-        with pytest.raises(FacelexError, match="same examples, but m0 and"):
-            mean_predictions([a, other])
+    others = {
+        "m0 and fake are about different datasets": {"fingerprint": "0" * 64},
+        "m0 has 200 of test and fake 200 of val": {"split": "val"},
+        "the labels of 200 differ: number 1 is": {"labels": (a.labels + 1) % 7},
+    }
+    for sentence, changes in others.items():
+        with pytest.raises(FacelexError, match=f"same examples in the same order, but {sentence}"):
+            mean_predictions([a, make_predictions(200, 1, **({"labels": a.labels} | changes))])
+    with pytest.raises(FacelexError, match="m0 has 200 of test and m1 100 of test"):
+        mean_predictions([a, b.subset(np.arange(100))])
+
+
+def test_answers_that_do_not_name_their_dataset_are_averaged_with_those_that_do() -> None:
+    a, b = members(2)
+    mean = mean_predictions([replace(a, fingerprint="", votes=None), b])
+    assert mean.fingerprint == b.fingerprint
+    np.testing.assert_array_equal(mean.votes, b.votes)

@@ -38,19 +38,20 @@ def evaluate(
     Every score is given for all examples (official) and, where the pictures that the network was trained on
     are at hand, without pixel-identical copies of them (deduplicated), for the picture alone and for the mean
     with its mirror image. Of several networks the mean of their probabilities is scored, and beside it each
-    network's own accuracy. What a run answers about its own dataset is kept in its folder and not computed
-    again while its weights are the same.
+    network's own accuracy, and how it differs from that of the first on the same faces. What a run answers
+    about its own dataset is kept in its folder and not computed again while its weights are the same.
 
     Parameters
     ----------
     models
-        A run folder, an .onnx file, hf:owner/name, or the word "shipped", "small" or "tiny"; or several.
+        A run folder, an .onnx file, hf:owner/name, the word "shipped", "small" or "tiny", or answers in a
+        file, as --output FILE.npz writes them; or several, of which each is compared with the first.
     split
         Which part of the data. Decide on val; read test for a finished model.
     data
         What to score on: a file of "facelex data prepare", fer2013 (data/fer2013.npz), sketch or
         sketch:COUNT, a folder of face crops by class, FER2013's CSV, or a CSV with the columns image and
-        label. By default the (first) run's own dataset, or fer2013.
+        label. By default the (first) run's own dataset, or fer2013; answers in files need none.
     format
         A table for people or JSON for programs.
     flip
@@ -79,7 +80,7 @@ def evaluate(
     if any(names_run(model) for model in models):
         set_torch_threads(threads)
     if output is not None:
-        _check_output(output, models)
+        _check_output(output, models, data)
     result = run(
         models,
         split,
@@ -99,7 +100,7 @@ def evaluate(
         _tell(f"Written: {_write(output, result)}")
 
 
-def _check_output(output: Path, models: Sequence[str]) -> None:
+def _check_output(output: Path, models: Sequence[str], data: str | None) -> None:
     from facelex.errors import FacelexError
     from facelex.run_files import ENVIRONMENT, SCORES, SPEC
 
@@ -109,6 +110,8 @@ def _check_output(output: Path, models: Sequence[str]) -> None:
             f"{output} would replace a part of the run's own record, which evaluate keeps by itself. Name "
             "another file, or leave --output out."
         )
+    if output.resolve() in {Path(name).resolve() for name in [*models, *([data] if data else [])]}:
+        raise FacelexError(f"--output {output} would replace what is scored. Name another file.")
     if output.suffix.lower() not in (".json", ".npz"):
         raise FacelexError(
             f"Expected --output to end in .json (scores) or .npz (predictions), but got {output}."

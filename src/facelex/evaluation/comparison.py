@@ -8,6 +8,7 @@ over seeds, whether the two ways of training do. A claim about a method needs th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,6 +111,21 @@ def paired_examples(
     return PairedExamples(count, only_a, only_b, interval, mcnemar_exact(only_a, only_b))
 
 
+def check_same_examples(several: Sequence[Predictions]) -> None:
+    """Refuse predictions that are not about the same examples in the same order.
+
+    Raises:
+        FacelexError: If they cannot be; see ``predictions.Examples``.
+    """
+    for other in several[1:]:
+        fault = several[0].examples.fault_beside(other.examples)
+        if fault:
+            raise FacelexError(
+                f"Expected answers about the same examples in the same order, but {fault}. Evaluate all on "
+                "the same data."
+            )
+
+
 def compare_predictions(
     a: Predictions,
     b: Predictions,
@@ -126,17 +142,7 @@ def compare_predictions(
         FacelexError: If the two are not about the same examples, or copies of training pictures are to be
             left out and not known.
     """
-    if a.fingerprint and b.fingerprint and a.fingerprint != b.fingerprint:
-        raise FacelexError(
-            f"Expected predictions on one dataset, but {a.model or 'A'} and {b.model or 'B'} saw different "
-            f"ones ({a.fingerprint[:12]} and {b.fingerprint[:12]}). Evaluate both on the same data."
-        )
-    if a.classes != b.classes or a.split != b.split or not np.array_equal(a.labels, b.labels):
-        raise FacelexError(
-            f"Expected the same examples, classes and split, but {a.model or 'A'} has {len(a)} of {a.split} "
-            f"and {b.model or 'B'} {len(b)} of {b.split}, or their labels differ. Evaluate both on the same "
-            "data."
-        )
+    check_same_examples([a, b])
     if deduplicated:
         seen = a.seen | b.seen
         a, b = (replace(preds, seen=seen).deduplicated() for preds in (a, b))

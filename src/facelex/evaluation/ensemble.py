@@ -10,7 +10,7 @@ import numpy as np
 
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES, confusion_interval, exact_if_certain
-from facelex.evaluation.comparison import compare_predictions, holm
+from facelex.evaluation.comparison import check_same_examples, compare_predictions, holm
 from facelex.evaluation.metrics import accuracy, confusion_matrix
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.score_records import AccuracyScore, DifferenceScore, MemberScores, MemberView
@@ -28,7 +28,8 @@ def check_same_classes(networks: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         if theirs != classes:
             raise FacelexError(
                 f"Expected networks with the same classes in the same order, but {name} knows "
-                f"{', '.join(classes)} and {other} knows {', '.join(theirs)}. Leave one of them out."
+                f"{', '.join(classes)} and {other} knows {', '.join(theirs)}. Leave one of them "
+                "out; the columns of a file of answers can be written in the other's order."
             )
 
 
@@ -47,14 +48,7 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
     """
     check_same_classes([(member.model, member.classes) for member in members])
     first = members[0]
-    for other in members[1:]:
-        if (other.fingerprint, other.split) != (first.fingerprint, first.split) or not np.array_equal(
-            other.labels, first.labels
-        ):
-            raise FacelexError(
-                f"Expected answers about the same examples, but {first.model} and {other.model} answered "
-                "about different ones. Evaluate them on one dataset and split."
-            )
+    check_same_examples(members)
     means: dict[str, Any] = {}
     for name, view in VIEWS.items():
         held = [member.answers[name] for member in members if name in member.answers]
@@ -65,6 +59,8 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
         first,
         **means,
         model=f"mean of {len(members)} networks",
+        fingerprint=next((one.fingerprint for one in members if one.fingerprint), ""),
+        votes=next((one.votes for one in members if one.votes is not None), None),
         members=tuple(member.model for member in members),
         temperature=1.0,
         weights="",
