@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from facelex.cli.options import set_torch_threads
-from facelex.errors import printable
+from facelex.errors import FacelexError, printable
 
 if TYPE_CHECKING:
     from facelex.evaluation.evaluate import Evaluation
+    from facelex.evaluation.evaluate_words import WordEvaluation
 
 app = App(name="evaluate", help="Score a run, a model or an ensemble on a split, with confidence intervals.")
 
@@ -32,6 +33,8 @@ def evaluate(
     seed: int = 0,
     threads: int | None = None,
     by: Annotated[list[str] | None, Parameter(negative="")] = None,
+    words: str | None = None,
+    vocabulary: Path | None = None,
 ) -> None:
     """Score a run or a model on a split: accuracy, macro-F1, calibration, confusion, with 95 % intervals.
 
@@ -71,16 +74,34 @@ def evaluate(
     by
         A column of the data to score by group, such as gender; age:18,40,65 parts numbers at these edges,
         gender*age:40 takes both together. May be repeated.
+    words
+        Faces sorted by words the model has no class for: how well does it find them by these words?
+        "names" asks for every class of the data by its name; "bored=bored|weary,engaged" for some, by the
+        words given. For one exported model.
+    vocabulary
+        With --words, GloVe file of the word vectors that the model was trained with, if not the packaged
+        ones.
     """
     from facelex.cli.screen import outliving_the_reader
     from facelex.data.mapping import parse_mapping
     from facelex.evaluation.evaluate import evaluate as run
+    from facelex.evaluation.evaluate_words import evaluate_words
     from facelex.evaluation.networks import names_run
 
-    if any(names_run(model) for model in models):
-        set_torch_threads(threads)
     if output is not None:
         _check_output(output, models, data)
+    if vocabulary is not None and words is None:
+        raise FacelexError("Expected --vocabulary with --words alone: classes need no word vectors.")
+    if words is not None:
+        other = {"--map": map, "--by": by, "--ten-crop": ten_crop, "--other-data": other_data}
+        _check_words(models, [option for option, value in other.items() if value], output)
+        checked = evaluate_words(
+            models[0], words, split, data, flip=flip, seed=seed, threads=threads, vocabulary=vocabulary
+        )
+        _show_words(checked, format, output)
+        return
+    if any(names_run(model) for model in models):
+        set_torch_threads(threads)
     result = run(
         models,
         split,
@@ -100,8 +121,19 @@ def evaluate(
         _tell(f"Written: {_write(output, result)}")
 
 
+def _check_words(models: Sequence[str], others: Sequence[str], output: Path | None) -> None:
+    if len(models) != 1:
+        raise FacelexError(f"Expected one model with --words, but got {len(models)}. Name one.")
+    if others:
+        raise FacelexError(
+            f"Expected --words without {' and '.join(others)}, which concerns the model's own classes. Leave "
+            "it out."
+        )
+    if output is not None and output.suffix.lower() != ".json":
+        raise FacelexError(f"Expected --output to end in .json with --words, but got {output}.")
+
+
 def _check_output(output: Path, models: Sequence[str], data: str | None) -> None:
-    from facelex.errors import FacelexError
     from facelex.run_files import ENVIRONMENT, SCORES, SPEC
 
     recorded = output.name in (SCORES, SPEC, ENVIRONMENT) or output.name.startswith("predictions-")
@@ -135,6 +167,24 @@ def _show(result: Evaluation, format: str) -> None:
         print(json.dumps(result.scores, indent=1))
     else:
         Console(highlight=False, emoji=False).print(render_scores(result.split_scores))
+
+
+def _show_words(checked: WordEvaluation, format: str, output: Path | None) -> None:
+    from rich.console import Console
+
+    from facelex.cli.screen import outliving_the_reader
+    from facelex.evaluation.word_tables import render_words
+    from facelex.files import write_text
+
+    text = json.dumps(checked.report.to_json(), indent=1) + "\n"
+    with outliving_the_reader():
+        if format == "json":
+            print(text, end="")
+        else:
+            Console(highlight=False, emoji=False).print(render_words(checked.report))
+    _tell(*checked.notes)
+    if output is not None:
+        _tell(f"Written: {write_text(output, text)}")
 
 
 def _tell(*notes: str) -> None:
