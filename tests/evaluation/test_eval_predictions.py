@@ -93,6 +93,7 @@ def test_no_example_is_allowed() -> None:
         ({"labels": np.array([0, 1, 2, 7])}, r"labels in 0\.\.6, but got 0\.\.7"),
         ({"seen": np.zeros(3, bool)}, r"seen of shape \(4,\), but got \(3,\)"),
         ({"votes": np.zeros((4, 8))}, r"votes of shape \(4, 10\), but got \(4, 8\)"),
+        ({"classes": ("a", "b", "c", "d", "e", "f", "a")}, "each class once, but got a, b, c, d, e, f, a"),
         ({"temperature": 0.0}, r"positive temperature, but got 0\.0"),
     ],
 )
@@ -115,7 +116,7 @@ def test_missing_damaged_and_foreign_files_are_told_apart(tmp_path: Path) -> Non
     with pytest.raises(FacelexError, match="cannot be read"):
         Predictions.load(cut)
     np.savez(tmp_path / "other.npz", probs=np.ones((1, 1)))
-    with pytest.raises(FacelexError, match="labels, seen, classes"):
+    with pytest.raises(FacelexError, match=r"arrays labels, classes in .*other\.npz"):
         Predictions.load(tmp_path / "other.npz")
     np.savez(tmp_path / "pickle.npz", probs=np.array([object()]), labels=0, seen=0, classes=0)
     with pytest.raises(FacelexError, match="cannot be read"):

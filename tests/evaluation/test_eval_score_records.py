@@ -30,7 +30,7 @@ def as_json(scores: SplitScores) -> Any:
 )
 def test_what_is_written_is_what_is_read(preds: Predictions) -> None:
     scores = score_split(preds, resamples=20)
-    scores = replace(scores, members=member_scores([preds], resamples=20))
+    scores = replace(scores, members=member_scores([preds, preds], resamples=20))
     written = as_json(scores)
     assert as_json(SplitScores.from_json(written)) == written
 

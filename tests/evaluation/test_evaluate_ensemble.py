@@ -40,9 +40,11 @@ def test_the_mean_of_runs_and_onnx_files_is_scored_beside_its_members(
             for name in ("official", "deduplicated"):
                 expected = own["views"][view][name]["accuracy"]
                 assert member["views"][view][name]["accuracy"] == expected
+    pair = scores["members"][1]["views"]["single"]["official"]["to_first"]
+    assert (pair["difference"]["value"], pair["only_own"], pair["p_value"]) == (0, 0, 1)  # the same network
     assert main(argv) == 0
     table = capsys.readouterr().out
-    for text in ("mean of 3 networks on test", "first", "second", "nearest"):
+    for text in ("mean of 3 networks on test", "Accuracy less that of first", "second", "nearest"):
         assert text in table
 
 

@@ -10,12 +10,14 @@ from sklearn.metrics import roc_auc_score
 from facelex.errors import FacelexError
 from facelex.evaluation.open_vocabulary import (
     auc,
+    auc_interval,
     contrast_between,
     harmonic_mean,
     held_out_scores,
     midranks,
     monte_carlo_p,
     pearson,
+    rank_auc,
     spearman,
 )
 
@@ -38,6 +40,33 @@ def test_auc_with_shares_counts_every_pair_by_its_weights(rng):
     weights = share[:, None] * (1 - share)[None]
     expected = (wins * weights).sum() / (share.sum() * (1 - share).sum())
     assert auc(scores, share) == pytest.approx(expected)
+
+
+def test_auc_from_ranks_equals_auc_word_by_word_and_class_by_class(rng):
+    scores, labels = rng.integers(0, 20, (80, 5)), rng.integers(0, 3, 80)
+    marks = np.stack([labels == c for c in range(4)], axis=1)  # the last class has no face
+    expected = np.stack([auc(scores, marks[:, c]) for c in range(4)], axis=1)
+    np.testing.assert_allclose(rank_auc(midranks(scores), marks), expected)
+
+
+def test_the_interval_of_auc_equals_resampling_both_sides_one_by_one(rng):
+    scores, marks = rng.integers(0, 12, 90).astype(float), rng.random(90) < 0.3
+    scores[marks] += 2
+    found = auc_interval(scores, marks, resamples=4000)
+    own, others = scores[marks], scores[~marks]
+    areas = []
+    for _ in range(1500):
+        a, b = rng.choice(own, len(own)), rng.choice(others, len(others))
+        areas.append(((a[:, None] > b) + 0.5 * (a[:, None] == b)).mean())
+    assert found.value == pytest.approx(auc(scores, marks))
+    assert [found.low, found.high] == pytest.approx(np.quantile(areas, [0.025, 0.975]), abs=0.015)
+
+
+def test_auc_has_no_interval_where_faces_do_not_overlap_or_are_of_one_kind():
+    apart = auc_interval([1.0, 2.0, 3.0, 4.0], [False, False, True, True])
+    assert apart.value == 1
+    assert np.isnan([apart.low, apart.high]).all()
+    assert np.isnan(auc_interval([1.0, 2.0], [True, True]).value)
 
 
 def test_auc_of_one_class_alone_is_nan():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.copies import seen_in_training
 from facelex.evaluation.labelled import match_classes
 from facelex.evaluation.networks import Network
-from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.predictions import Examples, Predictions
 from facelex.evaluation.run_folder import predictions_file, weights_digest
 from facelex.evaluation.views import VIEWS, WINDOW, chosen_views
 
@@ -102,6 +102,41 @@ def answer_split(
         return AnsweredSplit(preds, preds.save(path))
     except FacelexError as error:
         return AnsweredSplit(preds, unkept=str(error))
+
+
+def given_answers(
+    network: Network, dataset: FaceDataset | None, split: str, mapping: Mapping[str, str] | None = None
+) -> Predictions:
+    """Return the answers that a file holds, if they are about what is scored.
+
+    Args:
+        network: One with ``given`` answers.
+        dataset: Labelled faces; None where the file's own labels are all there is.
+        split: ``train``, ``val`` or ``test``.
+        mapping: See ``labelled.match_classes``.
+
+    Raises:
+        FacelexError: If the file is about another split, other faces or another order, as far as that shows.
+    """
+    assert network.given is not None
+    held = replace(network.given, model=network.name)
+    if held.split != split:
+        raise FacelexError(
+            f"Expected answers about {split} in {network.source}, but they are about {held.split}. Add "
+            f"--split {held.split}, or name another file."
+        )
+    if dataset is None:
+        return held
+    chosen, labels = scored_rows(dataset, network.classes, split, mapping)
+    truth = Examples(dataset.source, split, dataset.fingerprint, network.classes, labels)
+    fault = replace(held.examples, name=network.source).fault_beside(truth)
+    if fault:
+        raise FacelexError(
+            f"Expected answers about the faces that are scored, in their order, but {fault}. Name the data "
+            "that were answered with --data, or get answers about these."
+        )
+    votes = None if dataset.votes is None else dataset.votes[dataset.indices(split)[chosen]]
+    return replace(held, fingerprint=dataset.fingerprint, votes=held.votes if votes is None else votes)
 
 
 def scored_rows(

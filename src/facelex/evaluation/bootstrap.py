@@ -130,14 +130,21 @@ def resample_sums(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES)
     count = len(values)
     if count == 0:
         return np.zeros((resamples, values.shape[1]))
+    blocks = resample_blocks(count, resamples)
+    return np.concatenate([resample_counts(rng, count, size) @ values for size in blocks])
+
+
+def resample_blocks(count: int, resamples: int) -> list[int]:
+    """Part resamples of ``count`` examples into blocks that fit in memory; their sizes."""
     chunk = max(1, _CHUNK_CELLS // count)
-    sums = []
-    for start in range(0, resamples, chunk):
-        draws = rng.integers(0, count, size=(min(chunk, resamples - start), count))
-        offsets = np.arange(len(draws))[:, None] * count
-        counts = np.bincount((draws + offsets).ravel(), minlength=draws.size).reshape(draws.shape)
-        sums.append(counts @ values)
-    return np.concatenate(sums)
+    return [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
+
+
+def resample_counts(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
+    """Draw how often each of ``count`` examples is in each resample, ``(R, count)`` int64."""
+    draws = rng.integers(0, count, size=(resamples, count))
+    offsets = np.arange(resamples)[:, None] * count
+    return np.bincount((draws + offsets).ravel(), minlength=draws.size).reshape(draws.shape)
 
 
 def mean_intervals(

@@ -8,6 +8,7 @@ over seeds, whether the two ways of training do. A claim about a method needs th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,8 +111,28 @@ def paired_examples(
     return PairedExamples(count, only_a, only_b, interval, mcnemar_exact(only_a, only_b))
 
 
+def check_same_examples(several: Sequence[Predictions]) -> None:
+    """Refuse predictions that are not about the same examples in the same order.
+
+    Raises:
+        FacelexError: If they cannot be; see ``predictions.Examples``.
+    """
+    for other in several[1:]:
+        fault = several[0].examples.fault_beside(other.examples)
+        if fault:
+            raise FacelexError(
+                f"Expected answers about the same examples in the same order, but {fault}. Evaluate all on "
+                "the same data."
+            )
+
+
 def compare_predictions(
-    a: Predictions, b: Predictions, view: str = "single", deduplicated: bool = False, seed: int = 0
+    a: Predictions,
+    b: Predictions,
+    view: str = "single",
+    deduplicated: bool = False,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> PairedExamples:
     """Compare two models' predictions on one split.
 
@@ -121,22 +142,12 @@ def compare_predictions(
         FacelexError: If the two are not about the same examples, or copies of training pictures are to be
             left out and not known.
     """
-    if a.fingerprint and b.fingerprint and a.fingerprint != b.fingerprint:
-        raise FacelexError(
-            f"Expected predictions on one dataset, but {a.model or 'A'} and {b.model or 'B'} saw different "
-            f"ones ({a.fingerprint[:12]} and {b.fingerprint[:12]}). Evaluate both on the same data."
-        )
-    if a.classes != b.classes or a.split != b.split or not np.array_equal(a.labels, b.labels):
-        raise FacelexError(
-            f"Expected the same examples, classes and split, but {a.model or 'A'} has {len(a)} of {a.split} "
-            f"and {b.model or 'B'} {len(b)} of {b.split}, or their labels differ. Evaluate both on the same "
-            "data."
-        )
+    check_same_examples([a, b])
     if deduplicated:
         seen = a.seen | b.seen
         a, b = (replace(preds, seen=seen).deduplicated() for preds in (a, b))
     right = [preds.view_probs(view).argmax(axis=1) == preds.labels for preds in (a, b)]
-    return paired_examples(right[0], right[1], seed=seed)
+    return paired_examples(right[0], right[1], seed=seed, resamples=resamples)
 
 
 def paired_seeds(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> PairedSeeds:
@@ -233,10 +244,14 @@ def _away_from_zero(value: float, tiny: float) -> float:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Adjust p-values of several comparisons for their number (Holm 1979), in the order given."""
-    adjusted = [0.0] * len(p_values)
+    """Adjust p-values of several comparisons for their number (Holm 1979), in the order given.
+
+    NaN stays NaN: what could not be tested is no comparison.
+    """
+    adjusted = list(p_values)
+    tested = [index for index, p_value in enumerate(p_values) if not math.isnan(p_value)]
     worst = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+    for rank, index in enumerate(sorted(tested, key=p_values.__getitem__)):
+        worst = max(worst, min(1.0, (len(tested) - rank) * p_values[index]))
         adjusted[index] = worst
     return adjusted

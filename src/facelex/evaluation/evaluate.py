@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.answers import AnsweredSplit, answer_split, scored_rows
+from facelex.evaluation.answers import AnsweredSplit, answer_split, given_answers, scored_rows
 from facelex.evaluation.calibration import fit_temperature
 from facelex.evaluation.ensemble import check_same_classes, mean_predictions, member_scores
 from facelex.evaluation.groups import Grouping, score_groups
 from facelex.evaluation.labelled import load_labelled, merged_classes
-from facelex.evaluation.networks import Network, open_network
+from facelex.evaluation.networks import Network, names_answers, open_answers, open_network
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, merge_scores
 from facelex.evaluation.score_records import SplitScores
 from facelex.evaluation.scores import score_split
-from facelex.evaluation.views import chosen_views
+from facelex.evaluation.views import VIEW_LABELS, chosen_views
 from facelex.recognize.model import PACKAGED
 from facelex.run_files import SCORES
 
@@ -74,11 +74,11 @@ def evaluate(
     and so are those that the folder cannot take, with a note.
 
     Args:
-        models: A run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``; or
-            several, whose probabilities are averaged.
+        models: A run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``, or an
+            ``.npz`` file of answers (``Predictions.load``); or several, whose probabilities are averaged.
         split: ``train``, ``val`` or ``test``.
         data: What to score on, see ``load_labelled``; by default the (first) run's own dataset, or
-            ``fer2013``.
+            ``fer2013``. Files of answers alone need none: they hold the labels.
         flip: Look at the mirror image as well and score the mean.
         mapping: Class names of the data and the model's class for each, or ``ignore``.
         other_data: Allow a run folder to be scored on another dataset than it was trained on.
@@ -91,8 +91,8 @@ def evaluate(
 
     Raises:
         FacelexError: If a model or the data cannot be used or lack a column, the data are not a run's and
-            ``other_data`` is not set, the networks do not answer with the same classes, or the seed is
-            negative.
+            ``other_data`` is not set, the networks do not answer with the same classes, answers are about
+            other faces, or the seed is negative.
     """
     if seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {seed}.")
@@ -100,14 +100,18 @@ def evaluate(
     networks = _open_networks([models] if isinstance(models, str | Path) else models, threads)
     columns = {column.name for grouping in groupings for column in grouping.columns}
     dataset, reading = _load_dataset(networks, data, sorted(columns), find_faces)
-    foreign = [n for n in networks if n.run is not None and not n.run.was_trained_on(dataset)]
-    if foreign and not other_data:
+    if dataset is None and (groupings or mapping):
+        raise FacelexError(
+            "Expected the faces for --by and --map, but got answers alone. Name the faces with --data."
+        )
+    foreign = _foreign(networks, dataset)
+    if foreign and dataset is not None and not other_data:
         raise _from_another_dataset(foreign[0], dataset, data)
     parted = _parts(groupings, networks[0], dataset, split, mapping)
     ask = partial(_ask, networks, dataset, foreign=foreign, mapping=mapping, flip=flip)
     answers, held_out = ask(split, ten_crop=ten_crop), []
     temperature = networks[0].temperature if len(networks) == 1 else None
-    if temperature is None and not foreign and split != "val" and _has_val(networks[0], dataset, mapping):
+    if temperature is None and not foreign and split != "val" and _has_val(networks, dataset, mapping):
         held_out = ask("val", ten_crop=False)
         temperature = _calibrate(held_out, flip)
     known = _together(answers)
@@ -126,24 +130,35 @@ def evaluate(
         members = tuple(a.predictions.only(views) for a in answers)
         alike = [replace(one, seen=known.seen, seen_known=known.seen_known) for one in members]
         scores = replace(scores, members=member_scores(alike, seed))
-    notes = (*reading, *_notes(networks, dataset, answers, foreign, mapping), *unkept)
+    notes = (*reading, *_notes(networks, dataset, answers, foreign, mapping, views), *unkept)
     return Evaluation(preds, scores, written, notes, members)
 
 
-def _has_val(network: Network, dataset: FaceDataset, mapping: Mapping[str, str] | None) -> bool:
-    """Whether there is a validation example of a class that is not left out."""
-    return bool(scored_rows(dataset, network.classes, "val", mapping)[0].any())
+def _foreign(networks: Sequence[Network], dataset: FaceDataset | None) -> list[Network]:
+    """Return the runs that were trained on another dataset."""
+    if dataset is None:
+        return []
+    return [n for n in networks if n.run is not None and not n.run.was_trained_on(dataset)]
+
+
+def _has_val(
+    networks: Sequence[Network], dataset: FaceDataset | None, mapping: Mapping[str, str] | None
+) -> bool:
+    """Whether all can be asked about a validation example of a class that is not left out."""
+    if dataset is None or any(network.given is not None for network in networks):
+        return False
+    return bool(scored_rows(dataset, networks[0].classes, "val", mapping)[0].any())
 
 
 def _parts(
     groupings: Sequence[Grouping],
     network: Network,
-    dataset: FaceDataset,
+    dataset: FaceDataset | None,
     split: str,
     mapping: Mapping[str, str] | None,
 ) -> list[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:
     """Part the examples of a split that are scored, before anything is asked about them."""
-    if not groupings:
+    if dataset is None or not groupings:
         return []
     chosen, _ = scored_rows(dataset, network.classes, split, mapping)
     rows = dataset.indices(split)[chosen]
@@ -152,7 +167,7 @@ def _parts(
 
 def _ask(
     networks: Sequence[Network],
-    dataset: FaceDataset,
+    dataset: FaceDataset | None,
     split: str,
     *,
     foreign: Sequence[Network],
@@ -160,9 +175,20 @@ def _ask(
     flip: bool,
     ten_crop: bool,
 ) -> list[AnsweredSplit]:
-    """Ask each network about a split; folders of ``foreign`` networks are neither read nor written."""
+    """Ask each network about a split; folders of ``foreign`` networks are neither read nor written.
+
+    Answers that lie in files are looked at first: they may not fit, and then nothing is computed.
+    """
+    given = {
+        place: AnsweredSplit(given_answers(network, dataset, split, mapping))
+        for place, network in enumerate(networks)
+        if network.given is not None
+    }
+    if dataset is None:
+        return list(given.values())
     return [
-        answer_split(
+        given.get(place)
+        or answer_split(
             network,
             dataset,
             split,
@@ -171,7 +197,7 @@ def _ask(
             mapping=mapping,
             keep=network not in foreign,
         )
-        for network in networks
+        for place, network in enumerate(networks)
     ]
 
 
@@ -204,8 +230,8 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
     """Open the networks and give each a name of its own."""
     if not models:
         raise FacelexError(
-            f"Expected a run folder, an .onnx file, hf:owner/name or the word {' or '.join(PACKAGED)}, but "
-            "got none. Name at least one."
+            f"Expected a run folder, an .onnx file, hf:owner/name, the word {' or '.join(PACKAGED)} or an "
+            ".npz file of answers, but got none. Name at least one."
         )
     places = [Path(model).resolve() for model in models]
     twice = [model for model, place in zip(models, places) if places.count(place) > 1]
@@ -214,7 +240,10 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
             f"Expected different networks, but {twice[0]} was given more than once. Name it once: the mean "
             "gives every network the same weight."
         )
-    networks = [open_network(model, threads=threads) for model in models]
+    networks = [
+        open_answers(model) if names_answers(model) else open_network(model, threads=threads)
+        for model in models
+    ]
     names = Counter(network.name for network in networks)
     check_same_classes([(network.source, network.classes) for network in networks])
     return [replace(n, name=n.source if names[n.name] > 1 else n.name) for n in networks]
@@ -222,11 +251,15 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
 
 def _load_dataset(
     networks: Sequence[Network], data: str | Path | None, columns: Sequence[str], find_faces: bool
-) -> tuple[FaceDataset, list[str]]:
+) -> tuple[FaceDataset | None, list[str]]:
     """Load what is scored, and notes; pictures of a folder as large as those that a network has learned from.
 
     Where several networks have learned from other sizes, the largest; each scales them as in its training.
+    None where files of answers are all there is.
     """
+    asked = [network for network in networks if network.given is None]
+    if data is None and not asked:
+        return None, []
     runs = [network.run for network in networks if network.run is not None]
     if data is None and runs and runs[0].data is None:
         raise FacelexError(
@@ -234,7 +267,7 @@ def _load_dataset(
         )
     place = data if data is not None else runs[0].data if runs else "fer2013"
     assert place is not None
-    size = max(network.crop_size or network.image_size for network in networks)
+    size = max(network.crop_size or network.image_size for network in asked or networks)
     return load_labelled(place, size, columns, find_faces=find_faces)
 
 
@@ -255,12 +288,17 @@ def _together(answers: Sequence[AnsweredSplit]) -> Predictions:
 
 def _notes(
     networks: Sequence[Network],
-    dataset: FaceDataset,
+    dataset: FaceDataset | None,
     answers: Sequence[AnsweredSplit],
     foreign: Sequence[Network],
     mapping: Mapping[str, str] | None,
+    views: Sequence[str],
 ) -> tuple[str, ...]:
-    notes = merged_classes(dataset.class_names, networks[0].classes, mapping)
+    notes = [] if dataset is None else merged_classes(dataset.class_names, networks[0].classes, mapping)
+    for preds in (answer.predictions for answer in answers):
+        lacking = [VIEW_LABELS[view] for view in views if view not in preds.views]
+        if lacking:
+            notes.append(f"{preds.model} holds no answers for the view {' and '.join(lacking)}: left out.")
     reused = [str(answer.stored) for answer in answers if answer.reused]
     if reused:
         notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")

@@ -256,9 +256,7 @@ def _by_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, GroupC
 
 def _adjusted(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values for the number of groups tested; of two groups there is but one test."""
-    tested = [p_value for p_value in p_values if not math.isnan(p_value)]
-    adjusted = iter(tested if len(p_values) == 2 else holm(tested))
-    return [math.nan if math.isnan(p_value) else next(adjusted) for p_value in p_values]
+    return list(p_values) if len(p_values) == 2 else holm(list(p_values))
 
 
 def _column(text: str, grouping: str) -> Column:

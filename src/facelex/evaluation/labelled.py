@@ -129,5 +129,6 @@ def _no_class(matches: Mapping[str, int], classes: Sequence[str]) -> FacelexErro
     example = ",".join(f"{name}={IGNORE}" for name in matches)
     return FacelexError(
         f"The model has {has}; its classes are {', '.join(classes)}. Say which they are, or leave them out, "
-        f"with --map, for example --map {example}"
+        f"with --map, for example --map {example}. If they are words to ask the model for, measure how well "
+        "it finds them with --words names."
     )

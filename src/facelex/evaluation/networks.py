@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
 from facelex.evaluation.onnx_model import predict_onnx
+from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import (
     RESTORE,
     RunFolder,
@@ -30,7 +31,7 @@ Classify = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Network:
-    """A network that can be asked about faces.
+    """A network that can be asked about faces, or whose answers lie in a file already.
 
     Attributes:
         name: Name of the run or the model.
@@ -44,6 +45,7 @@ class Network:
         dataset: One line on where that dataset came from, likewise.
         crop_size: Side of that dataset's faces, which the network gets scaled to ``image_size``; None where
             it does not say.
+        given: The answers of a file, which stand for a network that is not at hand; it cannot be asked then.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Network:
     fingerprint: str = ""
     dataset: str = ""
     crop_size: int | None = None
+    given: Predictions | None = None
 
 
 def open_network(model: str | Path, *, threads: int | None = None) -> Network:
@@ -88,6 +91,40 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
         fingerprint=str(dataset.get("fingerprint", "")),
         dataset=str(dataset.get("source", "")),
         crop_size=network.crop_size,
+    )
+
+
+def names_answers(model: str | Path) -> bool:
+    """Whether a network's name means a file of answers, as ``facelex evaluate -o FILE.npz`` writes it."""
+    path = Path(model)
+    return path.suffix.lower() == ".npz" and not str(model).startswith("hf:") and not path.is_dir()
+
+
+def open_answers(path: str | Path) -> Network:
+    """Open answers that lie in a file, which stand for the network that gave them.
+
+    Args:
+        path: A file as ``Predictions.load`` reads it.
+
+    Raises:
+        FacelexError: If it is none, or holds no answer.
+    """
+    given = Predictions.load(path)
+    if not len(given):
+        raise FacelexError(f"Expected answers about faces in {path}, but it has none. Name another file.")
+
+    def load() -> Classify:
+        raise AssertionError(f"{path} holds answers, no weights")
+
+    return Network(
+        name=given.model or Path(path).stem,
+        source=str(path),
+        classes=given.classes,
+        image_size=48,
+        load=load,
+        temperature=given.temperature,
+        fingerprint=given.fingerprint,
+        given=given,
     )
 
 

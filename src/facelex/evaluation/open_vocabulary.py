@@ -21,6 +21,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facelex.errors import FacelexError
+from facelex.evaluation.bootstrap import (
+    RESAMPLES,
+    Interval,
+    percentile_interval,
+    resample_blocks,
+    resample_counts,
+)
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +67,57 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> Floats:
     columns = array.reshape(len(array), -1)
     areas = np.array([_weighted_auc(columns[:, i], share) for i in range(columns.shape[1])])
     return areas.reshape(array.shape[1:])
+
+
+def rank_auc(ranks: ArrayLike, positive: ArrayLike) -> Floats:
+    """The same from `midranks` of the scores, for many columns and classes at once.
+
+    With R the sum of the ranks of the n positive faces of N, ``(R - n (n + 1) / 2) / (n (N - n))``.
+
+    Args:
+        ranks: ``(N, W)``.
+        positive: Marks of C classes, ``(N, C)``.
+
+    Returns:
+        ``(W, C)``; NaN where every face is positive or none is.
+    """
+    marks = np.asarray(positive, dtype=np.float64)
+    own = marks.sum(axis=0)
+    pairs = own * (len(marks) - own)
+    wins = np.asarray(ranks, dtype=np.float64).T @ marks - own * (own + 1) / 2
+    return np.divide(wins, pairs, out=np.full(wins.shape, np.nan), where=pairs > 0)
+
+
+def auc_interval(
+    scores: ArrayLike, positive: ArrayLike, seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
+) -> Interval:
+    """Return `auc` of one word with its bootstrap interval.
+
+    Faces with the property and faces without are resampled separately: how many there are of each was
+    somebody's choice. Where the two do not overlap, all resamples are equal, and there is no interval.
+
+    Args:
+        scores: ``(N,)``.
+        positive: Marks, ``(N,)`` bool.
+        seed: Seed of the draws.
+        resamples: Number of draws.
+        level: Confidence level.
+    """
+    array, marks = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    value = float(auc(array, marks))
+    own, others = array[marks], np.sort(array[~marks])
+    if not len(own) or not len(others):
+        return Interval(value, float("nan"), float("nan"), level)
+    below, up_to = (np.searchsorted(others, own, side) for side in ("left", "right"))
+    rng = np.random.default_rng(seed)
+    areas = []
+    for size in resample_blocks(max(len(own), len(others)), resamples):
+        drawn = resample_counts(rng, len(own), size)
+        lower = np.cumsum(resample_counts(rng, len(others), size), axis=1)
+        lower = np.concatenate([np.zeros((size, 1)), lower], axis=1)  # drawn among the k lowest others
+        wins = (lower[:, below] + lower[:, up_to]) / 2
+        areas.append((wins * drawn).sum(axis=1) / (len(own) * len(others)))
+    return percentile_interval(value, np.concatenate(areas), level)
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> float:

@@ -18,6 +18,48 @@ from facelex.npz import read_npz
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Which examples were answered and in what order: what answers must share to be compared.
+
+    Attributes:
+        name: Whose they are, for messages.
+        split: ``train``, ``val`` or ``test``.
+        fingerprint: Fingerprint of the dataset; empty when unknown.
+        classes: Class names in label order.
+        labels: True class ids, ``(n,)`` int64.
+    """
+
+    name: str
+    split: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+
+    def fault_beside(self, other: Examples) -> str:
+        """Say in what these examples differ from others, empty where they may be the same.
+
+        Without fingerprints, faces of one class that have changed places go unnoticed.
+        """
+        one, two = (self.name or "A"), (other.name or "B")
+        if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
+            prints = f"{self.fingerprint[:12]} and {other.fingerprint[:12]}"
+            return f"{one} and {two} are about different datasets ({prints})"
+        if self.classes != other.classes:
+            return f"{one} has the classes {', '.join(self.classes)} and {two} {', '.join(other.classes)}"
+        if self.split != other.split or len(self.labels) != len(other.labels):
+            counts = [f"{len(each.labels):,} of {each.split}" for each in (self, other)]
+            return f"{one} has {counts[0]} and {two} {counts[1]}"
+        differ = np.flatnonzero(self.labels != other.labels)
+        if not len(differ):
+            return ""
+        names = [self.classes[each.labels[differ[0]]] for each in (self, other)]
+        return (
+            f"the labels of {len(differ):,} differ: number {differ[0] + 1:,} is {names[0]} in {one} and "
+            f"{names[1]} in {two}"
+        )
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Class probabilities beside the true labels, one row an example.
 
@@ -79,6 +121,8 @@ class Predictions:
         faults = []
         if classes == 0:
             faults.append("expected at least one class name")
+        if len(set(self.classes)) < classes:
+            faults.append(f"expected each class once, but got {', '.join(self.classes)}")
         for view, probs in self.answers.items():
             name, variants = VIEWS[view].array, VIEWS[view].variants
             shape = (count, classes) if variants == 1 else (variants, count, classes)
@@ -103,6 +147,11 @@ class Predictions:
         if not (np.isfinite(self.temperature) and self.temperature > 0):
             faults.append(f"expected a positive temperature, but got {self.temperature}")
         return faults
+
+    @property
+    def examples(self) -> Examples:
+        """Which examples these are about."""
+        return Examples(self.model, self.split, self.fingerprint, self.classes, self.labels)
 
     @property
     def answers(self) -> dict[str, np.ndarray]:
@@ -209,7 +258,9 @@ class Predictions:
 
     @classmethod
     def load(cls, path: str | Path) -> Predictions:
-        """Read a file written by ``save``.
+        """Read a file written by ``save``, or by others with at least ``probs``, ``labels`` and ``classes``.
+
+        Without ``seen`` nothing is known of copies among training pictures.
 
         Raises:
             FacelexError: If the file is missing, is no predictions file or does not hold together.
@@ -223,15 +274,18 @@ class Predictions:
             raise FacelexError(
                 f"Expected {path} to be a predictions file (.npz), but it cannot be read: {error}"
             ) from error
-        missing = [name for name in ("probs", "labels", "seen", "classes") if name not in arrays]
+        missing = [name for name in ("probs", "labels", "classes") if name not in arrays]
         if missing:
-            raise FacelexError(f"Expected arrays {', '.join(missing)} in {path}, but the file lacks them.")
+            raise FacelexError(
+                f"Expected arrays {', '.join(missing)} in {path}, but the file lacks them. Name predictions, "
+                "such as 'facelex evaluate MODEL -o FILE.npz' writes."
+            )
         try:
             return cls(
                 probs=arrays["probs"],
-                labels=arrays["labels"],
-                seen=arrays["seen"],
-                classes=tuple(arrays["classes"].tolist()),
+                labels=_class_ids(arrays["labels"]),
+                seen=arrays.get("seen", np.zeros(arrays["labels"].shape, bool)),
+                classes=_class_names(arrays["classes"]),
                 votes=arrays.get("votes"),
                 mirror_probs=arrays.get("mirror_probs"),
                 model=str(arrays.get("model", "")),
@@ -242,7 +296,25 @@ class Predictions:
                 window=float(arrays.get("window", WINDOW)),
                 weights=str(arrays.get("weights", "")),
                 members=tuple(arrays["members"].tolist()) if "members" in arrays else (),
-                seen_known=bool(arrays.get("seen_known", True)),
+                seen_known=bool(arrays.get("seen_known", "seen" in arrays)),
             )
         except (FacelexError, TypeError, ValueError) as error:
             raise FacelexError(f"{path}: {error}") from error
+
+
+def _class_ids(labels: np.ndarray) -> np.ndarray:
+    whole = labels.dtype.kind in "iu" or (labels.dtype.kind == "f" and bool(np.all(labels % 1 == 0)))
+    if not whole:
+        raise FacelexError(
+            "Expected labels as whole numbers, the true class's place in classes, but got "
+            f"{labels.ravel()[:3].tolist()}."
+        )
+    return labels
+
+
+def _class_names(classes: np.ndarray) -> tuple[str, ...]:
+    if classes.ndim != 1 or (classes.size and classes.dtype.kind != "U"):
+        raise FacelexError(
+            f"Expected classes as a list of names, but got {classes.dtype} of shape {classes.shape}."
+        )
+    return tuple(classes.tolist())

@@ -123,10 +123,30 @@ class ViewScores:
 
 
 @dataclass(frozen=True)
+class DifferenceScore:
+    """How a member does beside the first, on the same examples: see ``comparison.PairedExamples``.
+
+    Attributes:
+        difference: Accuracy of the member less that of the first.
+        only_first: Examples that the first alone names correctly.
+        only_own: Examples that the member alone names correctly.
+        p_value: Exact two-sided McNemar test.
+        adjusted_p_value: The same for the number of members compared with the first (Holm).
+    """
+
+    difference: Interval
+    only_first: int
+    only_own: int
+    p_value: float
+    adjusted_p_value: float
+
+
+@dataclass(frozen=True)
 class AccuracyScore:
-    """The accuracy alone, of one set of examples in one view."""
+    """The accuracy alone, of one set of examples in one view; ``to_first`` is None for the first member."""
 
     accuracy: Interval
+    to_first: DifferenceScore | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +155,12 @@ class MemberView:
 
     official: AccuracyScore
     deduplicated: AccuracyScore | None = None
+
+    @property
+    def sets(self) -> tuple[tuple[str, AccuracyScore], ...]:
+        """Name and score of the sets that are known."""
+        official = ("official", self.official)
+        return (official, ("deduplicated", self.deduplicated)) if self.deduplicated else (official,)
 
 
 @dataclass(frozen=True)

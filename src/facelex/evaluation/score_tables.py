@@ -38,6 +38,11 @@ def number(value: float, digits: int = 3) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
+def p_text(p_value: float) -> str:
+    """Write a p-value, a dash where nothing could be tested."""
+    return "<0.001" if p_value < 0.001 else number(p_value)
+
+
 def duration(seconds: float) -> str:
     """Write a time in the unit a person would use."""
     if seconds < 90:
@@ -57,6 +62,7 @@ def render_scores(scores: SplitScores) -> RenderableType:
     parts: list[RenderableType] = [_summary_table(scores, view) for view in scores.views]
     if scores.members:
         parts.append(_member_table(scores, scores.members))
+        parts += [_difference_table(view, scores.members) for view in scores.views]
     last = list(scores.views)[-1]
     headline = scores.views[last].official
     parts.append(_class_table(headline, last))
@@ -104,10 +110,35 @@ def _member_table(scores: SplitScores, members: list[MemberScores]) -> Table:
             table.add_column(f"{VIEW_LABELS[view]}, {name}", justify="right")
     everyone: list[MemberScores | SplitScores] = [*members, scores]
     for one in everyone:
-        views = [one.views[view] for view in scores.views]
-        sets = [part.accuracy for view in views for part in (view.official, view.deduplicated) if part]
+        sets = [part.accuracy for view in scores.views for _, part in one.views[view].sets]
         name = one.name if isinstance(one, MemberScores) else one.model
         table.add_row(escape(name), *(percent(accuracy.value) for accuracy in sets))
+    return table
+
+
+def _difference_table(view: str, members: list[MemberScores]) -> Table:
+    """What each member but the first has more or less of the same examples right than the first."""
+    several = len(members) > 2
+    title = f"Accuracy less that of {printable(members[0].name)}, {VIEW_LABELS[view]} (points)"
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    table.add_column("")
+    for name in ("[95 % paired bootstrap]", "right alone", "p (Holm)" if several else "p"):
+        table.add_column(escape(name), justify="right", no_wrap=True)  # the names are folded instead
+    for member in members[1:]:
+        name = printable(member.name)
+        for part, found in member.views[view].sets:
+            if found.to_first is None:
+                continue
+            pair = found.to_first
+            table.add_row(
+                Text(name),
+                part,
+                percent_interval(pair.difference, sign="+"),
+                f"{pair.only_own:,} : {pair.only_first:,}",
+                p_text(pair.adjusted_p_value),
+            )
+            name = ""
     return table
 
 
@@ -119,13 +150,12 @@ def _group_tables(grouping: GroupingScores, classes: list[str]) -> list[Renderab
     for name in ("examples", "accuracy", "to all others,\nat equal classes", "p (Holm)"):
         summary.add_column(name, justify="right", no_wrap=True)  # the groups' names are folded instead
     for group in grouping.groups:
-        p_value = group.adjusted_p_value
         summary.add_row(
             Text(printable(group.name)),
             f"{group.count:,}",
             percent_interval(group.accuracy, digits=1),
             percent_interval(group.difference, digits=1, sign="+"),
-            "<0.001" if p_value < 0.001 else number(p_value),
+            p_text(group.adjusted_p_value),
         )
     parts: list[RenderableType] = [Text(f"Accuracy {where}"), summary]
     for title, cell in (("Recall (of how many)", _recall), ("Others named so in error", _named_wrongly)):
