@@ -16,7 +16,7 @@ from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.mapping import IGNORE, lowered
-from facelex.data.pictures import Box, NoFaceError, UnreadableImageError, open_picture
+from facelex.data.pictures import NoFaceError, UnreadableImageError, open_picture
 from facelex.data.splits import (
     DEFAULT_SHARES,
     DRAWS,
@@ -29,7 +29,7 @@ from facelex.data.splits import (
 from facelex.data.whole_photos import LEAST_SIDE, whole_photo_note
 from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean, unknown_name
-from facelex.recognize.detection import Detector
+from facelex.recognize.detection import Box, Detector
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS: dict[str, int] = {
