@@ -101,8 +101,8 @@ def prepare(
         find_faces=find_faces,
         mapping=parse_mapping(map),
         columns=parse_columns(columns),
-        together=(together or "").strip().lower() or None,
-        keep=tuple(name.strip().lower() for name in ",".join(keep or ()).split(",") if name.strip()),
+        together=together,
+        keep=tuple(name for name in ",".join(keep or ()).split(",") if name.strip()),
     )
     path = output or DEFAULT_PATH
     with progress_bar(f"Reading {printable(source.name)}", percent=True) as progress:

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from facelex.data.fer2013 import CSV_NAMES, SIDE, Progress, completeness_notes, 
 from facelex.data.ferplus import read_votes
 from facelex.data.folder import labelled_files, read_folder
 from facelex.data.listed import is_listing, listed_files, read_listing, refuse_find_faces
+from facelex.data.mapping import column_name
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
@@ -35,7 +36,7 @@ LATER_OPTIONS = ("keep", "mapping", "together", "columns")
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How a source is read."""
+    """How a source is read; the names of columns in ``keep``, ``together`` and ``columns`` in any case."""
 
     ferplus: Path | None = None
     size: int = SIDE
@@ -60,8 +61,8 @@ class Prepared:
 
 
 def prepare(
-    source: Path,
-    output: Path,
+    source: str | Path,
+    output: str | Path,
     options: PrepareOptions | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -83,7 +84,7 @@ def prepare(
     Raises:
         FacelexError: If the source cannot be used as it is; nothing is written then.
     """
-    options = options or PrepareOptions()
+    source, output, options = Path(source), Path(output), _settled(options or PrepareOptions())
     check_output(output)
     if not 16 <= options.size <= 512:
         raise FacelexError(f"Expected a size from 16 to 512 pixels, but got {options.size}.")
@@ -140,6 +141,17 @@ def prepare(
         dataset, notes = _from_csv(source, options, progress)
     dataset.save(output, signature)
     return Prepared(dataset, reused=False, notes=[*notes, *replaced])
+
+
+def _settled(options: PrepareOptions) -> PrepareOptions:
+    """Options that mean the same, spelled alike, as signatures compare them."""
+    return replace(
+        options,
+        ferplus=None if options.ferplus is None else Path(options.ferplus),
+        keep=tuple(map(column_name, options.keep)),
+        together=column_name(options.together or "") or None,
+        columns={role: column_name(name) for role, name in options.columns.items()},
+    )
 
 
 def replacing_notes(output: Path, signature: str, name: str, *, force: bool, replace: bool) -> list[str]:
