@@ -52,11 +52,14 @@ class Picture:
         :meth:`face_at`.
 
         Raises:
-            UnreadableImageError: If the box does not lie in the picture.
+            UnreadableImageError: If the box does not lie in the picture, or is far larger.
             NoFaceError: If a photo has no face.
         """
         if self.faces is not None:
-            return crop_face(self.pixels, self.face_at(box), size)
+            try:
+                return crop_face(self.pixels, self.face_at(box), size)
+            except FacelexError as error:
+                raise UnreadableImageError(f"no face can be cut out: {str(error).rstrip('.')}") from error
         grey = Image.fromarray(self.pixels).convert("L")
         if grey.size != (size, size):
             grey = ImageOps.fit(grey, (size, size), Image.Resampling.LANCZOS)
