@@ -26,7 +26,7 @@ from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 7
+READERS_VERSION = 8
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
