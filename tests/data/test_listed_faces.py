@@ -270,3 +270,20 @@ def test_a_box_that_is_large_beside_a_narrow_picture_can_be_left_out(
         read_listing(listing, find_faces=True)
     dataset, _ = read_listing(listing, find_faces=True, skip_bad=True, split=(0, 0, 1))
     assert len(dataset) == 1
+
+
+def test_columns_that_make_no_box_are_told(tmp_path: Path, squares: Squares) -> None:
+    photo(tmp_path / "two.png")
+    listing = table(tmp_path / "faces.csv", "image,label,x,y,w,h\ntwo.png,happy,30,40,60,60\n")
+    dataset, notes = read_listing(listing, split=(0, 0, 1), find_faces=True)
+    assert (
+        "faces.csv has a column x, y, but none width, height: no boxes are read, and the largest face of "
+        "each picture is taken."
+    ) in notes
+    np.testing.assert_array_equal(dataset.pixels, [crop(tmp_path / "two.png", PLACES["right"])])
+    with pytest.raises(FacelexError, match=r"all four columns .* has a column x, y, width, but none height"):
+        read_listing(listing, find_faces=True, columns={"width": "w"})
+    all_named = {"width": "w", "height": "h"}
+    dataset, notes = read_listing(listing, split=(0, 0, 1), find_faces=True, columns=all_named)
+    assert not any("no boxes" in note for note in notes)
+    np.testing.assert_array_equal(dataset.pixels, [crop(tmp_path / "two.png", PLACES["left"])])

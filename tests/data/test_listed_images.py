@@ -402,7 +402,10 @@ def test_columns_are_named_in_any_case_from_python_too(tmp_path: Path) -> None:
     text = "Photo,Mood,Subject\nimg/0.png,happy,Ann\nimg/1.png,sad,Bo\nimg/2.png,sad,Ann\n"
     table, output = listing(tmp_path, text), tmp_path / "d.npz"
     options = PrepareOptions(
-        columns={"image": "Photo", "label": " Mood"}, together="Subject", keep=("Mood",), split=(0.5, 0.5, 0.0)
+        columns={"image": "Photo", "label": " Mood"},
+        together="Subject",
+        keep=("Mood",),
+        split=(0.5, 0.5, 0.0),
     )
     dataset = prepare(str(table), str(output), options).dataset
     assert dataset.splits[0] == dataset.splits[2] != dataset.splits[1]
@@ -423,3 +426,27 @@ def test_columns_may_be_numbers_in_python(tmp_path: Path) -> None:
     columns: dict = {"image": 1, "label": 2}
     dataset = prepare(table, tmp_path / "d.npz", PrepareOptions(columns=columns, split=(1, 0, 0))).dataset
     assert len(dataset) == 2
+
+
+def test_the_column_that_is_not_found_is_told_with_what_there_is_and_how_to_name_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = listing(tmp_path, "photo,mood\nimg/0.png,happy\n")
+    call = ["data", "prepare", str(table), "-o", str(tmp_path / "d.npz"), "--columns", "image=photo"]
+    assert main(call) == 2
+    told = capsys.readouterr().err
+    assert "but its columns are: photo, mood." in told  # as the file calls them
+    assert "--columns label=NAME of 'facelex data prepare'" in told
+    for option in ("--keep", "--together"):
+        assert main([*call[:-1], "image=photo,label=mood", option, "Moods"]) == 2
+        assert "'moods'. Did you mean 'mood'?" in capsys.readouterr().err
+
+
+def test_a_header_that_numbers_pass_over_is_told(tmp_path: Path) -> None:
+    text = "photo,mood\nimg/0.png,happy\nimg/1.png,happy\n"
+    table = listing(tmp_path, text)
+    columns = {"image": "1", "label": "2"}
+    with pytest.raises(FacelexError, match=r"got 'photo' and 'mood'\. If it is a header"):
+        listed_files(table, columns=columns)
+    table.write_text(text.replace("mood", "happy"))  # an image that is missing, not a header
+    assert len(listed_files(table, columns=columns)[0]) == 3

@@ -58,7 +58,8 @@ def refuse_find_faces(path: Path) -> None:
         FacelexError: Always; a CSV that has neither pixels nor image files is told which columns it lacks.
     """
     if path.suffix.lower() == ".csv" and not holds_pixels(path):
-        _column(path, _read_header(path), IMAGE_COLUMNS, "image files")
+        header = _read_header(path)
+        _role(path, header, header, IMAGE_COLUMNS, "image files")
     raise FacelexError(f"--find-faces is for photos, and {path} holds face crops. Leave it out.")
 
 
@@ -156,7 +157,49 @@ def listed_files(
         notes.append(
             f"The boxes of {path.name} ({', '.join(BOX_COLUMNS)}) are not used without --find-faces."
         )
-    return [_labelled_file(path, places, row, number, boxes) for number, row in labelled], notes
+    if boxes:
+        notes += _box_notes(path, header, columns, places)
+    files = [_labelled_file(path, places, row, number, boxes) for number, row in labelled]
+    if _are_numbers(columns):
+        _refuse_header(path, files)
+    return files, notes
+
+
+def _box_notes(
+    path: Path, header: Sequence[str], columns: Mapping[str, str] | None, places: _Columns
+) -> list[str]:
+    """Say that the columns there are do not make boxes; it is an error where some were named as such.
+
+    A list may well have a width and a height alone, of its pictures.
+    """
+    there = [name for name in BOX_COLUMNS if name in _called(path, header, columns)]
+    if places.box or not there:
+        return []
+    lacking = ", ".join(name for name in BOX_COLUMNS if name not in there)
+    said = f"{path.name} has a column {', '.join(there)}, but none {lacking}"
+    if {*there} & {*(columns or {})}:
+        raise FacelexError(
+            f"Expected all four columns of boxes, {', '.join(BOX_COLUMNS)}, or none of them, but {said}. "
+            "Name the others with --columns as well."
+        )
+    if there == ["width", "height"]:
+        return []
+    return [f"{said}: no boxes are read, and the largest face of each picture is taken."]
+
+
+def _refuse_header(path: Path, files: Sequence[LabelledFile]) -> None:
+    """Refuse a first line that is no image, and of no other's class, where numbers say that it is a row."""
+    first, others = files[0], files[1:]
+    if (
+        any(os.path.exists(file.path) for file in others[:1])  # noqa: PTH110 - raises where a name is too long
+        and not os.path.exists(first.path)  # noqa: PTH110
+        and all(file.label != first.label for file in others)
+    ):
+        raise FacelexError(
+            f"Expected an image and its class in the first line of {path}, since --columns has numbers, but "
+            f"got {first.path.name!r} and {first.label!r}. If it is a header, give the columns' names in "
+            "place of their numbers, else correct it."
+        )
 
 
 @dataclass(frozen=True)
@@ -175,9 +218,9 @@ class _Columns:
     @classmethod
     def find(cls, path: Path, named: Sequence[str], header: Sequence[str], keep: Sequence[str]) -> _Columns:
         """Look for the columns in the header as `_called` gives it, and for those to keep as ``named``."""
-        image = _column(path, header, IMAGE_COLUMNS, "image files")
-        label = _column(path, header, LABEL_COLUMNS, "class names")
-        kept = {name: _column(path, named, (name,), "that name") for name in map(column_name, keep)}
+        image = _role(path, named, header, IMAGE_COLUMNS, "image files")
+        label = _role(path, named, header, LABEL_COLUMNS, "class names")
+        kept = {name: _kept(path, named, name) for name in map(column_name, keep)}
         twice = [name for name in kept if named.count(name) > 1]
         if twice:
             raise FacelexError(
@@ -288,14 +331,22 @@ def _read_header(path: Path) -> list[str]:
         return header
 
 
-def _column(path: Path, header: Sequence[str], names: Sequence[str], what: str) -> int:
+def _role(path: Path, named: Sequence[str], header: Sequence[str], names: Sequence[str], what: str) -> int:
+    """Find the column of one of the names in ``header``, as `_called` gives it; ``named`` is to be shown."""
     for name in names:
         if name in header:
             return header.index(name)
     raise FacelexError(
         f"Expected a column of {what} ({', '.join(names)}) in {path}, but its columns are: "
-        f"{', '.join(header) or 'none'}."
+        f"{', '.join(named) or 'none'}. If it is called otherwise, say so with the option "
+        f"--columns {names[0]}=NAME of 'facelex data prepare'."
     )
+
+
+def _kept(path: Path, named: Sequence[str], name: str) -> int:
+    if name not in named:
+        raise unknown_name(f"column in {path}:", name, filter(None, named))
+    return named.index(name)
 
 
 def _split(path: Path, name: str, line: int) -> int:
