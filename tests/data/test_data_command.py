@@ -211,6 +211,34 @@ def test_sketch_writes_the_faces_that_the_name_gives() -> None:
     assert Path("drawn.png").stat().st_size > 1000
 
 
+def test_sketch_replaces_nothing_unasked(capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("fer2013.csv"), official_csv())
+    assert main(["data", "prepare", "fer2013.csv", "-o", "data/sketch.npz"]) == 0
+    np.savez("predictions.npz", probs=np.eye(7))
+    held = {name: Path(name).read_bytes() for name in ("data/sketch.npz", "predictions.npz")}
+    for options, fault in (
+        ([], "data/sketch.npz holds a dataset made from another source (FER2013 from fer2013.csv)."),
+        (["-o", "predictions.npz"], "predictions.npz is no dataset of facelex, and would be lost."),
+    ):
+        capsys.readouterr()
+        assert main(["data", "sketch", "--count", "7", *options]) == 2
+        told = capsys.readouterr()
+        assert fault in told.err
+        assert "or add --force to replace it" in told.err
+        assert told.out == ""
+    assert {name: Path(name).read_bytes() for name in held} == held
+    assert main(["data", "sketch", "--count", "7", "-o", "data/sketch.npz"]) == 0
+    replaced = "Note: data/sketch.npz replaces a dataset made from another source"
+    told = capsys.readouterr().err
+    assert replaced in told
+    assert told.rstrip().endswith(": FER2013 from fer2013.csv.")
+    for count, noted in (("7", False), ("14", True), ("14", False)):
+        assert main(["data", "sketch", "--count", count]) == 0
+        assert (replaced in capsys.readouterr().err) == noted
+    assert main(["data", "sketch", "--count", "7", "-o", "predictions.npz", "--force"]) == 0
+    assert len(load_dataset("predictions.npz")) == 7
+
+
 def test_download_says_the_next_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -262,3 +262,16 @@ def test_damaged_file_is_read_or_refused_in_words(tmp_path: Path, edits: list[tu
 def test_empty_file_is_called_empty(tmp_path: Path) -> None:
     with pytest.raises(FacelexError, match=r"fer2013\.csv, header: the file is empty"):
         read_fer2013(write(tmp_path / "fer2013.csv", ""))
+
+
+@pytest.mark.parametrize("change", ["lower case", "leading blank line", "utf-16", "utf-16 packed"])
+def test_the_official_file_saved_again_by_other_programs_is_read(tmp_path: Path, change: str) -> None:
+    text = official_csv()
+    if change == "lower case":
+        text = text.replace("emotion,pixels,Usage", "Emotion,PIXELS,usage")
+    elif change == "leading blank line":
+        text = "\n" + text
+    data = text.encode("utf-16" if "utf-16" in change else "utf-8")
+    path = tmp_path / ("fer2013.csv.gz" if "packed" in change else "fer2013.csv")
+    path.write_bytes(gzip.compress(data) if "packed" in change else data)
+    assert_is_the_fake(path)

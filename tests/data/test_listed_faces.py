@@ -13,6 +13,7 @@ from facelex.cli.main import main
 from facelex.data.dataset import FaceDataset
 from facelex.data.listed import listed_files, read_listing
 from facelex.data.pictures import SAME_FACE, Picture
+from facelex.data.splits import random_splits
 from facelex.errors import FacelexError
 from facelex.evaluation.labelled import load_labelled
 from facelex.recognize.detection import Detection
@@ -219,3 +220,70 @@ def test_what_has_no_photos_is_told_why_no_faces_can_be_found(tmp_path: Path, ca
             capsys.readouterr()
             assert main([*verb, str(source), "--find-faces"]) == 2
             assert said in capsys.readouterr().err
+
+
+def noisy_photos(folder: Path, count: int) -> Iterable[str]:
+    """Photos of noise, none like another, and rows of both faces of each: in turn of two classes, of one."""
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 200, (180, 300, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+        for name, label in zip(PLACES, ("happy", "happy") if number % 2 else ("happy", "sad")):
+            yield f"{number}.png,{label},{','.join(map(str, PLACES[name]))}"
+
+
+@pytest.mark.parametrize("given", ["", ",train"])
+def test_the_faces_of_one_photo_are_drawn_into_one_split(
+    tmp_path: Path, squares: Squares, capsys: Captured, given: str
+) -> None:
+    rows = [row + given for row in noisy_photos(tmp_path, 40)]
+    header = "image,label,x,y,width,height" + (",split" if given else "")
+    listing = table(tmp_path / "faces.csv", "\n".join([header, *rows]) + "\n")
+    output = tmp_path / "d.npz"
+    assert main(["data", "prepare", str(listing), "--find-faces", "-o", str(output), "--keep", "image"]) == 0
+    told = capsys.readouterr().err
+    assert ("The faces of one picture are in one split (40 pictures)." in told) == (not given)
+    dataset = FaceDataset.load(output)
+    places = set(zip(dataset.attributes["image"].tolist(), dataset.splits.tolist()))
+    assert len(places) == 40
+    assert [len(dataset.indices(split)) for split in ("train", "val", "test")] == (
+        [72, 8, 0] if given else [64, 8, 8]
+    )
+
+
+def test_photos_of_one_face_each_are_drawn_as_face_crops_are(tmp_path: Path, squares: Squares) -> None:
+    rows = list(noisy_photos(tmp_path, 40))[::2]
+    listing = table(tmp_path / "faces.csv", "\n".join(["image,label,x,y,width,height", *rows]) + "\n")
+    dataset, notes = read_listing(listing, find_faces=True)
+    expected = random_splits(dataset.labels, np.arange(40), (0.8, 0.1, 0.1), seed=0)
+    np.testing.assert_array_equal(dataset.splits, expected)
+    assert not any("of one picture" in note for note in notes)
+
+
+def test_a_box_that_is_large_beside_a_narrow_picture_can_be_left_out(
+    tmp_path: Path, squares: Squares
+) -> None:
+    Image.fromarray(np.full((180, 3000, 3), 255, np.uint8)).save(tmp_path / "strip.png")
+    photo(tmp_path / "two.png")
+    text = "image,label,x,y,width,height\nstrip.png,sad,0,0,5000,5000\ntwo.png,happy,30,40,60,60\n"
+    listing = table(tmp_path / "faces.csv", text)
+    with pytest.raises(FacelexError, match=r"strip\.png \(no face can be cut out: .* 3000x180 pixels"):
+        read_listing(listing, find_faces=True)
+    dataset, _ = read_listing(listing, find_faces=True, skip_bad=True, split=(0, 0, 1))
+    assert len(dataset) == 1
+
+
+def test_columns_that_make_no_box_are_told(tmp_path: Path, squares: Squares) -> None:
+    photo(tmp_path / "two.png")
+    listing = table(tmp_path / "faces.csv", "image,label,x,y,w,h\ntwo.png,happy,30,40,60,60\n")
+    dataset, notes = read_listing(listing, split=(0, 0, 1), find_faces=True)
+    assert (
+        "faces.csv has a column x, y, but none width, height: no boxes are read, and the largest face of "
+        "each picture is taken."
+    ) in notes
+    np.testing.assert_array_equal(dataset.pixels, [crop(tmp_path / "two.png", PLACES["right"])])
+    with pytest.raises(FacelexError, match=r"all four columns .* has a column x, y, width, but none height"):
+        read_listing(listing, find_faces=True, columns={"width": "w"})
+    all_named = {"width": "w", "height": "h"}
+    dataset, notes = read_listing(listing, split=(0, 0, 1), find_faces=True, columns=all_named)
+    assert not any("no boxes" in note for note in notes)
+    np.testing.assert_array_equal(dataset.pixels, [crop(tmp_path / "two.png", PLACES["left"])])

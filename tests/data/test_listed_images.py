@@ -365,3 +365,88 @@ def test_columns_are_for_lists_alone(tmp_path: Path) -> None:
     for source in (official, tmp_path):
         with pytest.raises(FacelexError, match="--columns is for a CSV that lists images"):
             prepare(source, tmp_path / "d.npz", PrepareOptions(columns={"image": "usage"}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("before", ["", "\n", "  \n\n", ",,\n"])
+def test_a_list_is_read_in_what_spreadsheets_and_shells_write(
+    tmp_path: Path, encoding: str, before: str
+) -> None:
+    table, output = listing(tmp_path, ""), tmp_path / "d.npz"
+    (tmp_path / "img" / "0.png").rename(tmp_path / "img" / "zoë.png")
+    text = f"{before}image,label,note\nimg/zoë.png,happy,\n,,\nimg/1.png,sad,x\n,,\n"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    table.write_bytes((mark + text).encode(encoding))
+    assert main(["data", "prepare", str(table), "-o", str(output), "--split", "1,0,0"]) == 0
+    dataset = FaceDataset.load(output)
+    assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
+    np.testing.assert_array_equal(dataset.pixels, faces(6)[:2])
+
+
+def test_a_list_in_utf_16_without_a_mark_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = listing(tmp_path, "")
+    table.write_bytes("image,label\nimg/0.png,happy\n".encode("utf-16-le"))
+    assert main(["data", "prepare", str(table), "-o", str(tmp_path / "d.npz")]) == 2
+    assert "this looks like UTF-16, save it as UTF-8" in capsys.readouterr().err
+
+
+def test_a_fault_below_rows_without_anything_is_told_by_its_line(tmp_path: Path) -> None:
+    table = listing(tmp_path, "\nimage,label\nimg/0.png,happy\n,\nimg/1.png,\n")
+    with pytest.raises(FacelexError, match=r"a class name in every row .* line 5 has none"):
+        listed_files(table)
+
+
+def test_columns_are_named_in_any_case_from_python_too(tmp_path: Path) -> None:
+    text = "Photo,Mood,Subject\nimg/0.png,happy,Ann\nimg/1.png,sad,Bo\nimg/2.png,sad,Ann\n"
+    table, output = listing(tmp_path, text), tmp_path / "d.npz"
+    options = PrepareOptions(
+        columns={"image": "Photo", "label": " Mood"},
+        together="Subject",
+        keep=("Mood",),
+        split=(0.5, 0.5, 0.0),
+    )
+    dataset = prepare(str(table), str(output), options).dataset
+    assert dataset.splits[0] == dataset.splits[2] != dataset.splits[1]
+    assert {name: values.tolist() for name, values in dataset.attributes.items()} == {
+        "mood": ["happy", "sad", "sad"]  # a column that is used and kept
+    }
+    call = ["data", "prepare", str(table), "-o", str(output), "--columns", "image=photo,label=MOOD"]
+    assert main([*call, "--together", "SUBJECT", "--keep", "mood", "--split", "0.5,0.5,0"]) == 0
+    assert prepare(table, output, options).reused  # the same, however it is spelled
+    direct, _ = read_listing(table, columns=options.columns, together="Subject", keep=["Subject"])
+    assert direct.attributes["subject"].tolist() == ["Ann", "Bo", "Ann"]
+    with pytest.raises(FacelexError, match=r"Unknown use of a column 'labels'\. Did you mean 'label'"):
+        prepare(table, output, PrepareOptions(columns={"labels": "Mood", "image": "Photo"}))
+
+
+def test_columns_may_be_numbers_in_python(tmp_path: Path) -> None:
+    table = listing(tmp_path, "img/0.png,happy\nimg/1.png,sad\n")
+    columns: dict = {"image": 1, "label": 2}
+    dataset = prepare(table, tmp_path / "d.npz", PrepareOptions(columns=columns, split=(1, 0, 0))).dataset
+    assert len(dataset) == 2
+
+
+def test_the_column_that_is_not_found_is_told_with_what_there_is_and_how_to_name_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = listing(tmp_path, "photo,mood\nimg/0.png,happy\n")
+    call = ["data", "prepare", str(table), "-o", str(tmp_path / "d.npz"), "--columns", "image=photo"]
+    assert main(call) == 2
+    told = capsys.readouterr().err
+    assert "but its columns are: photo, mood." in told  # as the file calls them
+    assert "--columns label=NAME of 'facelex data prepare'" in told
+    for option in ("--keep", "--together"):
+        assert main([*call[:-1], "image=photo,label=mood", option, "Moods"]) == 2
+        assert "'moods'. Did you mean 'mood'?" in capsys.readouterr().err
+
+
+def test_a_header_that_numbers_pass_over_is_told(tmp_path: Path) -> None:
+    text = "photo,mood\nimg/0.png,happy\nimg/1.png,happy\n"
+    table = listing(tmp_path, text)
+    columns = {"image": "1", "label": "2"}
+    with pytest.raises(FacelexError, match=r"got 'photo' and 'mood'\. If it is a header"):
+        listed_files(table, columns=columns)
+    table.write_text(text.replace("mood", "happy"))  # an image that is missing, not a header
+    assert len(listed_files(table, columns=columns)[0]) == 3

@@ -311,7 +311,7 @@ def test_a_column_that_is_not_there_is_one_sentence(
         return " ".join(capsys.readouterr().err.split())
 
     table = listing(tmp_path)
-    assert "its columns are: image, label, group, age" in error_of(
+    assert "'gender'. Known: age, group, image, label." in error_of(
         "evaluate", onnx_file, "--data", table, "--by", "gender"
     )
     assert "these have none. Give a CSV" in error_of(

@@ -184,7 +184,7 @@ def test_a_csv_that_cannot_be_used_says_why(tmp_path: Path, text: str, sentence:
 
 
 def test_a_csv_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "labels.csv").write_bytes(b"\xff\xd8\x00\x01")
     with pytest.raises(FacelexError, match="UTF-8"):
         load_labelled(tmp_path / "labels.csv")
 

@@ -1,6 +1,7 @@
 """Where a crop comes from, against transforms written out by hand."""
 
 import math
+import tracemalloc
 from importlib.resources import files
 
 import numpy as np
@@ -187,6 +188,29 @@ def test_a_misspelt_framing_value_is_named():
 def test_impossible_detections_are_refused(detection, message):
     with pytest.raises(FacelexError, match=message):
         crop_face(np.zeros((20, 20, 3), np.uint8), detection, 48)
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (1, 4000), (300, 200)])
+def test_memory_is_bounded_by_the_picture_however_large_the_box(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    bound = 100 * max(shape[0] * shape[1], 96 * 96)
+    for side in (50, 200, 1_000, 4_000, 12_000):  # the last would take 400 MB
+        tracemalloc.start()
+        try:
+            crop_face(image, Detection((-side / 2, -side / 2, side, side), 1.0), 48)
+        except FacelexError as error:
+            assert "ordinary size in the picture" in str(error)  # noqa: PT017
+            assert side > 2 * min(shape)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < bound
+
+
+@pytest.mark.parametrize("degrees", [0, 45])
+def test_a_close_up_that_reaches_past_every_edge_is_cut_out(degrees):
+    image = ramp(400, 400)
+    landmarks = turned(UPRIGHT * 10, degrees, (1000.0, 1000.0)) - 800
+    assert crop_face(image, Detection((-100.0, -100.0, 600.0, 600.0), 1.0, landmarks), 48).shape == (48, 48)
 
 
 @pytest.mark.parametrize(

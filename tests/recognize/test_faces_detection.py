@@ -8,9 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from facelex.recognize.centerface import CenterFace, decode, fit, suppress
+from facelex.recognize.detection import intersection_over_union
 from facelex.recognize.faces import create_detector
 from facelex.recognize.sessions import default_threads
 
@@ -31,11 +34,14 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def intersection_over_union(one, other) -> float:
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(width, 0) * max(height, 0)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+@given(st.lists(st.integers(0, 20), min_size=8, max_size=8))
+def test_overlap_is_what_counting_pixels_says(numbers: list[int]) -> None:
+    one, other = (tuple(numbers[i : i + 4]) for i in (0, 4))
+    masks = np.zeros((2, 40, 40), bool)
+    for mask, (x, y, width, height) in zip(masks, (one, other)):
+        mask[y : y + height, x : x + width] = True
+    expected = masks.all(axis=0).sum() / max(1, masks.any(axis=0).sum())
+    assert intersection_over_union(one, other) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facelex.recognize.detection import Box
 from facelex.recognize.results import Face
-from facelex.recognize.tracks import Box, Smoother, Tracker
+from facelex.recognize.tracks import Smoother, Tracker
 
 
 def at(x: float, y: float = 0.0, side: float = 40.0) -> tuple[float, float, float, float]:

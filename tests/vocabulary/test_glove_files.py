@@ -78,6 +78,16 @@ def test_file_with_fewer_words_than_its_header_says_is_refused(tmp_path: Path) -
     assert len(Vocabulary.from_glove(path, limit=2)) == 2
 
 
+@pytest.mark.parametrize("header", ["", "3 4\n"])
+def test_a_byte_order_mark_and_empty_lines_at_the_end_change_nothing(tmp_path: Path, header: str) -> None:
+    plain = Vocabulary.from_glove(write(tmp_path / "plain.txt"))
+    other = Vocabulary.from_glove(write(tmp_path / "g.txt", f"\ufeff{header}{HAPPY_SAD}\n  \n"))
+    assert other.words == plain.words
+    np.testing.assert_array_equal(other.vectors, plain.vectors)
+    with pytest.raises(FacelexError, match=r"4 words in h\.txt, .*ends after 3\. The file is cut short"):
+        Vocabulary.from_glove(write(tmp_path / "h.txt", f"4 4\n{HAPPY_SAD}\n\n"))
+
+
 def test_words_with_capitals_are_found_exactly_or_else_in_any_case(tmp_path: Path) -> None:
     vocabulary = Vocabulary.from_glove(
         write(tmp_path / "g.txt", "Happy 1 0\nBlue 0 1\nblue 0.6 0.8\nÉlan 1 1\n")

@@ -189,6 +189,10 @@ def test_nearest_never_returns_more_than_there_is(small: Vocabulary) -> None:
     assert len(small.nearest("happy", 1000)) == len(WORDS) - 1
     assert len(small.nearest(np.ones(small.dim), 1000)) == len(WORDS)
     assert small.nearest("happy", 0) == []
+    assert small.nearest("happy", np.int64(2)) == small.nearest("happy", 2)
+    for k in ("3", 2.0, None):
+        with pytest.raises(FacelexError, match=r"whole number of words, such as k=10, but got "):
+            small.nearest("happy", k)  # type: ignore[arg-type]
 
 
 def test_vectors_of_another_width_or_without_direction_are_refused(small: Vocabulary) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,9 @@ from facelex.errors import FacelexError, printable
 
 if TYPE_CHECKING:
     from facelex.data.info import DatasetInfo
+
+SKETCH_PATH = Path("data/sketch.npz")
+"""Where ``facelex data sketch`` writes by default."""
 
 app = App(name="data", help="Prepare, inspect and download datasets.")
 
@@ -97,15 +101,13 @@ def prepare(
         find_faces=find_faces,
         mapping=parse_mapping(map),
         columns=parse_columns(columns),
-        together=(together or "").strip().lower() or None,
-        keep=tuple(name.strip().lower() for name in ",".join(keep or ()).split(",") if name.strip()),
+        together=together,
+        keep=tuple(name for name in ",".join(keep or ()).split(",") if name.strip()),
     )
     path = output or DEFAULT_PATH
     with progress_bar(f"Reading {printable(source.name)}", percent=True) as progress:
         prepared = run(source, path, options, force, progress, replace=force or output is not None)
-    console = Console(stderr=True, highlight=False)
-    for note in prepared.notes:
-        console.print(f"Note: {printable(note)}", markup=False, soft_wrap=True)
+    _print_notes(prepared.notes)
     done = "is up to date" if prepared.reused else "written"
     print(printable(f"{path} {done}: {prepared.dataset!r}"))
 
@@ -154,36 +156,49 @@ def download() -> None:
 @app.command
 def sketch(
     *,
-    output: Annotated[Path, Parameter(alias="-o")] = Path("data/sketch.npz"),
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
     count: int = SKETCH_COUNT,
     seed: int = 0,
     sheet: Path | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Draw faces: a dataset without photos, for tests and first steps.
 
     Parameters
     ----------
     output
-        The file to write.
+        The file to write; data/sketch.npz by default, unless it holds a dataset made from something else.
     count
         How many faces.
     seed
         Equal seeds give equal faces.
     sheet
         Also write a contact sheet as this PNG.
+    force
+        Replace whatever the file holds.
     """
     from facelex.data.info import check_sheet, save_contact_sheet
-    from facelex.data.prepare import check_output
+    from facelex.data.prepare import check_output, replacing_notes
     from facelex.data.sketch import sketch_dataset
 
-    check_output(output)
+    path = output or SKETCH_PATH
+    check_output(path)
     check_sheet(sheet)
+    signature = f"sketch-{count}-{seed}"
+    replaced = replacing_notes(path, signature, "sketch", force=force, replace=output is not None)
     with progress_bar("Drawing faces", percent=True) as progress:
         dataset = sketch_dataset(count, seed, progress)
-    dataset.save(output)
+    dataset.save(path, signature)
     if sheet is not None:
         save_contact_sheet(dataset, sheet)
-    print(f"{output} written: {dataset!r}")
+    _print_notes(replaced)
+    print(printable(f"{path} written: {dataset!r}"))
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    console = Console(stderr=True, highlight=False)
+    for note in notes:
+        console.print(f"Note: {printable(note)}", markup=False, soft_wrap=True)
 
 
 def _print_info(found: DatasetInfo) -> None:

@@ -55,7 +55,7 @@ def read_fer2013(path: Path, progress: Progress | None = None) -> Fer2013:
         rows = csv.reader(stream.lines())
         number = 0
         try:
-            header = [name.strip() for name in next(rows, [])]
+            header = [name.strip() for name in next((row for row in rows if any(map(str.strip, row))), [])]
             emotion, pixel, usage = _columns(header)
             for number, row in enumerate(filter(None, rows), start=1):
                 if len(row) != len(header):
@@ -92,15 +92,22 @@ def completeness_notes(splits: NDArray[np.uint8]) -> list[str]:
 
 
 def _columns(header: Sequence[str]) -> tuple[int, int, int]:
+    """Return the places of emotion, pixels and Usage; case is ignored."""
     expected = ("emotion", "pixels", "Usage")
-    missing = [name for name in expected if name not in header]
+    lowered = [name.lower() for name in header]
+    missing = [name for name in expected if name.lower() not in lowered]
     if missing:
         if not header:
             raise FacelexError("the file is empty; fetch or copy it again")
         got = ", ".join(header)[:80]
         hint = ""
-        if missing == list(expected):
-            hint = "; a CSV that lists image files has a column image and a column label"
+        if "\0" in got:
+            hint = "; this looks like UTF-16, save it as UTF-8"
+        elif missing == list(expected):
+            hint = (
+                "; a CSV that lists image files has a column image and a column label, or is told with "
+                "--columns what they are called"
+            )
         elif missing == ["Usage"]:
             hint = (
                 "; this looks like the challenge's train.csv, take icml_face_data.csv or fer2013.csv instead"
@@ -109,7 +116,8 @@ def _columns(header: Sequence[str]) -> tuple[int, int, int]:
             f"no column {' or '.join(map(repr, missing))}: expected the columns {', '.join(expected)}, "
             f"but got {got!r}{hint}"
         )
-    return header.index("emotion"), header.index("pixels"), header.index("Usage")
+    emotion, pixels, usage = (lowered.index(name.lower()) for name in expected)
+    return emotion, pixels, usage
 
 
 def _label(text: str) -> int:

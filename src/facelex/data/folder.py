@@ -16,7 +16,7 @@ from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.mapping import IGNORE, lowered
-from facelex.data.pictures import Box, NoFaceError, UnreadableImageError, open_picture
+from facelex.data.pictures import NoFaceError, UnreadableImageError, open_picture
 from facelex.data.splits import (
     DEFAULT_SHARES,
     DRAWS,
@@ -29,7 +29,7 @@ from facelex.data.splits import (
 from facelex.data.whole_photos import LEAST_SIDE, whole_photo_note
 from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean, unknown_name
-from facelex.recognize.detection import Detector
+from facelex.recognize.detection import Box, Detector
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
 SPLIT_FOLDERS: dict[str, int] = {
@@ -83,8 +83,8 @@ def read_folder(
         size: Height and width to store; another shape is cropped to its middle square.
         classes: Class folders in label order, or ``AUTO``; by default the seven emotions in any spelling.
         split: Shares of train, val and test where the folder gives no splits. Where it gives train but no
-            val, the val share is taken from train. Each class is shared out alike and pixel-identical
-            images stay together.
+            val, the val share is taken from train. Each class is shared out alike; pixel-identical images
+            and the faces of one picture stay together.
         seed: Seed of those splits.
         skip_bad: Leave out images that cannot be read.
         progress: Called now and then with images read and images in all.
@@ -498,7 +498,7 @@ def _splits(
     """Take the splits that folders, tables or FER2013's file names say, and draw the others."""
 
     def draw(rows: NDArray[np.int64], shares: Shares) -> NDArray[np.uint8]:
-        groups = duplicate_groups(pixels[rows])
+        groups = joined_groups(duplicate_groups(pixels[rows]), _by_picture(files, rows))
         if together is None:
             return random_splits(labels[rows], groups, shares, seed)
         groups = joined_groups(groups, _grouped(files, rows, together))
@@ -518,6 +518,11 @@ def _splits(
         splits = draw(np.arange(len(files)), shares)
         counts = ", ".join(f"{int(np.sum(splits == code)):,} {name}" for code, name in enumerate(SPLITS))
         notes = [f"The images have no splits, so they were drawn with seed {seed}: {counts}."]
+        several = sum(count > 1 for count in Counter(file.path for file in files).values())
+        if several:
+            notes.append(
+                f"The faces of one picture are in one split ({several:,} picture{'s' * (several > 1)})."
+            )
         if together is not None:
             notes.append(
                 f"Images with the same {together} are in one split; of {DRAWS:,} draws the one with the most "
@@ -543,6 +548,12 @@ def _splits(
     count = int(np.sum(splits == 1))
     aside = f"There is no val, so {count:,} of train were set aside as val with seed {seed}."
     return splits, [aside, *_shared_by_splits(files, splits, together)]
+
+
+def _by_picture(files: Sequence[LabelledFile], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the files by their path: a list may name several faces of one picture."""
+    ids: dict[Path, int] = {}
+    return np.array([ids.setdefault(files[row].path, len(ids)) for row in rows], np.int64)
 
 
 def _grouped(files: Sequence[LabelledFile], rows: NDArray[np.int64], together: str) -> NDArray[np.int64]:

@@ -8,14 +8,18 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.fer2013 import Progress
 from facelex.data.folder import SPLIT_FOLDERS, LabelledFile, read_files
-from facelex.data.pictures import Box
+from facelex.data.mapping import COLUMN_ROLES, column_name
+from facelex.data.packed import text_encoding
 from facelex.data.splits import DEFAULT_SHARES, Shares
 from facelex.errors import FacelexError, unknown_name
+from facelex.recognize.detection import Box
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "filepath", "source")
 LABEL_COLUMNS = ("label", "emotion", "class", "expression")
@@ -54,7 +58,8 @@ def refuse_find_faces(path: Path) -> None:
         FacelexError: Always; a CSV that has neither pixels nor image files is told which columns it lacks.
     """
     if path.suffix.lower() == ".csv" and not holds_pixels(path):
-        _column(path, _read_header(path), IMAGE_COLUMNS, "image files")
+        header = _read_header(path)
+        _role(path, header, header, IMAGE_COLUMNS, "image files")
     raise FacelexError(f"--find-faces is for photos, and {path} holds face crops. Leave it out.")
 
 
@@ -93,6 +98,7 @@ def read_listing(
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
+    keep, together = [column_name(name) for name in keep], column_name(together or "") or None
     forget = together if together not in keep else None
     kept = [*keep, *([forget] if forget else [])]
     files, notes = listed_files(path, kept, boxes=find_faces, columns=columns)
@@ -124,7 +130,7 @@ def listed_files(
         keep: Further columns, whose values become the files' attributes.
         boxes: Read the boxes of the faces, where there are columns for them.
         columns: Columns that are called otherwise: ``image``, ``label``, ``split`` or a name of
-            `BOX_COLUMNS`, and the column's own name in lower case. If all are numbers, from 1, the table has
+            `BOX_COLUMNS`, and the column's own name, case ignored. If all are numbers, from 1, the table has
             no header line.
 
     Raises:
@@ -132,8 +138,8 @@ def listed_files(
             numbers with positive sides although some of it is there.
     """
     with _open_csv(path, numbered=_are_numbers(columns)) as (header, lines):
-        rows = [(number, row) for number, row in lines if row]
-    places = _Columns.find(path, _called(path, header, columns), keep)
+        rows = list(lines)
+    places = _Columns.find(path, header, _called(path, header, columns), keep)
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
     for number, row in rows:
@@ -151,7 +157,49 @@ def listed_files(
         notes.append(
             f"The boxes of {path.name} ({', '.join(BOX_COLUMNS)}) are not used without --find-faces."
         )
-    return [_labelled_file(path, places, row, number, boxes) for number, row in labelled], notes
+    if boxes:
+        notes += _box_notes(path, header, columns, places)
+    files = [_labelled_file(path, places, row, number, boxes) for number, row in labelled]
+    if _are_numbers(columns):
+        _refuse_header(path, files)
+    return files, notes
+
+
+def _box_notes(
+    path: Path, header: Sequence[str], columns: Mapping[str, str] | None, places: _Columns
+) -> list[str]:
+    """Say that the columns there are do not make boxes; it is an error where some were named as such.
+
+    A list may well have a width and a height alone, of its pictures.
+    """
+    there = [name for name in BOX_COLUMNS if name in _called(path, header, columns)]
+    if places.box or not there:
+        return []
+    lacking = ", ".join(name for name in BOX_COLUMNS if name not in there)
+    said = f"{path.name} has a column {', '.join(there)}, but none {lacking}"
+    if {*there} & {*(columns or {})}:
+        raise FacelexError(
+            f"Expected all four columns of boxes, {', '.join(BOX_COLUMNS)}, or none of them, but {said}. "
+            "Name the others with --columns as well."
+        )
+    if there == ["width", "height"]:
+        return []
+    return [f"{said}: no boxes are read, and the largest face of each picture is taken."]
+
+
+def _refuse_header(path: Path, files: Sequence[LabelledFile]) -> None:
+    """Refuse a first line that is no image, and of no other's class, where numbers say that it is a row."""
+    first, others = files[0], files[1:]
+    if (
+        any(os.path.exists(file.path) for file in others[:1])  # noqa: PTH110 - raises where a name is too long
+        and not os.path.exists(first.path)  # noqa: PTH110
+        and all(file.label != first.label for file in others)
+    ):
+        raise FacelexError(
+            f"Expected an image and its class in the first line of {path}, since --columns has numbers, but "
+            f"got {first.path.name!r} and {first.label!r}. If it is a header, give the columns' names in "
+            "place of their numbers, else correct it."
+        )
 
 
 @dataclass(frozen=True)
@@ -168,11 +216,12 @@ class _Columns:
     """Whether files are in the column that ``facelex predict`` writes."""
 
     @classmethod
-    def find(cls, path: Path, header: Sequence[str], keep: Sequence[str]) -> _Columns:
-        image = _column(path, header, IMAGE_COLUMNS, "image files")
-        label = _column(path, header, LABEL_COLUMNS, "class names")
-        kept = {name: _column(path, header, (name,), "that name") for name in map(str.lower, keep)}
-        twice = [name for name in kept if header.count(name) > 1]
+    def find(cls, path: Path, named: Sequence[str], header: Sequence[str], keep: Sequence[str]) -> _Columns:
+        """Look for the columns in the header as `_called` gives it, and for those to keep as ``named``."""
+        image = _role(path, named, header, IMAGE_COLUMNS, "image files")
+        label = _role(path, named, header, LABEL_COLUMNS, "class names")
+        kept = {name: _kept(path, named, name) for name in map(column_name, keep)}
+        twice = [name for name in kept if named.count(name) > 1]
         if twice:
             raise FacelexError(
                 f"Expected one column {twice[0]!r} in {path}, but it has several. Rename the others."
@@ -237,10 +286,13 @@ def _are_numbers(columns: Mapping[str, str] | None) -> bool:
 
 def _called(path: Path, header: Sequence[str], columns: Mapping[str, str] | None) -> Sequence[str]:
     """The header with the columns called what they hold; another column of that name loses it."""
-    for name in (columns or {}).values():
-        if name not in header:
+    held: dict[int, str] = {}
+    for role, name in (columns or {}).items():
+        if role not in COLUMN_ROLES:
+            raise unknown_name("use of a column", role, COLUMN_ROLES)
+        if column_name(name) not in header:
             raise unknown_name(f"column in {path}:", name, filter(None, header))
-    held = {header.index(name): role for role, name in (columns or {}).items()}
+        held[header.index(column_name(name))] = role
     return [held.get(place, "" if name in held.values() else name) for place, name in enumerate(header)]
 
 
@@ -250,20 +302,26 @@ def _open_csv(
 ) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
     """Give the columns' names in lower case, and each row with its line; ``errors`` as `open` has it.
 
-    With ``numbered`` there is no header line, and the names are 1, 2, ... .
+    With ``numbered`` there is no header line, and the names are 1, 2, ... . Rows without anything in them
+    are passed over, before the header as well.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors=errors) as file:
-            first = file.readline(1 << 16)
+        with path.open("rb") as start:
+            encoding = text_encoding(start.read(2))
+        with path.open(newline="", encoding=encoding, errors=errors) as file:
+            first = next((line for line in iter(partial(file.readline, 1 << 16), "") if line.strip()), "")
             file.seek(0)
-            rows = csv.reader(file, delimiter=max(",;\t", key=first.count))
-            header = [name.strip().lower() for name in next(rows, [])]
+            reader = csv.reader(file, delimiter=max(",;\t", key=first.count))
+            rows: Iterator[tuple[int, list[str]]] = (
+                (reader.line_num, row) for row in reader if any(map(str.strip, row))
+            )
+            number, row = next(rows, (0, []))
+            header = [name.strip().lower() for name in row]
             if numbered:
-                file.seek(0)
-                rows = csv.reader(file, delimiter=rows.dialect.delimiter)
-                header = [str(place) for place, _ in enumerate(header, start=1)]
-            yield header, ((rows.line_num, row) for row in rows)
-    except (UnicodeDecodeError, csv.Error) as error:
+                header = [str(place) for place, _ in enumerate(row, start=1)]
+                rows = chain([(number, row)] if row else [], rows)
+            yield header, rows
+    except (UnicodeError, csv.Error) as error:
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
 
 
@@ -273,14 +331,22 @@ def _read_header(path: Path) -> list[str]:
         return header
 
 
-def _column(path: Path, header: Sequence[str], names: Sequence[str], what: str) -> int:
+def _role(path: Path, named: Sequence[str], header: Sequence[str], names: Sequence[str], what: str) -> int:
+    """Find the column of one of the names in ``header``, as `_called` gives it; ``named`` is to be shown."""
     for name in names:
         if name in header:
             return header.index(name)
     raise FacelexError(
         f"Expected a column of {what} ({', '.join(names)}) in {path}, but its columns are: "
-        f"{', '.join(header) or 'none'}."
+        f"{', '.join(named) or 'none'}. If it is called otherwise, say so with the option "
+        f"--columns {names[0]}=NAME of 'facelex data prepare'."
     )
+
+
+def _kept(path: Path, named: Sequence[str], name: str) -> int:
+    if name not in named:
+        raise unknown_name(f"column in {path}:", name, filter(None, named))
+    return named.index(name)
 
 
 def _split(path: Path, name: str, line: int) -> int:

@@ -51,6 +51,11 @@ def parse_columns(text: str | None) -> dict[str, str]:
     return columns
 
 
+def column_name(name: str | int) -> str:
+    """A column's name, or its number, as columns are compared: case and spaces around it do not matter."""
+    return str(name).strip().lower()
+
+
 def lowered(mapping: Mapping[str, str] | None) -> dict[str, str]:
     """The mapping by names in lower case, as names are compared."""
     return {name.lower(): target for name, target in (mapping or {}).items()}

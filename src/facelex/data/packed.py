@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import lzma
@@ -18,7 +19,17 @@ from facelex.errors import FacelexError
 LONGEST_LINE = 1 << 20
 """Longer lines are cut, so that a file without line ends cannot fill the memory."""
 
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 PACKED_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".xz")
+
+
+def text_encoding(start: bytes) -> str:
+    """Return the encoding of a text by its first bytes.
+
+    UTF-16 is known by the mark that Excel and PowerShell put before it; all else is taken for UTF-8.
+    """
+    return "utf-16" if start.startswith(_UTF16_MARKS) else "utf-8-sig"
 
 
 class TextStream:
@@ -55,7 +66,9 @@ def open_csv(path: Path, names: Sequence[str]) -> Iterator[TextStream]:
         with ExitStack() as stack:
             raw = stack.enter_context(path.open("rb"))
             data = _unpacked(path, raw, names, stack)
-            text = stack.enter_context(io.TextIOWrapper(data, "utf-8-sig", errors="replace", newline=""))
+            buffered = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, data)))
+            encoding = text_encoding(buffered.peek(2))
+            text = stack.enter_context(io.TextIOWrapper(buffered, encoding, errors="replace", newline=""))
             yield TextStream(text, raw, path.stat().st_size)
     except FileNotFoundError as error:
         raise FacelexError(f"There is no file {path}.") from error

@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from facelex.errors import FacelexError
-from facelex.recognize.detection import Detection, Detector
+from facelex.recognize.detection import Box, Detection, Detector, intersection_over_union
 from facelex.recognize.framing import crop_face
 from facelex.recognize.images import load_image
-
-Box = tuple[float, float, float, float]
-"""``x, y, width, height`` of a face, in pixels of the upright picture."""
 
 SAME_FACE = 0.4
 """Least intersection over union of a face that is found and a box that is meant to be it.
@@ -55,11 +52,14 @@ class Picture:
         :meth:`face_at`.
 
         Raises:
-            UnreadableImageError: If the box does not lie in the picture.
+            UnreadableImageError: If the box does not lie in the picture, or is far larger.
             NoFaceError: If a photo has no face.
         """
         if self.faces is not None:
-            return crop_face(self.pixels, self.face_at(box), size)
+            try:
+                return crop_face(self.pixels, self.face_at(box), size)
+            except FacelexError as error:
+                raise UnreadableImageError(f"no face can be cut out: {str(error).rstrip('.')}") from error
         grey = Image.fromarray(self.pixels).convert("L")
         if grey.size != (size, size):
             grey = ImageOps.fit(grey, (size, size), Image.Resampling.LANCZOS)
@@ -80,10 +80,10 @@ class Picture:
                 raise NoFaceError
             return max(faces, key=lambda face: face.box[2] * face.box[3])
         height, width = self.pixels.shape[:2]
-        if not _overlap(box, (0, 0, width, height)) or max(box[2:]) > 2 * max(width, height):
+        if not intersection_over_union(box, (0, 0, width, height)) or max(box[2:]) > 2 * max(width, height):
             raise UnreadableImageError(f"the box of its face does not lie in its {width}x{height} pixels")
-        best = max(faces, key=lambda face: _overlap(face.box, box), default=None)
-        if best is not None and _overlap(best.box, box) >= SAME_FACE:
+        best = max(faces, key=lambda face: intersection_over_union(face.box, box), default=None)
+        if best is not None and intersection_over_union(best.box, box) >= SAME_FACE:
             return best
         return Detection(box, score=1.0)
 
@@ -112,14 +112,6 @@ def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
         UnreadableImageError: As :func:`open_picture`.
     """
     return open_picture(path).cut(size)
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
 def _load(path: Path) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from facelex.data.fer2013 import CSV_NAMES, SIDE, Progress, completeness_notes, 
 from facelex.data.ferplus import read_votes
 from facelex.data.folder import labelled_files, read_folder
 from facelex.data.listed import is_listing, listed_files, read_listing, refuse_find_faces
+from facelex.data.mapping import column_name
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES
 
-READERS_VERSION = 7
+READERS_VERSION = 8
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
@@ -35,7 +36,7 @@ LATER_OPTIONS = ("keep", "mapping", "together", "columns")
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How a source is read."""
+    """How a source is read; the names of columns in ``keep``, ``together`` and ``columns`` in any case."""
 
     ferplus: Path | None = None
     size: int = SIDE
@@ -60,8 +61,8 @@ class Prepared:
 
 
 def prepare(
-    source: Path,
-    output: Path,
+    source: str | Path,
+    output: str | Path,
     options: PrepareOptions | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -83,7 +84,7 @@ def prepare(
     Raises:
         FacelexError: If the source cannot be used as it is; nothing is written then.
     """
-    options = options or PrepareOptions()
+    source, output, options = Path(source), Path(output), _settled(options or PrepareOptions())
     check_output(output)
     if not 16 <= options.size <= 512:
         raise FacelexError(f"Expected a size from 16 to 512 pixels, but got {options.size}.")
@@ -120,23 +121,9 @@ def prepare(
             "Leave it out."
         )
     signature = source_signature(source, options)
-    held = _held(output)
-    held_signature = "" if held is None else read_signature(output)
-    same = held_signature == signature
-    if held is not None and same and not force:
+    if not force and read_signature(output) == signature and (held := _held(output)) is not None:
         return Prepared(held, reused=True)
-    if held is None and not force and output.exists() and not is_dataset_file(output):
-        raise FacelexError(
-            f"{output} is no dataset of facelex, and would be lost. Name another file, such as "
-            f"-o {shlex.quote(str(_another_name(source, output)))}, or add --force to replace it."
-        )
-    replaced = None if held is None or same else held.source
-    if replaced is not None and not replace and _is_of_another(signature, held_signature):
-        raise FacelexError(
-            f"{output} holds a dataset made from another source ({replaced}). Name another file, such as "
-            f"-o {shlex.quote(str(_another_name(source, output)))}, or add --force to replace it."
-        )
-    del held  # its pixels are not needed beside those to come
+    replaced = replacing_notes(output, signature, source.resolve().name, force=force, replace=replace)
     if source.is_dir() or listed:
         if options.ferplus is not None:
             raise FacelexError(
@@ -152,14 +139,56 @@ def prepare(
         )  # fmt: skip
     else:
         dataset, notes = _from_csv(source, options, progress)
-    if replaced is not None:
-        notes = [
-            *notes,
-            f"{output} replaces a dataset made from another source, with other options or before a change: "
-            f"{replaced}.",
-        ]
     dataset.save(output, signature)
-    return Prepared(dataset, reused=False, notes=notes)
+    return Prepared(dataset, reused=False, notes=[*notes, *replaced])
+
+
+def _settled(options: PrepareOptions) -> PrepareOptions:
+    """Options that mean the same, spelled alike, as signatures compare them."""
+    return replace(
+        options,
+        ferplus=None if options.ferplus is None else Path(options.ferplus),
+        keep=tuple(map(column_name, options.keep)),
+        together=column_name(options.together or "") or None,
+        columns={role: column_name(name) for role, name in options.columns.items()},
+    )
+
+
+def replacing_notes(output: Path, signature: str, name: str, *, force: bool, replace: bool) -> list[str]:
+    """Say what writing a dataset to ``output`` will lose, or refuse it, before any work is done.
+
+    Args:
+        output: The ``.npz`` to write.
+        signature: Of the dataset to come; what stands before its hyphen is its source (`source_signature`).
+        name: After which to name another file in its place.
+        force: Whether whatever is there may go.
+        replace: Whether a dataset made from another source may go.
+
+    Returns:
+        A note on a dataset that is lost; nothing where there is none, or it was made in the same way.
+
+    Raises:
+        FacelexError: If something is there that may not go.
+    """
+    if not output.exists():
+        return []
+    elsewhere = (
+        f"Name another file, such as -o {shlex.quote(str(_another_name(name, output)))}, or add --force to "
+        "replace it."
+    )
+    held, held_signature = _held(output), read_signature(output)
+    if held is None:
+        if not force and not is_dataset_file(output):
+            raise FacelexError(f"{output} is no dataset of facelex, and would be lost. {elsewhere}")
+        return []
+    if held_signature == signature:
+        return []
+    if not replace and not force and _is_of_another(signature, held_signature):
+        raise FacelexError(f"{output} holds a dataset made from another source ({held.source}). {elsewhere}")
+    return [
+        f"{output} replaces a dataset made from another source, with other options or before a change: "
+        f"{held.source}."
+    ]
 
 
 def _is_of_another(signature: str, held: str) -> bool:
@@ -168,11 +197,11 @@ def _is_of_another(signature: str, held: str) -> bool:
     return bool(rest) and place != signature.partition("-")[0]
 
 
-def _another_name(source: Path, output: Path) -> Path:
-    """A name beside ``output`` after the source, and not ``output`` itself."""
-    name = source.resolve().name.partition(".")[0] or "mine"
-    other = output.with_name(f"{name}.npz")
-    return other if other != output else output.with_name(f"{name}-2.npz")
+def _another_name(name: str, output: Path) -> Path:
+    """A name beside ``output`` after the source's name, and not ``output`` itself."""
+    stem = name.partition(".")[0] or "mine"
+    other = output.with_name(f"{stem}.npz")
+    return other if other != output else output.with_name(f"{stem}-2.npz")
 
 
 def _held(output: Path) -> FaceDataset | None:

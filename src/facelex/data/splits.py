@@ -23,7 +23,8 @@ def random_splits(
 
     Args:
         labels: Class ids, ``(N,)``.
-        groups: Duplicate groups, ``(N,)``; a group counts to the class of its first picture.
+        groups: What is to stay together, such as identical pictures, ``(N,)``; a group counts to the class
+            of its first picture.
         shares: Shares of train, val and test.
         seed: Equal seeds give equal splits.
 

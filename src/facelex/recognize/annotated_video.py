@@ -19,11 +19,11 @@ from PIL import Image
 
 from facelex.errors import FacelexError, require
 from facelex.files import AbandonedError, replacing
+from facelex.recognize.detection import Box
 from facelex.recognize.drawing import annotate
 from facelex.recognize.frames import FrameReader
 from facelex.recognize.redaction import redact_faces
 from facelex.recognize.results import Face
-from facelex.recognize.tracks import Box
 
 logger = logging.getLogger(__name__)
 

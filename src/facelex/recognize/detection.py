@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
 
+Box = tuple[float, float, float, float]
+"""``x, y, width, height`` in pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
     """One face found in a picture."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     """``x, y, width, height`` in pixels, about hairline to chin; may reach past the edge."""
     score: float
     """How sure the detector is; CenterFace and YuNet: 0 to 1, dlib: any number, larger is surer."""
@@ -45,6 +48,19 @@ class Detector(Protocol):
             One `Detection` a face, surest first; empty if there is none.
         """
         ...
+
+
+def intersection_over_union(one: Box, other: Box) -> float:
+    """Return how much two boxes overlap, in [0, 1]: 1 where they are equal, 0 where they share nothing.
+
+    Boxes without an area share nothing.
+    """
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
 def check_image(image: NDArray[np.uint8]) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
 from facelex.recognize.cuts import CutFinder
+from facelex.recognize.detection import Box
 from facelex.recognize.images import ImageInput, load_image
 from facelex.recognize.recognizer import check_recognizer
 from facelex.recognize.results import Face, video_columns
-from facelex.recognize.tracks import Box, Smoother, Tracker
+from facelex.recognize.tracks import Smoother, Tracker
 from facelex.recognize.words import parse_words
 
 if TYPE_CHECKING:

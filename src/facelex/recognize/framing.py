@@ -29,6 +29,8 @@ DEFAULT_FRAMING: dict[str, Any] = {
     "roll": -1.5,  # degrees of tilt that the landmarks show in a face that is upright
 }
 _NO_FAR_CORNER = 1e6  # a crop that reaches further out is a mistake, not a face
+_MOST_COVERED = 16
+"""A crop covers this many times the picture's pixels at most, or its own: a close-up covers 9, turned."""
 
 
 def crop_face(
@@ -52,8 +54,8 @@ def crop_face(
         ``(size, size)`` uint8, grey.
 
     Raises:
-        FacelexError: If the picture is no RGB uint8 array, the box is empty or not finite, or a name in
-            ``framing`` is not known.
+        FacelexError: If the picture is no RGB uint8 array, the box is empty, not finite or far larger than
+            the picture, or a name in ``framing`` is not known.
     """
     check_image(image)
     if size < 1:
@@ -127,18 +129,19 @@ def _cut_straight(
 def _cut_turned(
     image: NDArray[np.uint8], center: tuple[float, float], side: float, tilt: float, size: int
 ) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
     reach = side * (abs(math.cos(tilt)) + abs(math.sin(tilt))) / 2 + 2
-    if max(map(abs, center)) + reach > _NO_FAR_CORNER:
+    too_large = (2 * reach) ** 2 > _MOST_COVERED * max(height * width, (2 * size) ** 2)
+    if too_large or max(map(abs, center)) + reach > _NO_FAR_CORNER:
         raise FacelexError(
-            f"Expected a face of ordinary size, but got one of {side:.3g} pixels at "
-            f"({center[0]:.3g}, {center[1]:.3g})."
+            f"Expected a face of ordinary size in the picture of {width}x{height} pixels, but got one of "
+            f"{side:.3g} pixels at ({center[0]:.3g}, {center[1]:.3g}). Correct its box."
         )
     # Every step-th pixel block is averaged first, so that a large face costs no more than a small one.
     step = max(1, int(side / size / 2))
     left, top = math.floor(center[0] - reach), math.floor(center[1] - reach)
     count = math.ceil(2 * reach / step) + 1
-    patch = _repeat_edges(image, left, top, count * step)
-    grey = Image.fromarray(patch).convert("L")
+    grey = Image.fromarray(_grey_square(image, left, top, count * step))
     if step > 1:
         grey = grey.reduce(step)
     pixels = side / step  # the crop's side in pixels of the reduced patch
@@ -157,13 +160,13 @@ def _cut_turned(
     return np.asarray(fine.reduce(samples) if samples > 1 else fine)
 
 
-def _repeat_edges(image: NDArray[np.uint8], left: int, top: int, count: int) -> NDArray[np.uint8]:
-    """Take the square of ``count`` pixels at ``left, top``; beyond the picture, its nearest pixel."""
+def _grey_square(image: NDArray[np.uint8], left: int, top: int, count: int) -> NDArray[np.uint8]:
+    """Take the square of ``count`` pixels at ``left, top``, grey; beyond the picture, its nearest pixel."""
     rows = np.clip(np.arange(top, top + count), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(left, left + count), 0, image.shape[1] - 1)
-    if rows[-1] - rows[0] == count - 1 and columns[-1] - columns[0] == count - 1:
-        return np.ascontiguousarray(image[top : top + count, left : left + count])
-    return image[rows[:, None], columns]
+    inside = np.ascontiguousarray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    grey = np.asarray(Image.fromarray(inside).convert("L"))
+    return grey if grey.shape == (count, count) else grey[(rows - rows[0])[:, None], columns - columns[0]]
 
 
 def _fill_in(framing: Mapping[str, Any] | None) -> dict[str, Any]:

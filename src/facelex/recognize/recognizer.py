@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
-from facelex.recognize.detection import Detection, Detector
+from facelex.recognize.detection import Box, Detection, Detector
 from facelex.recognize.framing import crop_face, resize_crops
 from facelex.recognize.images import ImageInput, load_image, to_uint8, unit_floats
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
-from facelex.recognize.tracks import Box
 from facelex.recognize.words import WordScorer, create_scorer, normalize, parse_words
 from facelex.vocabulary import Vocabulary
 

@@ -10,10 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from facelex.recognize.detection import Box, intersection_over_union
 from facelex.recognize.results import Face
-
-Box = tuple[float, float, float, float]
-"""``x, y, width, height`` in pixels."""
 
 NEAREST = 1.0
 """Centres further apart than this many face sizes are two faces, right after the last sight of one."""
@@ -140,9 +138,9 @@ def _affinity(track: _Track, box: Box, time: float) -> float:
     size, other = math.sqrt(max(box[2] * box[3], 1e-9)), math.sqrt(max(track.box[2] * track.box[3], 1e-9))
     if not 1 / MOST_GROWTH <= size / other <= MOST_GROWTH:
         return 0.0
-    overlap = max(_overlap(expected, box), _overlap(track.box, box))
-    if overlap > 0.2:
-        return 1.0 + _overlap(expected, box)
+    overlap = intersection_over_union(expected, box)
+    if max(overlap, intersection_over_union(track.box, box)) > 0.2:
+        return 1.0 + overlap
     reach = min(FURTHEST, NEAREST + DRIFT * (time - track.time))
     distance = math.dist(_centre(expected), _centre(box)) / (0.5 * (size + other))
     return max(0.0, 1.0 - distance / reach)
@@ -150,13 +148,3 @@ def _affinity(track: _Track, box: Box, time: float) -> float:
 
 def _centre(box: Box) -> tuple[float, float]:
     return box[0] + box[2] / 2, box[1] + box[3] / 2
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)

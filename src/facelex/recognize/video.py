@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from facelex.errors import FacelexError
+from facelex.recognize.detection import Box
 from facelex.recognize.face_tracker import EVERY, SMOOTH, FaceTracker, FrameResult, check_seconds
 from facelex.recognize.frames import Frame, FrameReader, check_source
 from facelex.recognize.redaction import redaction_style
@@ -19,7 +20,6 @@ from facelex.recognize.results import Face, ImageResult, Record, frame_of, video
 from facelex.recognize.sources import is_camera
 from facelex.recognize.summaries import TrackSummary, summary_columns
 from facelex.recognize.timeline import Timeline, check_timeline
-from facelex.recognize.tracks import Box
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated_video import AnnotatedVideo

@@ -49,7 +49,7 @@ def read_glove(path: Path, limit: int | None = None) -> tuple[list[str], NDArray
     dim = 0
     name = vector_name(path)
     announced = line_number = 0
-    for line_number, line in enumerate(_lines(path), start=1):
+    for line_number, line in _numbered_lines(path):
         if limit is not None and len(words) >= limit:
             break
         fields = line.rstrip().split(" ")
@@ -104,6 +104,19 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line with its number from 1, without the empty ones at the end."""
+    empty: tuple[int, str] | None = None  # the first of those since the last line that was not
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            empty = empty or (number, line)
+            continue
+        if empty:
+            yield empty
+            empty = None
+        yield number, line
+
+
 def _lines(path: Path) -> Iterator[str]:
     line_number = 0
     try:
@@ -115,7 +128,7 @@ def _lines(path: Path) -> Iterator[str]:
                         f"Expected a word and its numbers a line, but {path.name}, line {line_number} is "
                         f"longer than {MAX_LINE_BYTES} bytes. The file is not GloVe's text format."
                     )
-                yield raw.decode("utf-8")
+                yield raw.decode("utf-8-sig" if line_number == 1 else "utf-8")
     except UnicodeDecodeError:
         raise FacelexError(
             f"Expected text in UTF-8, but {path.name}, line {line_number} is not. "

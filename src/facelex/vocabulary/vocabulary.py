@@ -179,8 +179,10 @@ class Vocabulary:
             k: How many.
 
         Raises:
-            FacelexError: If a word is unknown or the vector has another length.
+            FacelexError: If a word is unknown, the vector has another length or ``k`` is no whole number.
         """
+        if not isinstance(k, (int, np.integer)):
+            raise FacelexError(f"Expected a whole number of words, such as k=10, but got {k!r}.")
         own: list[str] = []
         if isinstance(query, str):
             own = self.phrase_words(query)
