@@ -116,7 +116,8 @@ def find_media(
         FacelexError: As `find_images`.
     """
     named: list[list[str]] = [[], []]
-    for item in map(os.fspath, inputs):
+    for given in inputs:
+        item = os.fspath(given)
         searched = not is_address(item) and (_is_folder(item) or _is_glob(item))
         for kind, found in enumerate(_expand(item, recursive, videos_alone)):
             named[kind] += _without_copies(found) if searched else found
