@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,9 +25,7 @@ from facelex.recognize.sources import (
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated import AnnotatedFolder
-    from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.results import ImageResult
-    from facelex.recognize.writers import Writer
 
 app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
 
@@ -105,8 +103,7 @@ def predict(
         )
     create = partial(options.create_recognizer, detect=detect)
     from facelex.recognize.summaries import ImageSummary
-    from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import check_output, check_summary, open_writer
+    from facelex.recognize.writers import check_output, check_summary, open_summary, open_writer
 
     if summary is not None:
         check_summary(summary, output)
@@ -122,18 +119,18 @@ def predict(
         from facelex.cli.predict_video import predict_videos
 
         recognizer = create()
+        layout = recognizer.table_layout(words, embedding=embedding, video=True)
         with (
             outliving_the_reader(any((annotate, timeline, summary))),
-            _open_summary(summary, recognizer, words, video=True) as totals,
+            open_summary(summary, layout) if summary is not None else nullcontext() as totals,
         ):
             return predict_videos(
                 videos,
                 recognizer,
-                words=words,
+                layout,
                 format=kind,
                 output=output,
                 summary=totals,
-                embedding=embedding,
                 annotate=annotate,
                 redact=style,
                 **film,
@@ -158,18 +155,13 @@ def predict(
     for path in written:
         check_output(path, sources, options.files)
     recognizer = create()
+    layout = recognizer.table_layout(words, embedding=embedding)
     results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
     done, failed, stopped = 0, 0, False
     with (
         outliving_the_reader(annotate is not None or summary is not None) as screen,
-        _open_summary(summary, recognizer, words, video=False) as totals,
-        open_writer(
-            kind,
-            output or screen,
-            classes=recognizer.classes,
-            words=parse_words(words),
-            embedding=recognizer.embed_dim if embedding else 0,
-        ) as writer,
+        open_summary(summary, layout) if summary is not None else nullcontext() as totals,
+        open_writer(kind, output or screen, layout) as writer,
     ):
         folder = None if annotate is None else _annotated_folder(annotate, sources, style)
         try:
@@ -192,18 +184,6 @@ def predict(
         tell(f"stopped after {done:,} of {len(sources):,} pictures; what was done is kept.")
         return STOPPED
     return 1 if failed else 0
-
-
-def _open_summary(
-    path: Path | None, recognizer: Recognizer, words: str | None, *, video: bool
-) -> AbstractContextManager[Writer | None]:
-    """Open the file for the summaries, if one is asked for."""
-    from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import open_summary
-
-    if path is None:
-        return nullcontext()
-    return open_summary(path, classes=recognizer.classes, words=parse_words(words), video=video)
 
 
 def _counted(files: list[str], kind: str) -> str:
