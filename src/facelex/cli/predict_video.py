@@ -14,6 +14,7 @@ from facelex.errors import FacelexError, one_line
 from facelex.recognize.sources import check_there, is_camera
 
 if TYPE_CHECKING:
+    from facelex.recognize.earlier import EarlierRows
     from facelex.recognize.face_tracker import FrameResult
     from facelex.recognize.layouts import TableLayout
     from facelex.recognize.recognizer import Recognizer
@@ -31,6 +32,7 @@ def predict_videos(
     *,
     format: str,
     output: Path | None,
+    earlier: EarlierRows | None,
     summary: Writer | None,
     annotate: Path | None,
     redact: str | None,
@@ -40,6 +42,7 @@ def predict_videos(
     """Analyse videos one after the other, show their progress and write one table; returns the exit code.
 
     One that cannot be read is told, has a row with an error, also in the summary, and the others go on.
+    Videos that the rows of an earlier call have whole are left out.
     """
     from facelex.recognize import video
     from facelex.recognize.frames import UnreadableVideoError
@@ -53,23 +56,26 @@ def predict_videos(
     on_screen = rows and output is None
     crossed = on_screen and sys.stdout.isatty()  # rows on the same screen would cross the bar
     failed = False
+    shared = several or earlier is not None
+    annotated = dict(_annotated_paths(sources, annotate))
+    left = sources if earlier is None else earlier.left
     with (
         _screen_table(format, output) as shown,
-        open_writer(format, target, layout) if several and rows else nullcontext() as writer,
+        open_writer(format, target, layout, earlier=earlier) if shared and rows else nullcontext() as writer,
     ):
-        for number, (source, annotated) in enumerate(_annotated_paths(sources, annotate), start=1):
-            place = f"Reading {number} of {len(sources)}" if several else "Reading"
+        for number, source in enumerate(left, start=1):
+            place = f"Reading {number} of {len(left)}" if several else "Reading"
             try:
                 with _shown(bar=not crossed, rows=on_screen, place=place) as progress:
                     result = video.predict_video(
                         source,
                         recognizer,
                         words=layout.words or None,
-                        table=target if rows and not several else None,
+                        table=target if rows and not shared else None,
                         table_format=format,
                         writer=writer,
                         embedding=layout.embed_dim > 0,
-                        annotate=annotated,
+                        annotate=annotated[source],
                         redact=redact,
                         timeline=timeline,
                         progress=progress,
@@ -89,6 +95,9 @@ def predict_videos(
                     raise
                 tell(f"stopped at {source}; what was done is kept.")
                 return STOPPED
+            further = earlier is None or source != earlier.begun or result.seconds >= earlier.reached
+            if result.interrupted and not further:  # what lies in the output's place holds more of it
+                raise KeyboardInterrupt
             if summary is not None:
                 summary.write(result)
                 if result.forgotten:

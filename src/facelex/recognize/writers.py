@@ -13,6 +13,7 @@ from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, one_line, printable, require, unknown_name
 from facelex.files import check_suffix, replacing
+from facelex.recognize.earlier import EarlierRows
 from facelex.recognize.layouts import Record, TableLayout
 from facelex.recognize.results import Face, Result
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
@@ -262,7 +263,9 @@ def format_of(path: Path, formats: Sequence[str] = FORMATS) -> str:
 
 
 @contextmanager
-def open_writer(kind: str, target: Path | IO[str], layout: TableLayout) -> Iterator[Writer]:
+def open_writer(
+    kind: str, target: Path | IO[str], layout: TableLayout, *, earlier: EarlierRows | None = None
+) -> Iterator[Writer]:
     """Open a writer of results.
 
     A file appears in its place only when all is written; if something goes wrong half-way there is none.
@@ -271,6 +274,7 @@ def open_writer(kind: str, target: Path | IO[str], layout: TableLayout) -> Itera
         kind: ``table``, ``json``, ``jsonl``, ``csv`` or ``parquet``.
         target: File to write, or an open text stream such as ``sys.stdout`` (not for Parquet).
         layout: What it holds, from `Recognizer.table_layout`. A table for people never has features.
+        earlier: Rows to begin with, of a file of this format and layout, which may be the target.
 
     Raises:
         FacelexError: If the format is not known or the file cannot be written.
@@ -283,6 +287,8 @@ def open_writer(kind: str, target: Path | IO[str], layout: TableLayout) -> Itera
         open_stream(target, binary=kind == "parquet") if isinstance(target, Path) else nullcontext(target)
     )
     with opened as stream, _closing(_WRITERS[kind](stream, layout)) as writer:
+        if earlier is not None:
+            earlier.copy_to(stream)
         yield writer
 
 
