@@ -375,8 +375,8 @@ def test_flip_and_threshold_reach_the_recogniser(run, photos):
 def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):
     asked = []
 
-    def predict_videos(sources, recognizer, **options):
-        asked.append((*sources, type(recognizer).__name__, options["words"], options["format"]))
+    def predict_videos(sources, recognizer, layout, **options):
+        asked.append((*sources, type(recognizer).__name__, layout.words, options["format"]))
         return 0
 
     monkeypatch.setitem(
@@ -384,7 +384,7 @@ def test_videos_and_webcams_go_to_the_video_room(run, monkeypatch):
     )
     assert run("film.MP4", "--format", "csv", "--words", "bored")[0] == 0
     assert run("Webcam:0")[0] == 0
-    assert asked == [("film.MP4", "Recognizer", "bored", "csv"), ("Webcam:0", "Recognizer", None, "table")]
+    assert asked == [("film.MP4", "Recognizer", ("bored",), "csv"), ("Webcam:0", "Recognizer", (), "table")]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -16,10 +16,12 @@ from tiny_recognition import FixedDetector, TinyVocabulary
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import writers
+from facelex.recognize.layouts import TableLayout
 from facelex.recognize.recognizer import Recognizer
-from facelex.recognize.results import Face, ImageResult, table_columns, to_frame
+from facelex.recognize.results import Face, ImageResult, to_frame
 from facelex.recognize.writers import format_of, open_writer
 
+LAYOUT = TableLayout(EMOTIONS, ("proud",))
 PROBABILITIES = dict(zip(EMOTIONS, (0.01, 0.02, 0.03, 0.8, 0.04, 0.05, 0.05)))
 FACE = Face(
     (1.25, -2.0, 30.0, 40.5),
@@ -37,9 +39,9 @@ RESULTS = [
 ]
 
 
-def written(kind: str, results=RESULTS, words=("proud",)) -> str:
+def written(kind: str, results=RESULTS, layout=LAYOUT) -> str:
     stream = io.StringIO()
-    with open_writer(kind, stream, classes=EMOTIONS, words=words) as writer:
+    with open_writer(kind, stream, layout) as writer:
         for result in results:
             writer.write(result)
     return stream.getvalue()
@@ -69,7 +71,7 @@ def test_json_is_valid_with_any_number_of_images(count):
 
 def test_json_comes_line_by_line():
     stream = io.StringIO()
-    with open_writer("json", stream, classes=EMOTIONS) as writer:
+    with open_writer("json", stream, LAYOUT) as writer:
         writer.write(RESULTS[0])
         assert json.loads(stream.getvalue() + "]")[0]["source"] == "one.jpg"
         writer.write(RESULTS[2])
@@ -94,7 +96,7 @@ def test_parquet_streams_row_groups_with_types(tmp_path, monkeypatch):
     monkeypatch.setattr(writers, "ROWS_PER_GROUP", 4)
     odd = ImageResult("broken\udcff.jpg", error="gone")
     path = tmp_path / "faces.parquet"
-    with open_writer("parquet", path, classes=EMOTIONS, words=["proud"]) as writer:
+    with open_writer("parquet", path, LAYOUT) as writer:
         for result in [*RESULTS, *RESULTS, odd]:
             writer.write(result)
     table = parquet.read_table(path)
@@ -115,7 +117,7 @@ def test_data_frame_has_the_same_columns_as_csv():
     assert frame["happy"].max() == 0.8
     assert len(to_frame([])) == 0
     with_features = to_frame(iter(RESULTS), embedding=True)
-    assert list(with_features.columns) == table_columns(EMOTIONS, ["proud"], embedding=3)
+    assert list(with_features.columns) == list(TableLayout(EMOTIONS, ("proud",), 3).columns)
     assert with_features["embedding:2"].tolist()[:2] == [1, 1]
 
 
@@ -123,7 +125,7 @@ def test_data_frame_has_all_columns_also_without_a_face(tiny_model, photo):
     pytest.importorskip("pandas")
     nobody = Recognizer(tiny_model, detector=FixedDetector(), vocabulary=TinyVocabulary())
     frame = to_frame(nobody.predict_many([photo, b"broken"], words="proud"))
-    assert list(frame.columns) == table_columns(EMOTIONS, ["proud"])
+    assert list(frame.columns) == list(LAYOUT.columns)
     assert len(frame) == 1
 
 
@@ -132,9 +134,9 @@ def test_data_frame_has_the_columns_of_all_results():
     other = Face(FACE.box, 1.0, "calm", {"calm": 1.0}, words={"bored": 0.5})
     results = [RESULTS[2], RESULTS[0], ImageResult("two.jpg", 9, 9, (other,))]
     frame = to_frame(results)
-    assert list(frame.columns) == table_columns([*EMOTIONS, "calm"], ["proud", "bored"])
+    assert list(frame.columns) == list(TableLayout((*EMOTIONS, "calm"), ("proud", "bored")).columns)
     assert frame["word:bored"].tolist()[-1] == 0.5
-    assert to_frame([RESULTS[2]]).columns.tolist() == table_columns(())
+    assert to_frame([RESULTS[2]]).columns.tolist() == list(TableLayout().columns)
 
 
 def test_data_frame_of_faces_says_what_it_takes():
@@ -189,7 +191,7 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
     path.write_text("before")
 
     def interrupted() -> None:
-        with open_writer("json", path, classes=EMOTIONS) as writer:
+        with open_writer("json", path, LAYOUT) as writer:
             writer.write(RESULTS[0])
             raise RuntimeError
 
@@ -197,7 +199,7 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
         interrupted()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
-    with open_writer("json", path, classes=EMOTIONS) as writer:
+    with open_writer("json", path, LAYOUT) as writer:
         writer.write(RESULTS[0])
     assert json.loads(path.read_text())[0]["source"] == "one.jpg"
     assert list(tmp_path.iterdir()) == [path]
@@ -208,7 +210,7 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path):
 def test_a_file_is_readable_by_whom_the_umask_allows(tmp_path, mask):
     before = os.umask(mask)
     try:
-        with open_writer("json", tmp_path / "faces.json", classes=EMOTIONS) as writer:
+        with open_writer("json", tmp_path / "faces.json", LAYOUT) as writer:
             writer.write(RESULTS[0])
     finally:
         os.umask(before)
@@ -217,7 +219,7 @@ def test_a_file_is_readable_by_whom_the_umask_allows(tmp_path, mask):
 
 def test_a_full_disk_is_told_in_one_sentence(tmp_path):
     def fill() -> None:
-        with open_writer("json", tmp_path / "faces.json", classes=EMOTIONS):
+        with open_writer("json", tmp_path / "faces.json", LAYOUT):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(FacelexError, match="The disk is full"):
@@ -228,7 +230,7 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path):
 def test_file_names_that_are_not_unicode_are_written(tmp_path):
     odd = ImageResult("broken\udcff.jpg", error="gone")
     for kind in ("json", "csv", "table"):
-        with open_writer(kind, tmp_path / f"faces.{kind}", classes=EMOTIONS) as writer:
+        with open_writer(kind, tmp_path / f"faces.{kind}", LAYOUT) as writer:
             writer.write(odd)
         assert "broken\\udcff" in (tmp_path / f"faces.{kind}").read_text()
     assert json.loads((tmp_path / "faces.json").read_text())[0]["source"] == odd.source
@@ -240,7 +242,7 @@ def test_wrong_targets_are_refused(tmp_path):
         ("parquet", io.StringIO(), "--output"),
         ("json", tmp_path / "none" / "faces.json", "Could not write"),
     ):
-        with pytest.raises(FacelexError, match=message), open_writer(kind, target, classes=EMOTIONS):
+        with pytest.raises(FacelexError, match=message), open_writer(kind, target, LAYOUT):
             pass
 
 
@@ -253,7 +255,7 @@ def test_missing_packages_name_their_extra(monkeypatch, tmp_path):
         to_frame(RESULTS)
     with (
         pytest.raises(FacelexError, match=r"facelex\[table\]"),
-        open_writer("parquet", tmp_path / "a.parquet", classes=EMOTIONS),
+        open_writer("parquet", tmp_path / "a.parquet", LAYOUT),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -263,9 +265,9 @@ def test_a_class_called_as_a_column_has_one_of_its_own(tmp_path: Path):
     pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
     classes = ("unsure", "x", "bored", "error")
     face = Face((1.0, 2.0, 3.0, 4.0), 0.9, "x", dict(zip(classes, (0.1, 0.6, 0.2, 0.1))), True)
-    result = ImageResult("one.jpg", 640, 480, (face,), columns=tuple(table_columns(classes)))
+    result = ImageResult("one.jpg", 640, 480, (face,), columns=TableLayout(classes).columns)
     for suffix, read in (("csv", pandas.read_csv), ("parquet", pandas.read_parquet)):
-        with open_writer(suffix, tmp_path / f"t.{suffix}", classes=classes) as writer:
+        with open_writer(suffix, tmp_path / f"t.{suffix}", TableLayout(classes)) as writer:
             writer.write(result)
         for table in (read(tmp_path / f"t.{suffix}"), to_frame([result])):
             assert table.columns.is_unique

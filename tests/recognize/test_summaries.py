@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from facelex.cli.main import main
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import faces as faces_module
+from facelex.recognize.layouts import TableLayout
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.results import Face, ImageResult, to_frame
-from facelex.recognize.summaries import ImageSummary, summary_columns
+from facelex.recognize.summaries import ImageSummary
 from facelex.recognize.timeline import Timeline
 from facelex.recognize.video import predict_video
 from facelex.recognize.writers import open_summary
@@ -69,7 +71,7 @@ def test_a_summary_has_the_means_of_the_rows_beside_it(run, films, tmp_path):
     assert "broken.mp4" in err
     assert sorted(path.name for path in out.iterdir()) == ["a-faces.mp4", "empty-faces.mp4"]
     rows = read_csv(summary)
-    assert list(rows[0]) == summary_columns(EMOTIONS, video=True)
+    assert list(rows[0]) == list(TableLayout(EMOTIONS, video=True, summary=True).columns)
     assert [(Path(row["source"]).name, row["face"]) for row in rows] == [
         ("a.mp4", "1"), ("a.mp4", "2"), ("broken.mp4", ""), ("empty.mp4", ""),
     ]  # fmt: skip
@@ -239,7 +241,7 @@ def test_photos_have_a_row_each_in_a_summary(run, tmp_path, kind):
         assert (nobody["faces"], "emotion" in nobody) == (0, False)
         return
     both, broken, nobody = rows = read_csv(summary)
-    assert list(both) == summary_columns(EMOTIONS, video=False)
+    assert list(both) == list(TableLayout(EMOTIONS, summary=True).columns)
     assert [row["faces"] for row in rows] == ["2", "", "0"]
     assert {name: float(both[name]) for name in EMOTIONS} == pytest.approx(means, abs=2e-6)
     assert [bool(row["error"]) for row in rows] == [False, True, False]
@@ -253,13 +255,14 @@ def test_words_are_averaged_and_a_data_frame_takes_summaries(tiny_model, squares
     results = [predict_video(films / name, finder, **options) for name in ("a.mp4", "empty.mp4")]
     predict_video(films / "a.mp4", finder, **options, table=tmp_path / "t.csv")
     frame = to_frame(results)
-    assert list(frame.columns) == summary_columns(EMOTIONS, ["proud", "bored"], video=True)
+    layout = finder.table_layout("proud, bored", video=True)
+    assert frame.columns.tolist() == list(replace(layout, summary=True).columns)
     means = pandas.read_csv(tmp_path / "t.csv").groupby("face")["word:bored"].mean()
     assert frame["word:bored"].tolist()[:2] == pytest.approx(means.tolist(), abs=2e-6)
     assert frame["frames"].tolist() == [3, 2, 0]
     with pytest.raises(FacelexError, match="got a VideoResult, a summary without features"):
         to_frame(results, embedding=True)
-    with open_summary(tmp_path / "s.csv", classes=EMOTIONS, words=["proud", "bored"], video=True) as writer:
+    with open_summary(tmp_path / "s.csv", layout) as writer:
         for result in results:
             writer.write(result)
     written = pandas.read_csv(tmp_path / "s.csv")

@@ -39,10 +39,11 @@ from facelex.recognize import faces as faces_module
 from facelex.recognize import timeline as timeline_module
 from facelex.recognize.annotated_video import AnnotatedVideo
 from facelex.recognize.frames import FrameReader
+from facelex.recognize.layouts import TableLayout
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.results import Face
 from facelex.recognize.timeline import MOST_BINS, Timeline, _clock
-from facelex.recognize.video import FrameResult, predict_video, read_video, to_frame, video_columns
+from facelex.recognize.video import FrameResult, predict_video, read_video, to_frame
 
 
 @pytest.fixture
@@ -161,14 +162,14 @@ def test_the_data_frame_of_a_film_without_faces_has_all_columns(tmp_path, finder
     path = write_video(tmp_path / "empty.mp4", lambda time: [], seconds=1)
     frame = to_frame(read_video(path, finder, words="proud"))
     assert len(frame) == 0
-    assert list(frame.columns) == video_columns(EMOTIONS, ["proud"])
+    assert list(frame.columns) == list(TableLayout(EMOTIONS, ("proud",), video=True).columns)
 
 
 def test_the_data_frame_has_the_words_of_all_results(film, finder):
     pytest.importorskip("pandas")
     calls = [read_video(film, finder, max_frames=1, words=words) for words in (None, "proud", "bored")]
     frame = to_frame(itertools.chain(*calls))
-    assert list(frame.columns) == video_columns(EMOTIONS, ["proud", "bored"])
+    assert list(frame.columns) == list(TableLayout(EMOTIONS, ("proud", "bored"), video=True).columns)
     assert frame["word:bored"].notna().tolist() == [False, False, True]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,14 +20,15 @@ from facelex.recognize.sources import (
     VIDEO_SUFFIXES,
     check_there,
     find_media,
+    is_camera,
+    is_data_url,
     names_video,
 )
 
 if TYPE_CHECKING:
     from facelex.recognize.annotated import AnnotatedFolder
-    from facelex.recognize.recognizer import Recognizer
+    from facelex.recognize.earlier import EarlierRows
     from facelex.recognize.results import ImageResult
-    from facelex.recognize.writers import Writer
 
 app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
 
@@ -42,6 +43,7 @@ def predict(
     words: str | None = None,
     format: Format | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    resume: Annotated[bool, flag] = False,
     summary: Path | None = None,
     embedding: Annotated[bool, flag] = False,
     annotate: Path | None = None,
@@ -70,6 +72,9 @@ def predict(
         says, else a table.
     output
         Write to this file instead of the screen.
+    resume
+        Go on with the output, a .jsonl or .csv, where an earlier call was stopped: its rows are kept, and
+        only what it has not read yet is read.
     summary
         Write the means of each face of each video, or of each picture, to this file as well: .csv, .json,
         .jsonl or .parquet. Videos and pictures without a face have a row, too.
@@ -104,15 +109,18 @@ def predict(
             "jsonl, csv or parquet, or name a file with --output."
         )
     create = partial(options.create_recognizer, detect=detect)
+    from facelex.recognize.earlier import EarlierRows
     from facelex.recognize.summaries import ImageSummary
-    from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import check_output, check_summary, open_writer
+    from facelex.recognize.writers import check_output, check_summary, open_summary, open_writer
 
     if summary is not None:
         check_summary(summary, output)
     film: dict[str, Any] = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
     film = {name: value for name, value in film.items() if value is not None}
     sources, videos = find_media(inputs, recursive=recursive, videos_alone=True)
+    if resume:
+        copies = annotate if sources else None
+        _check_resume(inputs, output, kind, summary=summary, timeline=timeline, copies=copies)
     written = [path for path in (output, summary) if path is not None]
     if annotate in [path.parent for path in written] and annotate is not None and not annotate.suffix:
         annotate.mkdir(parents=True, exist_ok=True)  # which annotating does, but after the output is opened
@@ -122,18 +130,21 @@ def predict(
         from facelex.cli.predict_video import predict_videos
 
         recognizer = create()
+        layout = recognizer.table_layout(words, embedding=embedding, video=True)
+        earlier = EarlierRows(output, kind, layout, videos) if resume and output is not None else None
+        _tell_of_earlier(earlier, videos, "video")
         with (
             outliving_the_reader(any((annotate, timeline, summary))),
-            _open_summary(summary, recognizer, words, video=True) as totals,
+            open_summary(summary, layout) if summary is not None else nullcontext() as totals,
         ):
             return predict_videos(
                 videos,
                 recognizer,
-                words=words,
+                layout,
                 format=kind,
                 output=output,
+                earlier=earlier,
                 summary=totals,
-                embedding=embedding,
                 annotate=annotate,
                 redact=style,
                 **film,
@@ -158,22 +169,23 @@ def predict(
     for path in written:
         check_output(path, sources, options.files)
     recognizer = create()
-    results = recognizer.predict_many(sources, words=words, detect=detect, keep_images=annotate is not None)
+    layout = recognizer.table_layout(words, embedding=embedding)
+    earlier = EarlierRows(output, kind, layout, sources) if resume and output is not None else None
+    _tell_of_earlier(earlier, sources, "picture")
+    left = sources if earlier is None else earlier.left
+    results = recognizer.predict_many(left, words=words, detect=detect, keep_images=annotate is not None)
     done, failed, stopped = 0, 0, False
     with (
         outliving_the_reader(annotate is not None or summary is not None) as screen,
-        _open_summary(summary, recognizer, words, video=False) as totals,
-        open_writer(
-            kind,
-            output or screen,
-            classes=recognizer.classes,
-            words=parse_words(words),
-            embedding=recognizer.embed_dim if embedding else 0,
-        ) as writer,
+        open_summary(summary, layout) if summary is not None else nullcontext() as totals,
+        open_writer(kind, output or screen, layout, earlier=earlier) as writer,
     ):
         folder = None if annotate is None else _annotated_folder(annotate, sources, style)
+        if folder is not None and earlier is not None:
+            for source in earlier.complete:
+                folder.pass_over(source)
         try:
-            for result in _with_progress(results, len(sources), quiet=output is None and kind != "table"):
+            for result in _with_progress(results, len(left), quiet=output is None and kind != "table"):
                 if result.error is None and folder is not None:
                     folder.save(result)
                 writer.write(result)
@@ -189,21 +201,53 @@ def predict(
                 raise
             stopped = True
     if stopped:
-        tell(f"stopped after {done:,} of {len(sources):,} pictures; what was done is kept.")
+        tell(f"stopped after {done:,} of {len(left):,} pictures; what was done is kept.")
         return STOPPED
     return 1 if failed else 0
 
 
-def _open_summary(
-    path: Path | None, recognizer: Recognizer, words: str | None, *, video: bool
-) -> AbstractContextManager[Writer | None]:
-    """Open the file for the summaries, if one is asked for."""
-    from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import open_summary
+def _check_resume(
+    inputs: Sequence[str],
+    output: Path | None,
+    kind: str,
+    *,
+    summary: Path | None,
+    timeline: Path | None,
+    copies: Path | None,
+) -> None:
+    """Refuse what an unfinished file cannot be gone on with; ``copies`` is where annotated pictures go."""
+    from facelex.recognize.earlier import RESUMABLE
 
-    if path is None:
-        return nullcontext()
-    return open_summary(path, classes=recognizer.classes, words=parse_words(words), video=video)
+    if output is None or kind not in RESUMABLE:
+        came = "no --output" if output is None else f"{str(output)!r}, in the format {kind}"
+        raise FacelexError(
+            f"Expected an output that can be gone on with, .jsonl or .csv, with --resume, but got {came}. "
+            "Name such a file with --output, or leave --resume out."
+        )
+    for option, path in (("--summary", summary), ("--timeline", timeline)):
+        if path is not None:
+            raise FacelexError(
+                f"Expected --resume without {option}, which needs all faces from one call. Leave one out."
+            )
+    if copies is not None and kind == "csv":
+        raise FacelexError(
+            "Expected a .jsonl file with --resume and --annotate, but got a CSV, which does not hold the "
+            "pictures without a face, so that annotated ones may take each other's names. Write .jsonl."
+        )
+    for item in inputs:
+        if is_data_url(item) or is_camera(item):
+            raise FacelexError(
+                f"Expected files or addresses with --resume, but got {shorten(item)!r}, which is not known "
+                "again by its name. Leave --resume out."
+            )
+
+
+def _tell_of_earlier(earlier: EarlierRows | None, sources: list[str], kind: str) -> None:
+    """Say how many of the sources an unfinished file has already."""
+    if earlier is not None and len(earlier.left) < len(sources):
+        tell(
+            f"{_counted(sources[len(earlier.left) :], kind)} taken over, {len(earlier.left):,} left to read."
+        )
 
 
 def _counted(files: list[str], kind: str) -> str:

@@ -14,7 +14,9 @@ from facelex.errors import FacelexError, one_line
 from facelex.recognize.sources import check_there, is_camera
 
 if TYPE_CHECKING:
+    from facelex.recognize.earlier import EarlierRows
     from facelex.recognize.face_tracker import FrameResult
+    from facelex.recognize.layouts import TableLayout
     from facelex.recognize.recognizer import Recognizer
     from facelex.recognize.video import VideoResult
     from facelex.recognize.writers import Writer
@@ -26,12 +28,12 @@ MOST_LINES = 20
 def predict_videos(
     sources: Sequence[str],
     recognizer: Recognizer,
+    layout: TableLayout,
     *,
-    words: str | None,
     format: str,
     output: Path | None,
+    earlier: EarlierRows | None,
     summary: Writer | None,
-    embedding: bool,
     annotate: Path | None,
     redact: str | None,
     timeline: Path | None = None,
@@ -40,35 +42,40 @@ def predict_videos(
     """Analyse videos one after the other, show their progress and write one table; returns the exit code.
 
     One that cannot be read is told, has a row with an error, also in the summary, and the others go on.
+    Videos that the rows of an earlier call have whole are left out.
     """
     from facelex.recognize import video
     from facelex.recognize.frames import UnreadableVideoError
     from facelex.recognize.results import ImageResult
+    from facelex.recognize.writers import open_writer
 
     several = len(sources) > 1
     if several:
         _check_several(sources, annotate, timeline)
-    on_screen = format != "table" and output is None
+    rows, target = format != "table", output or sys.stdout
+    on_screen = rows and output is None
     crossed = on_screen and sys.stdout.isatty()  # rows on the same screen would cross the bar
     failed = False
+    shared = several or earlier is not None
+    annotated = dict(_annotated_paths(sources, annotate))
+    left = sources if earlier is None else earlier.left
     with (
         _screen_table(format, output) as shown,
-        _shared_table(recognizer, words, format, output, embedding) if several else nullcontext() as writer,
+        open_writer(format, target, layout, earlier=earlier) if shared and rows else nullcontext() as writer,
     ):
-        own_table = None if several or format == "table" else output or sys.stdout
-        for number, (source, target) in enumerate(_annotated_paths(sources, annotate), start=1):
-            place = f"Reading {number} of {len(sources)}" if several else "Reading"
+        for number, source in enumerate(left, start=1):
+            place = f"Reading {number} of {len(left)}" if several else "Reading"
             try:
                 with _shown(bar=not crossed, rows=on_screen, place=place) as progress:
                     result = video.predict_video(
                         source,
                         recognizer,
-                        words=words,
-                        table=own_table,
-                        table_format=None if own_table is None else format,
+                        words=layout.words or None,
+                        table=target if rows and not shared else None,
+                        table_format=format,
                         writer=writer,
-                        embedding=embedding,
-                        annotate=target,
+                        embedding=layout.embed_dim > 0,
+                        annotate=annotated[source],
                         redact=redact,
                         timeline=timeline,
                         progress=progress,
@@ -88,6 +95,9 @@ def predict_videos(
                     raise
                 tell(f"stopped at {source}; what was done is kept.")
                 return STOPPED
+            further = earlier is None or source != earlier.begun or result.seconds >= earlier.reached
+            if result.interrupted and not further:  # what lies in the output's place holds more of it
+                raise KeyboardInterrupt
             if summary is not None:
                 summary.write(result)
                 if result.forgotten:
@@ -132,28 +142,6 @@ def _annotated_paths(sources: Sequence[str], annotate: Path | None) -> list[tupl
 
     names = FreeNames(annotate, sources)
     return [(source, names.take(Path(source).stem, ".mp4")) for source in sources]
-
-
-@contextmanager
-def _shared_table(
-    recognizer: Recognizer, words: str | None, format: str, output: Path | None, embedding: bool
-) -> Iterator[Writer | None]:
-    """Open the table that all videos write their rows to; None where one for people is asked for."""
-    if format == "table":
-        yield None
-        return
-    from facelex.recognize.words import parse_words
-    from facelex.recognize.writers import open_writer
-
-    with open_writer(
-        format,
-        output or sys.stdout,
-        classes=recognizer.classes,
-        words=parse_words(words),
-        video=True,
-        embedding=recognizer.embed_dim if embedding else 0,
-    ) as writer:
-        yield writer
 
 
 @contextmanager

@@ -79,6 +79,10 @@ class AnnotatedFolder:
         self.folder = folder
         self._names = FreeNames(folder, inputs)
 
+    def pass_over(self, source: str) -> None:
+        """Leave the next name after a picture's to what an earlier call has written for it."""
+        self._free_path(source)
+
     def save(self, result: ImageResult) -> Path:
         """Draw one result, made with ``keep_images=True``, and return the file.
 

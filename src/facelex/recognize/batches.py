@@ -14,10 +14,9 @@ from PIL import Image
 
 from facelex.errors import FacelexError
 from facelex.recognize.images import MAX_PIXELS, ImageInput, load_image, read_stream
-from facelex.recognize.results import ImageResult, table_columns
+from facelex.recognize.results import ImageResult
 from facelex.recognize.sessions import default_threads
 from facelex.recognize.sources import source_name
-from facelex.recognize.words import parse_words
 
 if TYPE_CHECKING:
     from facelex.recognize.detection import Detection
@@ -135,7 +134,7 @@ def _batches(prepared: Iterable[_Prepared], size: int) -> Iterator[list[_Prepare
 
 
 def _results(recognizer: Recognizer, batch: Sequence[_Prepared], words: Any) -> Iterator[ImageResult]:
-    columns = tuple(table_columns(recognizer.classes, parse_words(words)))
+    columns = recognizer.table_layout(words).columns
     found = [item for item in batch if item.crops is not None and len(item.detections)]
     faces = []
     if found:

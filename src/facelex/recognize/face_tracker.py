@@ -15,8 +15,9 @@ from facelex.errors import FacelexError
 from facelex.recognize.cuts import CutFinder
 from facelex.recognize.detection import Box
 from facelex.recognize.images import ImageInput, load_image
+from facelex.recognize.layouts import TableLayout
 from facelex.recognize.recognizer import check_recognizer
-from facelex.recognize.results import Face, video_columns
+from facelex.recognize.results import Face
 from facelex.recognize.tracks import Smoother, Tracker
 from facelex.recognize.words import parse_words
 
@@ -118,7 +119,7 @@ class FaceTracker:
         self.source = source
         self.words = parse_words(words)
         """The words asked for."""
-        self.columns = tuple(video_columns(recognizer.classes, self.words))
+        self.columns = TableLayout(recognizer.classes, self.words, video=True).columns
         """Columns of the table of its results."""
         memory = max(1.0, 2.5 * check_seconds("every", every))
         self._smoother = Smoother(check_seconds("smooth", smooth), recognizer.is_unsure, memory)

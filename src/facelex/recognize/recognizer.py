@@ -18,6 +18,7 @@ from facelex.errors import FacelexError
 from facelex.recognize.detection import Box, Detection, Detector
 from facelex.recognize.framing import crop_face, resize_crops
 from facelex.recognize.images import ImageInput, load_image, to_uint8, unit_floats
+from facelex.recognize.layouts import TableLayout
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
@@ -122,6 +123,21 @@ class Recognizer:
     def info(self) -> Mapping[str, Any]:
         """The ``facelex`` metadata of the model: scores, words, training record, card."""
         return self._model.info
+
+    def table_layout(
+        self, words: Words = None, *, embedding: bool = False, video: bool = False
+    ) -> TableLayout:
+        """Return what a table of its results holds.
+
+        Args:
+            words: Words and phrases that are scored as well.
+            embedding: Whether each face's features are written too.
+            video: Whether the results are frames of a video.
+
+        Raises:
+            FacelexError: If features are asked for and the model has none, or a word is empty or no text.
+        """
+        return TableLayout(self.classes, parse_words(words), self.embed_dim if embedding else 0, video)
 
     @cached_property
     def detector(self) -> Detector:

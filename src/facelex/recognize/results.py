@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,41 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
-
-_PLACE = ("face", "x", "y", "width", "height", "score", "emotion", "unsure")
-_OTHERS = {
-    "source", "time_s", "frame", *_PLACE, "error",
-    "faces", "first_s", "last_s", "frames", "video_s", "video_frames", "video_in_sight", "interrupted",
-}  # fmt: skip
-"""Columns of all tables, but for those of classes, words and features."""
-_FEATURE = "embedding:"
-
-
-class Record(Protocol):
-    """What is written and tabulated: a `Result`, or the summary of a picture or a video."""
-
-    @property
-    def source(self) -> str:
-        """Where it came from."""
-        ...
-
-    @property
-    def error(self) -> str | None:
-        """Why it could not be read."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns of the table it belongs to, as far as they are known."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return one JSON object."""
-        ...
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """Return its flat rows."""
-        ...
+from facelex.recognize.layouts import FEATURE, Record, TableLayout, class_column, table_rows
 
 
 class Result(Record, Protocol):
@@ -120,7 +86,7 @@ class Face:
             "unsure": self.unsure,
             **{class_column(name): p for name, p in record["probabilities"].items()},
             **{f"word:{word}": score for word, score in record["words"].items()},
-            **{f"{_FEATURE}{i}": value for i, value in enumerate(record.get("embedding") or ())},
+            **{f"{FEATURE}{i}": value for i, value in enumerate(record.get("embedding") or ())},
         }
 
 
@@ -172,34 +138,6 @@ class ImageResult:
         ]
 
 
-def table_columns(classes: Sequence[str], words: Sequence[str] = (), *, embedding: int = 0) -> list[str]:
-    """Return the columns of the tidy table, in order, with as many for features as ``embedding`` says."""
-    numbers = [*map(class_column, classes), *(f"word:{word}" for word in words)]
-    return ["source", *_PLACE, *numbers, *(f"{_FEATURE}{i}" for i in range(embedding)), "error"]
-
-
-def class_column(name: str) -> str:
-    """Return the column of a class: its name, but ``class:face`` where tables have a column ``face``."""
-    return f"class:{name}" if name in _OTHERS else name
-
-
-def video_columns(classes: Sequence[str], words: Sequence[str] = (), *, embedding: int = 0) -> list[str]:
-    """Return the columns of the tidy table of a video, in order."""
-    source, *rest = table_columns(classes, words, embedding=embedding)
-    return [source, "time_s", "frame", *rest]
-
-
-def table_rows(result: Record, *, embedding: bool = False) -> list[dict[str, Any]]:
-    """Return the rows of a result with a source that tables take: file names need not be valid Unicode."""
-    source = result.source.encode("utf-8", "backslashreplace").decode()
-    return [row | {"source": source} for row in result.to_rows(**with_features(embedding))]
-
-
-def with_features(embedding: bool) -> dict[str, bool]:
-    """Return what asks ``to_dict`` and ``to_rows`` for features: nothing if not, as summaries have none."""
-    return {"embedding": True} if embedding else {}
-
-
 def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
     """Return a pandas data frame, one row a face (an unreadable image is a row with ``error``).
 
@@ -211,11 +149,11 @@ def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
         FacelexError: If it is given something else than results, such as the faces of one picture.
         MissingExtraError: If pandas is not installed.
     """
-    return frame_of(results, table_columns(()), embedding=embedding)
+    return frame_of(results, TableLayout(), embedding=embedding)
 
 
-def frame_of(results: Iterable[Record], columns: Sequence[str], *, embedding: bool = False) -> Any:
-    """Return the data frame of `to_frame`, with at least ``columns`` where results do not know their own."""
+def frame_of(results: Iterable[Record], layout: TableLayout, *, embedding: bool = False) -> Any:
+    """Return the data frame of `to_frame`, with at least a layout's columns where results know none."""
     pandas = require("pandas", "table", "A data frame")
     if not isinstance(results, Iterable):
         raise FacelexError(
@@ -236,10 +174,10 @@ def frame_of(results: Iterable[Record], columns: Sequence[str], *, embedding: bo
                 "summary without features. Leave embedding out."
             )
         found = table_rows(result, embedding=embedding)
-        seen |= dict.fromkeys([*(result.columns or columns), *(name for row in found for name in row)])
+        seen |= dict.fromkeys([*(result.columns or layout.columns), *(name for row in found for name in row)])
         rows += found
     order = sorted(
-        seen or columns,
-        key=lambda name: (name == "error", name.startswith(_FEATURE), name.startswith("word:")),
+        seen or layout.columns,
+        key=lambda name: (name == "error", name.startswith(FEATURE), name.startswith("word:")),
     )
     return pandas.DataFrame(rows, columns=order)

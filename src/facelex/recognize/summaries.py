@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.recognize.results import Face, ImageResult, class_column
-
-_TRACK = (
-    "source", "face", "first_s", "last_s", "frames", "video_s", "video_frames", "video_in_sight",
-    "interrupted",
-)  # fmt: skip
-_IMAGE = ("source", "faces")
+from facelex.recognize.layouts import TableLayout, class_column
+from facelex.recognize.results import Face, ImageResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +114,7 @@ class ImageSummary:
             classes, words = tuple(result.faces[0].probabilities), tuple(result.faces[0].words)
             values = np.mean([face_values(face) for face in result.faces], axis=0)
             means = FaceMeans(**means_of(values, classes, words))
-        columns = tuple(summary_columns(classes, words, video=False))
+        columns = TableLayout(classes, words, summary=True).columns
         return cls(
             result.source, result.width, result.height, len(result.faces), means, result.error, columns
         )
@@ -138,15 +133,6 @@ class ImageSummary:
             return [{"source": self.source, "error": self.error}]
         means = {} if self.means is None else self.means.to_row()
         return [{"source": self.source, "faces": self.faces, **means}]
-
-
-def summary_columns(classes: Sequence[str], words: Sequence[str] = (), *, video: bool) -> list[str]:
-    """Return the columns of the table of summaries, of videos or of pictures, in order."""
-    means = [
-        "emotion", "unsure", *map(class_column, classes), *(f"emotion:{name}" for name in classes),
-        *(f"word:{word}" for word in words),
-    ]  # fmt: skip
-    return [*(_TRACK if video else _IMAGE), *means, "error"]
 
 
 def face_values(face: Face) -> NDArray[np.float64]:

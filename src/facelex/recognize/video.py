@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -15,10 +15,11 @@ from facelex.errors import FacelexError
 from facelex.recognize.detection import Box
 from facelex.recognize.face_tracker import EVERY, SMOOTH, FaceTracker, FrameResult, check_seconds
 from facelex.recognize.frames import Frame, FrameReader, check_source
+from facelex.recognize.layouts import Record, TableLayout
 from facelex.recognize.redaction import redaction_style
-from facelex.recognize.results import Face, ImageResult, Record, frame_of, video_columns
+from facelex.recognize.results import Face, ImageResult, frame_of
 from facelex.recognize.sources import is_camera
-from facelex.recognize.summaries import TrackSummary, summary_columns
+from facelex.recognize.summaries import TrackSummary
 from facelex.recognize.timeline import Timeline, check_timeline
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
         FacelexError: If it is given something else than results.
         MissingExtraError: If pandas is not installed.
     """
-    return frame_of(results, video_columns(()), embedding=embedding)
+    return frame_of(results, TableLayout(video=True), embedding=embedding)
 
 
 def read_video(
@@ -181,7 +182,8 @@ def predict_video(
         table: File for a row a face and frame: .csv, .parquet, .json or .jsonl; or an open text stream.
         table_format: ``csv``, ``parquet``, ``json`` or ``jsonl``; by default as the suffix says.
         writer: An open table in place of ``table``, which several videos can share, from
-            ``facelex.recognize.writers.open_writer(..., video=True)``; it stays open.
+            ``open_writer(kind, target, recognizer.table_layout(words, video=True))`` of
+            ``facelex.recognize.writers``; it stays open.
         embedding: Write each face's features into ``table`` as well, which are those of the frame alone.
         annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder, which is there or has no
             suffix, for ``NAME-faces.mp4``.
@@ -217,10 +219,8 @@ def predict_video(
             stack.callback(run.annotated.abandon)
         run.table = writer
         if table is not None:
-            width = recognizer.embed_dim if embedding else 0
-            run.table = stack.enter_context(
-                _open_table(table, table_format, recognizer, tracker.words, embedding=width)
-            )
+            layout = recognizer.table_layout(tracker.words or None, embedding=embedding, video=True)
+            run.table = stack.enter_context(_open_table(table, table_format, layout))
         sound = None if run.annotated is None else run.annotated.sound
         frames = reader.frames(every, all_frames=run.annotated is not None, sound=sound)
         try:
@@ -288,7 +288,7 @@ class _Run:
             forgotten=timeline.forgotten,
             error=error,
             interrupted=self.interrupted,
-            columns=tuple(summary_columns(timeline.classes, timeline.words, video=True)),
+            columns=TableLayout(timeline.classes, timeline.words, video=True, summary=True).columns,
         )
 
 
@@ -331,12 +331,7 @@ def _annotated_path(annotate: Path, source: str) -> Path:
 
 
 def _open_table(
-    table: str | os.PathLike[str] | IO[str],
-    kind: str | None,
-    recognizer: Recognizer,
-    labels: Sequence[str],
-    *,
-    embedding: int,
+    table: str | os.PathLike[str] | IO[str], kind: str | None, layout: TableLayout
 ) -> AbstractContextManager[Writer]:
     from facelex.errors import unknown_name
     from facelex.recognize.writers import ROW_FORMATS, format_of, open_writer
@@ -351,6 +346,4 @@ def _open_table(
         )
     if kind not in ROW_FORMATS:
         raise unknown_name("table_format", kind, ROW_FORMATS)
-    return open_writer(
-        kind, target, classes=recognizer.classes, words=labels, video=True, embedding=embedding
-    )
+    return open_writer(kind, target, layout)

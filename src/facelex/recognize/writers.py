@@ -5,24 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from facelex.errors import FacelexError, one_line, printable, require, unknown_name
 from facelex.files import check_suffix, replacing
-from facelex.recognize.results import (
-    Face,
-    Record,
-    Result,
-    table_columns,
-    table_rows,
-    video_columns,
-    with_features,
-)
+from facelex.recognize.earlier import EarlierRows
+from facelex.recognize.layouts import Record, TableLayout
+from facelex.recognize.results import Face, Result
 from facelex.recognize.sources import IMAGE_SUFFIXES, is_video
-from facelex.recognize.summaries import summary_columns
 
 SUFFIXES = {
     "json": (".json",),
@@ -68,15 +62,15 @@ class Writer(Protocol):
 class JsonWriter:
     """A JSON list with one object an image, each on its own line as soon as it is known."""
 
-    def __init__(self, stream: IO[str], *, embedding: bool = False) -> None:
+    def __init__(self, stream: IO[str], layout: TableLayout) -> None:
         self._stream = stream
-        self._embedding = embedding
+        self._layout = layout
         self._count = 0
         stream.write("[")
 
     def write(self, result: Record) -> None:
         """Add one object: ``{"source", "width", "height", "faces"}`` or ``{"source", "error"}``."""
-        text = _to_json(result, self._stream, embedding=self._embedding)
+        text = _to_json(self._layout.record(result), self._stream)
         self._stream.write(("," if self._count else "") + "\n" + text)
         self._count += 1
 
@@ -88,13 +82,13 @@ class JsonWriter:
 class JsonLinesWriter:
     """One JSON object a line, of which a half-written file can still be read."""
 
-    def __init__(self, stream: IO[str], *, embedding: bool = False) -> None:
+    def __init__(self, stream: IO[str], layout: TableLayout) -> None:
         self._stream = stream
-        self._embedding = embedding
+        self._layout = layout
 
     def write(self, result: Record) -> None:
         """Add one line."""
-        self._stream.write(_to_json(result, self._stream, embedding=self._embedding) + "\n")
+        self._stream.write(_to_json(self._layout.record(result), self._stream) + "\n")
 
     def close(self) -> None:
         """Nothing is held back."""
@@ -103,14 +97,14 @@ class JsonLinesWriter:
 class CsvWriter:
     """A row a face under one header line."""
 
-    def __init__(self, stream: IO[str], columns: Sequence[str], *, embedding: bool = False) -> None:
-        self._rows = csv.DictWriter(stream, columns, lineterminator="\n")
-        self._embedding = embedding
+    def __init__(self, stream: IO[str], layout: TableLayout) -> None:
+        self._rows = csv.DictWriter(stream, layout.columns, lineterminator="\n")
+        self._layout = layout
         self._rows.writeheader()
 
     def write(self, result: Record) -> None:
         """Add the rows of one image."""
-        self._rows.writerows(result.to_rows(**with_features(self._embedding)))
+        self._rows.writerows(self._layout.rows(result))
 
     def close(self) -> None:
         """Nothing is held back."""
@@ -119,20 +113,20 @@ class CsvWriter:
 class ParquetWriter:
     """A row a face with typed columns, in row groups."""
 
-    def __init__(self, stream: IO[bytes], columns: Sequence[str], *, embedding: bool = False) -> None:
-        self._embedding = embedding
+    def __init__(self, stream: IO[bytes], layout: TableLayout) -> None:
+        self._layout = layout
         self._arrow = require("pyarrow", "table", "Parquet")
         parquet = require("pyarrow.parquet", "table", "Parquet")
-        types = _TYPES if "score" in columns else _TYPES | {"unsure": "float64"}  # of summaries the mean
+        types = _TYPES | {"unsure": "float64"} if layout.summary else _TYPES  # of summaries the mean
         self._schema = self._arrow.schema(
-            [(name, getattr(self._arrow, types.get(name, "float64"))()) for name in columns]
+            [(name, getattr(self._arrow, types.get(name, "float64"))()) for name in layout.columns]
         )
         self._file = parquet.ParquetWriter(stream, self._schema)
         self._held: list[dict[str, Any]] = []
 
     def write(self, result: Record) -> None:
         """Add the rows of one image."""
-        self._held += table_rows(result, embedding=self._embedding)
+        self._held += self._layout.rows(result)
         if len(self._held) >= ROWS_PER_GROUP:
             self._flush()
 
@@ -155,7 +149,7 @@ class ParquetWriter:
 class TableWriter:
     """A table for people: a line a face, the most probable emotions, the words from best to worst."""
 
-    def __init__(self, stream: IO[str], words: Sequence[str]) -> None:
+    def __init__(self, stream: IO[str], layout: TableLayout) -> None:
         from rich import box
         from rich.console import Console
         from rich.table import Table
@@ -165,9 +159,9 @@ class TableWriter:
         for heading, justify in (("source", "left"), ("face", "right"), ("box", "left"), ("emotion", "left")):
             self._table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
         self._table.add_column("also")
-        if words:
+        self._has_words = bool(layout.words)
+        if self._has_words:
             self._table.add_column("words")
-        self._has_words = bool(words)
 
     def write(self, result: Result) -> None:
         """Add the lines of one image."""
@@ -270,13 +264,7 @@ def format_of(path: Path, formats: Sequence[str] = FORMATS) -> str:
 
 @contextmanager
 def open_writer(
-    kind: str,
-    target: Path | IO[str],
-    *,
-    classes: Sequence[str],
-    words: Sequence[str] = (),
-    video: bool = False,
-    embedding: int = 0,
+    kind: str, target: Path | IO[str], layout: TableLayout, *, earlier: EarlierRows | None = None
 ) -> Iterator[Writer]:
     """Open a writer of results.
 
@@ -285,35 +273,26 @@ def open_writer(
     Args:
         kind: ``table``, ``json``, ``jsonl``, ``csv`` or ``parquet``.
         target: File to write, or an open text stream such as ``sys.stdout`` (not for Parquet).
-        classes: The model's classes, for the columns.
-        words: Words asked for, for the columns.
-        video: Whether the results are frames of a video, for the columns.
-        embedding: Length of the faces' features (`Recognizer.embed_dim`), to write them as well; 0 to leave
-            them out. A table for people never has them.
+        layout: What it holds, from `Recognizer.table_layout`. A table for people never has features.
+        earlier: Rows to begin with, of a file of this format and layout, which may be the target.
 
     Raises:
         FacelexError: If the format is not known or the file cannot be written.
     """
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
-    columns = (video_columns if video else table_columns)(classes, words, embedding=embedding)
-    if not isinstance(target, Path):
-        if kind == "parquet":
-            raise FacelexError("Parquet is no text for the screen. Name a file: --output faces.parquet")
-        with _closing(_create(kind, target, columns, words, embedding > 0)) as writer:
-            yield writer
-        return
-    with (
-        open_stream(target, binary=kind == "parquet") as stream,
-        _closing(_create(kind, stream, columns, words, embedding > 0)) as writer,
-    ):
+    if kind == "parquet" and not isinstance(target, Path):
+        raise FacelexError("Parquet is no text for the screen. Name a file: --output faces.parquet")
+    opened = (
+        open_stream(target, binary=kind == "parquet") if isinstance(target, Path) else nullcontext(target)
+    )
+    with opened as stream, _closing(_WRITERS[kind](stream, layout)) as writer:
+        if earlier is not None:
+            earlier.copy_to(stream)
         yield writer
 
 
-@contextmanager
-def open_summary(
-    target: Path, *, classes: Sequence[str], words: Sequence[str] = (), video: bool = False
-) -> Iterator[Writer]:
+def open_summary(target: Path, layout: TableLayout) -> AbstractContextManager[Writer]:
     """Open a writer of summaries: a row a picture, or a row a face of each video.
 
     It takes `VideoResult` or `ImageSummary`, and `ImageResult` for what could not be read. The file appears
@@ -321,41 +300,25 @@ def open_summary(
 
     Args:
         target: File to write: .csv, .json, .jsonl or .parquet.
-        classes: The model's classes, for the columns.
-        words: Words asked for, for the columns.
-        video: Whether the summaries are those of videos, for the columns.
+        layout: That of the results, from `Recognizer.table_layout`.
 
     Raises:
         FacelexError: If the suffix is another one, or the file cannot be written.
     """
     check_summary(target, None)
-    kind = format_of(target, ROW_FORMATS)
-    columns = summary_columns(classes, words, video=video)
-    with (
-        open_stream(target, binary=kind == "parquet") as stream,
-        _closing(_create(kind, stream, columns, words, embedding=False)) as writer,
-    ):
-        yield writer
+    return open_writer(format_of(target, ROW_FORMATS), target, replace(layout, embed_dim=0, summary=True))
 
 
-def _create(
-    kind: str, stream: IO[Any], columns: Sequence[str], words: Sequence[str], embedding: bool
-) -> Writer:
-    match kind:
-        case "json":
-            return JsonWriter(stream, embedding=embedding)
-        case "jsonl":
-            return JsonLinesWriter(stream, embedding=embedding)
-        case "csv":
-            return CsvWriter(stream, columns, embedding=embedding)
-        case "parquet":
-            return ParquetWriter(stream, columns, embedding=embedding)
-        case _:
-            return TableWriter(stream, words)
+_WRITERS: dict[str, Callable[[IO[Any], TableLayout], Writer]] = {
+    "json": JsonWriter,
+    "jsonl": JsonLinesWriter,
+    "csv": CsvWriter,
+    "parquet": ParquetWriter,
+    "table": TableWriter,
+}
 
 
-def _to_json(result: Record, stream: IO[str], *, embedding: bool) -> str:
-    record = result.to_dict(**with_features(embedding))
+def _to_json(record: dict[str, Any], stream: IO[str]) -> str:
     return json.dumps(record, ensure_ascii=not shows_all(stream), allow_nan=False)
 
 
