@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,32 @@ def test_a_cell_that_fails_keeps_no_other_from_training(
     failed = train_cells(cells, tiny_config(), FACES, announce=said.append)
     assert (list(failed), trained) == ([bad], [good.folder])
     assert said[1] == "[1/2] tiny_cnn-multimodal-s0 failed: The loss is not a number any more."
+
+
+def test_a_cell_that_failed_is_out_of_memory_when_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Training:
+        """Stands in for the network, the optimiser and the dataset on the device."""
+
+    begun: list[weakref.ref[Training]] = []
+    alive: list[int] = []
+
+    def train_run(*_: Any, **__: Any) -> None:
+        gc.collect()
+        alive.append(sum(one() is not None for one in begun))
+        training = Training()
+        begun.append(weakref.ref(training))
+        try:
+            raise MemoryError("9 GiB")
+        except MemoryError as error:
+            raise FacelexError("too large") from error
+
+    monkeypatch.setattr(cells_module, "train_run", train_run)
+    cells = list_cells(["tiny_cnn"], ["multimodal"], [0, 1, 2], tmp_path)
+    failed = train_cells(cells, tiny_config(), FACES)
+    assert alive == [0, 0, 0]
+    assert [str(error) for error in failed.values()] == ["too large"] * 3
 
 
 def test_a_cell_that_died_between_its_description_and_its_weights_is_not_finished(tmp_path: Path) -> None:

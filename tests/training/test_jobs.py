@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 from job_tasks import (
     answer_and_die,
+    count_runs,
     die,
+    fail_with_a_run,
     fill_the_disk,
     refuse,
     run_and_be_killed,
@@ -77,6 +79,12 @@ def test_a_task_whose_job_is_lost_before_it_begins_is_left_to_another(
     tasks = [answer_and_die, wait_a_second, warn]
     answers = run_tasks(tasks, 2, threads=1, console=Console(file=io.StringIO()))
     assert answers == [("answered", 0), ("waited", 0), ("warned", 0)]
+
+
+def test_a_task_that_failed_is_out_of_memory_when_the_next_begins() -> None:
+    answers = run_tasks([fail_with_a_run, count_runs], 1, threads=1, console=Console(file=io.StringIO()))
+    assert "not a number" in str(answers[0])
+    assert answers[1] == (1, 0)
 
 
 @pytest.mark.parametrize(

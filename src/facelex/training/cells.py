@@ -272,7 +272,11 @@ def _train_cell(
     announce: Callable[[str], None],
     **where: Any,
 ) -> FacelexError | None:
-    """Train one cell, unless another process is at it or has finished it; return why it failed, if it did."""
+    """Train one cell, unless another process is at it or has finished it; return why it failed, if it did.
+
+    The error is returned without its traceback, which would keep the run's network, optimiser and dataset in
+    memory while the other cells are trained.
+    """
     if cell.finished:
         return None
     announce(f"{place}{' (continued)' if cell.begun else ''}")
@@ -282,5 +286,6 @@ def _train_cell(
         announce(f"{place} is left to the process that is training it")
     except FacelexError as error:
         announce(f"{place} failed: {error}")
-        return error
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
     return None
