@@ -22,7 +22,7 @@ from facelex.training.config import ModelConfig, RunConfig, validate_config
 from facelex.training.jobs import run_tasks
 from facelex.training.lock import RunInUseError
 from facelex.training.progress import Reporter, SilentReporter
-from facelex.training.resume import check_one_source, check_trained, has_begun
+from facelex.training.resume import check_table
 from facelex.training.run import train_run
 from facelex.training.starting_point import open_starting_point
 
@@ -126,9 +126,7 @@ def check_cells(
                 f"With model.text_encoder={config.model.text_encoder} the methods {twin.method} and "
                 f"{cell.method} are the same, and one network would be trained twice. Name one of them."
             )
-        if has_begun(cell.folder):
-            check_trained(cell.folder, config, dataset)
-    check_one_source({cell.folder: cell_config(base, cell) for cell in cells}, train=train)
+    check_table({cell.folder: cell_config(base, cell) for cell in cells}, dataset, train=train)
     _check_encoders(cells, base, train)
 
 

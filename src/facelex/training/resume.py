@@ -139,17 +139,27 @@ def has_begun(folder: Path) -> bool:
     return has_weights(folder) or (folder / CHECKPOINT).is_file()
 
 
-def check_trained(folder: Path, config: RunConfig, dataset: FaceDataset | None) -> None:
-    """Refuse a run, finished or begun, that is not what a table would say it is.
+def check_table(runs: Mapping[Path, RunConfig], dataset: FaceDataset | None, *, train: bool) -> None:
+    """Refuse what lies in the folders of a table's runs, finished or begun, if it would not be alike.
 
     Args:
-        folder: Where the run lies.
-        config: What the table calls it.
-        dataset: What it is to have learned from; None takes any.
+        runs: What the table calls each run, by its folder.
+        dataset: What all are to have learned from; None takes any, if it is one.
+        train: Whether the runs that are not finished will be trained.
 
     Raises:
-        FacelexError: If it was trained with other settings or on another dataset.
+        FacelexError: If a run was trained with other settings, on another dataset, or from other networks
+            than others under the same name; or a network that is still to be learned from is not there.
     """
+    known = "" if dataset is None else dataset.fingerprint
+    for folder, config in runs.items():
+        if has_begun(folder):
+            known = _check_trained(folder, config, known) or known
+    _check_one_source(runs, train)
+
+
+def _check_trained(folder: Path, config: RunConfig, known: str) -> str:
+    """Refuse a run of other settings, or of another dataset than a ``known`` one; return its fingerprint."""
     state = "is finished" if has_weights(folder) else "has begun"
     changed = changed_settings(load_config(folder / CONFIG), config)
     if changed:
@@ -157,25 +167,18 @@ def check_trained(folder: Path, config: RunConfig, dataset: FaceDataset | None) 
             f"{folder} {state}, but with other settings of {', '.join(changed)}. Ask for those settings, or "
             "give the table another --output, or delete that folder to train it anew."
         )
-    run = load_run_folder(folder)
-    if dataset is not None and not run.was_trained_on(dataset):
+    fingerprint = load_run_folder(folder).fingerprint
+    if known and fingerprint not in ("", known):
         raise FacelexError(
-            f"{folder} {state}, but on another dataset (fingerprint {run.fingerprint[:12]}, this one has "
-            f"{dataset.fingerprint[:12]}). Name that dataset, or give the table another --output, or delete "
-            "that folder to train it anew."
+            f"{folder} {state}, but on another dataset (fingerprint {fingerprint[:12]}) than the table's "
+            f"({known[:12]}). Name its own dataset, or give the table another --output, or delete that "
+            "folder to train it anew."
         )
+    return fingerprint
 
 
-def check_one_source(runs: Mapping[Path, RunConfig], *, train: bool) -> None:
-    """Refuse runs of one table that learned, or are to learn, from different networks under one name.
-
-    Args:
-        runs: Their configurations by their folders; those that have begun note what they learn from.
-        train: Whether those that are not finished will be trained, from the networks that the names mean now.
-
-    Raises:
-        FacelexError: If weights differ, or a network that is still to be learned from is not there.
-    """
+def _check_one_source(runs: Mapping[Path, RunConfig], train: bool) -> None:
+    """Refuse runs that learned, or are to learn, from different networks under one name."""
     digest = cache(network_digest)
     first: dict[tuple[str, tuple[str, ...]], tuple[Path, object]] = {}
     for folder, config in runs.items():
