@@ -139,7 +139,8 @@ class ScheduleConfig(Section):
     name: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
     """``cosine`` falls from lr to zero; ``one_cycle`` warms up first; ``plateau`` follows val loss."""
     span: Literal["phase", "run"] = "phase"
-    """Whether each phase has its own schedule or one schedule spans all phases."""
+    """Whether each phase has its own schedule or one schedule spans all phases (not with ``plateau``: each
+    phase's val loss is of another kind)."""
     warmup: float = Field(default=0.2, ge=0, lt=1)
     """Share of ``one_cycle`` spent rising from ``start_factor``."""
     start_factor: float = Field(default=0.1, gt=0, le=1)
@@ -316,6 +317,11 @@ class RunConfig(Section):
             )
         if self.has_teachers and not self.teachers:
             raise ValueError("distillation has a weight, but no run or model is named in 'teachers'")
+        if self.schedule.name == "plateau" and self.schedule.span == "run" and len(self.phases) > 1:
+            raise ValueError(
+                f"schedule.name=plateau follows the val loss of one phase, and method {self.method!r} has "
+                f"{len(self.phases)}; set schedule.span=phase with it"
+            )
         if self.augment.mixes and any(phase.losses.supervised_contrastive for phase in self.phases):
             raise ValueError(
                 "supervised_contrastive compares images of one label, which mixed images do not have; "
