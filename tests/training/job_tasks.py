@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from facelex.errors import FacelexError
@@ -66,6 +67,11 @@ def count_runs(reporter: Reporter, announce: Callable[[str], None]) -> tuple[int
 
 def fill_the_disk(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
     raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+
+def fill_the_memory(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    np.empty(2**60, np.uint8)
+    raise AssertionError
 
 
 def warn(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from job_tasks import (
     die,
     fail_with_a_run,
     fill_the_disk,
+    fill_the_memory,
     refuse,
     run_and_be_killed,
     say_and_return,
@@ -89,7 +90,11 @@ def test_a_task_that_failed_is_out_of_memory_when_the_next_begins() -> None:
 
 @pytest.mark.parametrize(
     ("task", "error", "message"),
-    [(refuse, FacelexError, "something else"), (fill_the_disk, OSError, "No space")],
+    [
+        (refuse, FacelexError, "something else"),
+        (fill_the_disk, OSError, "No space"),
+        (fill_the_memory, MemoryError, r"Unable to allocate 1\.00 EiB"),
+    ],
 )
 def test_what_one_task_raises_ends_all(
     task: Any, error: type[Exception], message: str, tmp_path: Path

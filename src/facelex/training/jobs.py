@@ -73,6 +73,7 @@ def run_tasks(
     Raises:
         FacelexError: As any task does; the others then end as well.
         OSError: The same.
+        MemoryError: The same.
         RuntimeError: If a process ends with another exception, which is printed on stderr.
     """
     jobs = min(jobs, len(tasks))
@@ -286,7 +287,7 @@ def _do(task: Task[Any], reporter: _PipeReporter) -> None:
     """Do one task and pass on its answer, of which nothing stays here: it may hold on to a whole run."""
     try:
         answer = task(reporter, reporter.announce)
-    except (FacelexError, OSError) as error:
+    except (FacelexError, OSError, MemoryError) as error:  # of which the command line tells the user
         reporter.send("error", error)
     else:
         reporter.send("answer", answer)
