@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import yaml
 from tell_mistakes import tell_mistakes
 
 from facelex.data.dataset import FaceDataset
+from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
 from facelex.training.config import RunConfig, load_config
@@ -28,6 +30,35 @@ from facelex.training.run import train_run
 
 BASE = "base"
 DATA = "data/fer2013.npz"
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read the plan.
+
+    Raises:
+        FacelexError: If it is no YAML of a base configuration and changes.
+    """
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FacelexError(f"Expected a plan in YAML, but {path} is none: {error}") from error
+    kinds = {"config": str, "set": list, "changes": dict}
+    if not isinstance(plan, dict) or not all(isinstance(plan.get(key), kind) for key, kind in kinds.items()):
+        raise FacelexError(
+            f"Expected {path} to hold 'config' (a name), 'set' (a list) and 'changes' (each with its list "
+            "'set'). tools/hypotheses.yaml is one."
+        )
+    return plan
+
+
+def check_names(names: Sequence[str], plan: dict[str, Any]) -> None:
+    """Refuse changes that the plan does not have, or has without a list of settings."""
+    for name in names:
+        change = plan["changes"].get(name)
+        if change is None:
+            raise unknown_name("change", name, plan["changes"])
+        if not isinstance(change, dict) or not isinstance(change.get("set"), list):
+            raise FacelexError(f"Expected a list 'set' in the change {name!r}, but got {change!r}.")
 
 
 def read_config(plan: dict[str, Any], name: str, epochs: int, seed: int) -> RunConfig:
@@ -63,8 +94,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/hypotheses"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    plan = yaml.safe_load(arguments.plan.read_text(encoding="utf-8"))
-    names = [BASE, *(arguments.only or plan["changes"])]
+    plan = read_plan(arguments.plan)
+    changes = arguments.only or list(plan["changes"])
+    check_names(changes, plan)
+    names = [BASE, *changes]
     configs = {
         (name, seed): read_config(plan, name, arguments.epochs, seed)
         for seed in arguments.seeds

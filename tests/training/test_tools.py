@@ -37,6 +37,9 @@ TOOLS = Path(__file__).parents[2] / "tools"
         ("measure_words", "model nowhere", "nowhere holds no finished run"),
         ("train_heldout", "--set modle.dropout=0", "Unknown key 'modle'"),
         ("refit_words", "nowhere -o new", "nowhere holds no finished run"),
+        ("try_hypotheses", "--only nosuch", "Unknown change 'nosuch'."),
+        ("try_hypotheses", "missing.yaml", "No such file or directory: missing.yaml."),
+        ("try_hypotheses", "list.yaml", "Expected list.yaml to hold 'config'"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(
@@ -49,16 +52,63 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sketch_dataset(70).save(Path("faces.npz"))
+    write_text(Path("list.yaml"), "[1, 2]")
     script = TOOLS / f"{tool}.py"
     monkeypatch.setattr(sys, "argv", [str(script), *arguments.split(), "--data", "faces.npz"])
+    assert expected in complaint_of(script, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "expected"),
+    [
+        ("tools/word_geometry", "--glove missing.txt", "missing.txt"),
+        ("tools/ferplus_faces", "missing.npz -o new.npz", "missing.npz"),
+        ("tools/ferplus_faces", "faces.npz -o new.npz", "Expected a dataset with FER+ votes, but "),
+        ("tools/build_vocabulary", "missing.txt -o new.npz", "missing.txt"),
+        (
+            "tools/build_vocabulary",
+            "glove.txt --dictionary missing -o new.npz",
+            "No such file or directory: ",
+        ),
+        ("tools/measure_detectors", "missing.jpg", "missing.jpg"),
+        ("tools/measure_detectors", "glove.txt", "glove.txt"),
+        ("tools/measure_detectors", "--detectors nosuch", "nosuch"),
+        ("tools/measure_framing", "frame missing.npz", "missing.npz"),
+        ("tools/pack_centerface", "missing.onnx new.onnx", "No such file or directory: missing.onnx."),
+        ("benchmarks/training", "accuracy --data missing.npz", "missing.npz"),
+        ("benchmarks/training", "limits --encoders nosuch", "Unknown image encoder 'nosuch'."),
+        ("benchmarks/training", "steps --encoders nosuch", "Unknown image encoder 'nosuch'."),
+        ("benchmarks/front", "tiny --data missing.npz", "missing.npz"),
+        ("benchmarks/front", "missing.onnx --data sketch:70", "missing.onnx"),
+    ],
+)
+def test_a_mistake_on_any_script_is_one_line_and_exit_code_2(
+    script: str,
+    arguments: str,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sketch_dataset(70).save(Path("faces.npz"))
+    write_text(Path("glove.txt"), "".join(f"{word} 0.5 0.25\n" for word in ("good", "bad")))
+    path = TOOLS.parent / f"{script}.py"
+    monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.setattr(sys, "argv", [str(path), *arguments.split()])
+    assert expected in complaint_of(path, monkeypatch, capsys)
+
+
+def complaint_of(script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a script ends with."""
     monkeypatch.syspath_prepend(str(TOOLS))
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(script), run_name="__main__")
     message = capsys.readouterr().err
     assert caught.value.code == 2
-    assert message.startswith(f"{tool}: ")
-    assert expected in message
+    assert message.startswith(f"{script.stem}: ")
     assert len(message.splitlines()) == 1
+    return message
 
 
 def test_votes_are_measured_with_every_draw_of_a_control(
