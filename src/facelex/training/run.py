@@ -19,7 +19,7 @@ from facelex.training.batches import steps_per_epoch
 from facelex.training.build_phase import create_phase_trainer, freeze_all_but
 from facelex.training.checkpoint import remove_leftovers, save_checkpoint
 from facelex.training.config import RunConfig
-from facelex.training.devices import create_fabric
+from facelex.training.devices import choose_algorithms, create_fabric
 from facelex.training.environment import UntrainableError, peak_memory_mb, sizes_suit
 from facelex.training.examples import Examples, check_dataset, device_split, training_index
 from facelex.training.fabric import Fabric, launched
@@ -103,8 +103,8 @@ class Training:
         self.reporter = reporter if fabric.is_global_zero else SilentReporter()
         self.rows: list[Row] = []
         self._saved = time.monotonic()
+        choose_algorithms(fabric.device)
         if fabric.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # few shapes, many steps
             torch.cuda.reset_peak_memory_stats(fabric.device)
         torch.manual_seed(config.seed)
         train_index = training_index(config, dataset)
