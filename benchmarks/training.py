@@ -34,6 +34,7 @@ from training_cost.side_by_side import compare_jobs
 from training_cost.steps import PARTS, SIDES, Setting, compare
 
 from facelex.data.load import load_dataset
+from facelex.models.registry import check_image_encoder
 from facelex.training.memory import keep_memory
 from facelex.training.precision import choose_precision
 
@@ -330,6 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(words)
     if options.command == "start" and not options.data:
         options.data = ["sketch:700"]
+    for encoder in getattr(options, "encoders", ()):  # not one after another, behind long measurements
+        check_image_encoder(encoder)
     if options.threads:
         torch.set_num_threads(options.threads)
     if "precision" in options:
@@ -346,4 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.append(str(Path(__file__).parents[1] / "tools"))
+    from tell_mistakes import tell_mistakes
+
+    tell_mistakes(main)

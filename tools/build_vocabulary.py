@@ -98,4 +98,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from tell_mistakes import tell_mistakes
+
+    tell_mistakes(main)

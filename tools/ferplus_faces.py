@@ -17,6 +17,7 @@ import numpy as np
 
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import FERPLUS_COLUMNS
+from facelex.errors import FacelexError
 
 EMOTIONS = FERPLUS_COLUMNS[:8]
 POOL, VALIDATION, FEWEST = 1500, 500, 20
@@ -25,7 +26,10 @@ POOL, VALIDATION, FEWEST = 1500, 500, 20
 def relabel(dataset: FaceDataset, train: int, seed: int = 0) -> FaceDataset:
     """Take PublicTest's faces with a clear FER+ label, ``train`` of them to learn from."""
     index = dataset.indices("val")
-    assert dataset.votes is not None
+    if dataset.votes is None:
+        raise FacelexError(
+            f"Expected a dataset with FER+ votes, but {dataset.source} has none. Prepare it with --ferplus."
+        )
     votes = dataset.votes[index].astype(np.int64)
     winner, clear = votes[:, : len(EMOTIONS)].argmax(1), 2 * votes[:, : len(EMOTIONS)].max(1) > votes.sum(1)
     kept = [number for number in range(len(EMOTIONS)) if (clear & (winner == number)).sum() >= FEWEST]
@@ -62,4 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from tell_mistakes import tell_mistakes
+
+    tell_mistakes(main)

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tell_mistakes import tell_mistakes
 
 from facelex.recognize.faces import Detector, create_detector
+from facelex.recognize.images import load_image
 
 FACES = {  # x, y, width, height of the face in each sample, brow to chin, drawn by hand
     "astronaut.jpg": (183, 62, 85, 116),
@@ -85,6 +87,7 @@ def main() -> None:
         "--model", type=Path, help="model file of yunet, or of centerface in place of the packaged"
     )
     arguments = parser.parse_args()
+    pictures = {path.stem: load_image(path) for path in arguments.pictures}
     for name in arguments.detectors:
         detector = create_detector(name, arguments.model if name in ("centerface", "yunet") else None)
         print(name)
@@ -92,9 +95,7 @@ def main() -> None:
             print(f"  face {height:3d} px high: {sum(found_by_height(detector, height))} of {len(FACES)}")
         for angle in ANGLES:
             print(f"  turned {angle:3d} degrees: {sum(found_by_angle(detector, angle))} of {len(FACES)}")
-        counts = {}
-        for path in arguments.pictures:
-            counts[path.stem] = len(detector.detect(np.asarray(Image.open(path).convert("RGB"))))
+        counts = {stem: len(detector.detect(picture)) for stem, picture in pictures.items()}
         false = {stem: count for stem, count in counts.items() if count}
         print(f"  boxes on {len(counts)} face-free pictures: {sum(counts.values())} {false or ''}")
         image = np.asarray(sample("astronaut.jpg"))
@@ -105,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

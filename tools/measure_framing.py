@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tell_mistakes import tell_mistakes
 
 from facelex.data.load import load_dataset
 from facelex.recognize.centerface import CenterFace
@@ -244,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

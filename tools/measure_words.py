@@ -42,6 +42,7 @@ from facelex.models.text_fit import TEXT_FITS, create_text_arrays, trained_part,
 from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
 from facelex.recognize.words import TextProjection, normalize
+from facelex.run_files import has_weights
 from facelex.vocabulary import Vocabulary
 from facelex.word_affect import AFFECT_WORDS
 from facelex.word_controls import random_vectors, shuffled
@@ -140,7 +141,7 @@ def measure_held_out(arguments: argparse.Namespace, dataset: FaceDataset, vocabu
     details: dict[str, list[str]] = {text: [] for text in arguments.text if text not in CONTROLS}
     for name in EMOTIONS:
         folder = arguments.place / f"{arguments.kind}-s{arguments.seed}-without-{name}"
-        if not (folder / "model.json").exists():
+        if not has_weights(folder):
             continue
         own = labels == EMOTIONS.index(name)
         spaces = open_spaces(folder, dataset, arguments.split, arguments.text, vocabulary)

@@ -7,6 +7,8 @@ its word finds its faces.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -15,7 +17,8 @@ from tell_mistakes import tell_mistakes
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
-from facelex.training.config import load_config
+from facelex.training.config import RunConfig, load_config
+from facelex.training.resume import check_table, is_finished
 from facelex.training.run import train_run
 
 
@@ -51,26 +54,27 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     whole = FaceDataset.load(arguments.data)
-    for seed in arguments.seed:
-        for kind in arguments.kind:
-            for name in arguments.leave_out:
-                folder = arguments.output / f"{kind}-s{seed}-without-{name}"
-                if (folder / "model.json").exists():
-                    continue
-                overrides = [
-                    f"seed={seed}",
-                    f"model.text_encoder={kind}",
-                    f"model.mix_words={str(kind == 'synonyms').lower()}",
-                ]
-                config = load_config("heldout", [*overrides, *arguments.set])
-                result = train_run(
-                    config,
-                    without_class(whole, name),
-                    folder,
-                    resume=(folder / "checkpoint.pt").exists(),
-                    accelerator="cpu",
-                )
-                print(f"{folder}: {result.val_accuracy:.3f} of the other six on val", flush=True)
+    runs = [
+        (kind, seed, name)
+        for seed, kind, name in product(arguments.seed, arguments.kind, arguments.leave_out)
+    ]
+    folders = {run: arguments.output / "{}-s{}-without-{}".format(*run) for run in runs}
+    configs = {run: _config(run[0], run[1], arguments.set) for run in runs}
+    for name in arguments.leave_out:  # what is wrong is said before the first is trained
+        own = {folders[run]: configs[run] for run in runs if run[2] == name}
+        check_table(own, without_class(whole, name), train=True)
+    for run, folder in folders.items():
+        if not is_finished(folder):
+            faces = without_class(whole, run[2])
+            result = train_run(configs[run], faces, folder, resume=True, accelerator="cpu")
+            print(f"{folder}: {result.val_accuracy:.3f} of the other six on val", flush=True)
+
+
+def _config(kind: str, seed: int, overrides: Sequence[str]) -> RunConfig:
+    """The shipped configuration with one kind of words."""
+    mixed = str(kind == "synonyms").lower()
+    own = [f"seed={seed}", f"model.text_encoder={kind}", f"model.mix_words={mixed}"]
+    return load_config("heldout", [*own, *overrides])
 
 
 if __name__ == "__main__":

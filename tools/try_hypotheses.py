@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,44 @@ import yaml
 from tell_mistakes import tell_mistakes
 
 from facelex.data.dataset import FaceDataset
-from facelex.errors import FacelexError
+from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import predictions_file
-from facelex.run_files import CONFIG
 from facelex.training.config import RunConfig, load_config
-from facelex.training.resume import changed_settings
+from facelex.training.resume import check_table, is_finished
 from facelex.training.run import train_run
 
 BASE = "base"
+DATA = "data/fer2013.npz"
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read the plan.
+
+    Raises:
+        FacelexError: If it is no YAML of a base configuration and changes.
+    """
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FacelexError(f"Expected a plan in YAML, but {path} is none: {error}") from error
+    kinds = {"config": str, "set": list, "changes": dict}
+    if not isinstance(plan, dict) or not all(isinstance(plan.get(key), kind) for key, kind in kinds.items()):
+        raise FacelexError(
+            f"Expected {path} to hold 'config' (a name), 'set' (a list) and 'changes' (each with its list "
+            "'set'). tools/hypotheses.yaml is one."
+        )
+    return plan
+
+
+def check_names(names: Sequence[str], plan: dict[str, Any]) -> None:
+    """Refuse changes that the plan does not have, or has without a list of settings."""
+    for name in names:
+        change = plan["changes"].get(name)
+        if change is None:
+            raise unknown_name("change", name, plan["changes"])
+        if not isinstance(change, dict) or not isinstance(change.get("set"), list):
+            raise FacelexError(f"Expected a list 'set' in the change {name!r}, but got {change!r}.")
 
 
 def read_config(plan: dict[str, Any], name: str, epochs: int, seed: int) -> RunConfig:
@@ -43,18 +73,6 @@ def read_config(plan: dict[str, Any], name: str, epochs: int, seed: int) -> RunC
     return load_config(plan["config"], [*overrides, *lengths])
 
 
-def check_finished(folder: Path, config: RunConfig) -> None:
-    """Refuse a finished run of an earlier plan: its figures would stand under the name of another change."""
-    if not predictions_file(folder, "val").is_file():
-        return
-    changed = changed_settings(load_config(folder / CONFIG), config)
-    if changed:
-        raise FacelexError(
-            f"{folder} is finished, but with other settings of {', '.join(changed)}. Give the plan those "
-            "settings or another --output, or delete that folder to train it anew."
-        )
-
-
 def accuracy(folder: Path) -> float:
     """Share right on val in [0, 1], mean of image and mirror image."""
     predictions = Predictions.load(predictions_file(folder, "val"))
@@ -67,7 +85,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("plan", type=Path, nargs="?", default=Path(__file__).with_name("hypotheses.yaml"))
-    parser.add_argument("--data", default="data/fer2013.npz")
+    parser.add_argument("--data", help=f"{DATA} by default")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="changes to try; all by default")
@@ -76,34 +94,38 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/hypotheses"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    plan = yaml.safe_load(arguments.plan.read_text(encoding="utf-8"))
-    names = [BASE, *(arguments.only or plan["changes"])]
+    plan = read_plan(arguments.plan)
+    changes = arguments.only or list(plan["changes"])
+    check_names(changes, plan)
+    names = [BASE, *changes]
     configs = {
         (name, seed): read_config(plan, name, arguments.epochs, seed)
         for seed in arguments.seeds
         for name in names
     }  # all are read, and their faults found, before the first is trained
-    dataset = None if arguments.no_train else FaceDataset.load(arguments.data)
+    train, dataset = not arguments.no_train, None
+    if train or arguments.data:
+        dataset = FaceDataset.load(arguments.data or DATA)
     folders = {
         (name, seed): arguments.output / f"{name}-e{arguments.epochs}-s{seed}" for name, seed in configs
     }
+    # figures of an earlier plan, or of other faces, would stand under the name of a change
+    check_table({folders[key]: config for key, config in configs.items()}, dataset, train=train)
     for key, folder in folders.items():
-        check_finished(folder, configs[key])
-    for key, folder in folders.items():
-        if dataset is not None and not predictions_file(folder, "val").is_file():
-            train_run(configs[key], dataset, folder, resume=(folder / "checkpoint.pt").is_file())
+        if train and dataset is not None and not is_finished(folder):
+            train_run(configs[key], dataset, folder, resume=True)
             print(f"{folder}: {accuracy(folder):.2%}", flush=True)
     print(f"\n| change | {arguments.epochs} epochs, val flip, % | difference to base | time |")
     print("|---|---|---|---|")
     base_seconds = None
     for name in names:
-        done = [s for s in arguments.seeds if predictions_file(folders[name, s], "val").is_file()]
+        done = [s for s in arguments.seeds if is_finished(folders[name, s])]
         if not done:
             continue
         values = {s: 100 * accuracy(folders[name, s]) for s in done}
         seconds = statistics.median(_seconds(folders[name, s]) for s in done)
         base_seconds = base_seconds or seconds
-        common = [s for s in done if predictions_file(folders[BASE, s], "val").is_file()]
+        common = [s for s in done if is_finished(folders[BASE, s])]
         gains = [values[s] - 100 * accuracy(folders[BASE, s]) for s in common]
         cells = ", ".join(f"{values[s]:.2f}" for s in done)
         gain = "" if name == BASE else _difference(gains)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from tell_mistakes import tell_mistakes
 
 from facelex.emotions import EMOTION_WORDS
 from facelex.vocabulary import Vocabulary
@@ -35,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tell_mistakes(main)

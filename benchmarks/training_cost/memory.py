@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from facelex.training.config import OptimizerConfig
+from facelex.training.devices import choose_algorithms
 from facelex.training.environment import peak_resident_mb
 from facelex.training.optimizers import create_optimizer
 from training_cost.networks import create_model, our_step
@@ -19,6 +20,7 @@ MIB = 2**20
 
 def measure_here(encoder: str, batch: int, image_size: int, device: str, precision: str) -> dict[str, Any]:
     """Take three steps in this process, and note its peak and what it held before the network was made."""
+    choose_algorithms(torch.device(device))
     before = peak_resident_mb()
     model = create_model(encoder, device, ours=True)
     step = our_step(model, create_optimizer(model, OptimizerConfig(name="sgd"), 0.01), device, precision)

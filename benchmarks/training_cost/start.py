@@ -16,6 +16,9 @@ from facelex.cli.main import main
 from facelex.training import progress
 
 def stop(self, images):
+    import torch  # not above: the command does something before it loads PyTorch
+    if torch.cuda.is_initialized():  # where the step may only have been asked for
+        torch.cuda.synchronize()
     print({MARK!r} + repr(time.time()), flush=True)
     os._exit(0)
 

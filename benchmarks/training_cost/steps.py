@@ -23,6 +23,7 @@ from facelex.data.sketch import sketch_dataset
 from facelex.training.augment import augment_images
 from facelex.training.config import AugmentConfig, OptimizerConfig
 from facelex.training.cuda_graphs import StepGraphs
+from facelex.training.devices import choose_algorithms
 from facelex.training.memory import KEPT, keep_memory
 from facelex.training.optimizers import create_optimizer
 from training_cost.machine import fast_dtypes, matrix_product, seconds
@@ -158,6 +159,7 @@ class OurSide:
         if setting.kept_memory and setting.device == "cpu":
             keep_memory()
         device = torch.device(setting.device)
+        choose_algorithms(device)
         self.pixels, self.labels = (rows.to(device) for rows in _faces(setting))
         self.generator = torch.Generator(device).manual_seed(0)
         self.order = self._endless_order()

@@ -210,6 +210,47 @@ def test_a_size_that_fails_is_reported_and_the_others_are_measured(
     assert "| vgg11 | 32 | 7 | 1 |" in capsys.readouterr().out
 
 
+def test_our_side_lets_cudnn_choose_as_a_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training_cost import memory, steps
+
+    from facelex.training.devices import choose_algorithms
+
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    choose_algorithms(torch.device("cpu"))
+    assert not torch.backends.cudnn.benchmark
+    choose_algorithms(torch.device("cuda"))
+    assert torch.backends.cudnn.benchmark
+    asked: list[torch.device] = []
+    for module in (memory, steps):
+        monkeypatch.setattr(module, "choose_algorithms", asked.append)
+    monkeypatch.setattr(steps, "_warm_up", lambda step: None)
+    steps.OurSide(steps.Setting("tiny_cnn", 8, 24, kept_memory=False))
+    memory.measure_here("tiny_cnn", 8, 24, "cpu", "32-true")
+    assert asked == [torch.device("cpu")] * 2
+
+
+def test_the_first_step_ends_when_the_device_has_done_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training_cost.start import FIRST_STEP, MARK
+
+    from facelex.training.progress import SilentReporter
+
+    done: list[str] = []
+
+    def end(code: int) -> None:
+        done.append(f"ended after {capsys.readouterr().out.startswith(MARK)}")
+
+    monkeypatch.setattr(SilentReporter, "step", SilentReporter.step)  # put back in the end
+    monkeypatch.setattr("facelex.cli.main.main", lambda _: SilentReporter().step(8))
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: done.append(capsys.readouterr().out or "waited"))
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(SystemExit):
+        exec(FIRST_STEP, {})
+    assert done == ["waited", "ended after True"]
+
+
 @pytest.mark.timeout(900)  # new processes load PyTorch, slowly on a busy machine
 def test_start_is_timed_to_the_first_step_of_the_command_itself() -> None:
     from training_cost.start import seconds_to_first_step

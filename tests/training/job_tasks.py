@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import signal
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from facelex.errors import FacelexError
@@ -41,8 +44,34 @@ def refuse(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, in
     raise FacelexError("Expected something else.")
 
 
+class Run:
+    """Stands in for what a run holds in memory."""
+
+
+RUNS: list[weakref.ref[Run]] = []
+
+
+def fail_with_a_run(reporter: Reporter, announce: Callable[[str], None]) -> FacelexError:
+    run = Run()
+    RUNS.append(weakref.ref(run))
+    try:
+        raise FacelexError("The loss is not a number any more.")
+    except FacelexError as error:
+        return error  # with this frame in its traceback
+
+
+def count_runs(reporter: Reporter, announce: Callable[[str], None]) -> tuple[int, int]:
+    gc.collect()
+    return len(RUNS), sum(run() is not None for run in RUNS)
+
+
 def fill_the_disk(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
     raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+
+def fill_the_memory(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:
+    np.empty(2**60, np.uint8)
+    raise AssertionError
 
 
 def warn(reporter: Reporter, announce: Callable[[str], None]) -> tuple[str, int]:

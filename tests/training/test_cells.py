@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tiny_training import FACES, fake_cell, tiny_config
 
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
+from facelex.files import write_text
 from facelex.training import cells as cells_module
-from facelex.training.cells import cell_config, check_cells, list_cells, train_cells
+from facelex.training.cells import Cell, cell_config, check_cells, list_cells, train_cells
 from facelex.training.compare import compare_cells
-from facelex.training.resume import changed_settings
+from facelex.training.resume import changed_settings, sources
 
 QUICKLY = ("max_epochs_per_phase=1",)
 
@@ -71,6 +76,32 @@ def test_a_cell_that_fails_keeps_no_other_from_training(
     assert said[1] == "[1/2] tiny_cnn-multimodal-s0 failed: The loss is not a number any more."
 
 
+def test_a_cell_that_failed_is_out_of_memory_when_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Training:
+        """Stands in for the network, the optimiser and the dataset on the device."""
+
+    begun: list[weakref.ref[Training]] = []
+    alive: list[int] = []
+
+    def train_run(*_: Any, **__: Any) -> None:
+        gc.collect()
+        alive.append(sum(one() is not None for one in begun))
+        training = Training()
+        begun.append(weakref.ref(training))
+        try:
+            raise MemoryError("9 GiB")
+        except MemoryError as error:
+            raise FacelexError("too large") from error
+
+    monkeypatch.setattr(cells_module, "train_run", train_run)
+    cells = list_cells(["tiny_cnn"], ["multimodal"], [0, 1, 2], tmp_path)
+    failed = train_cells(cells, tiny_config(), FACES)
+    assert alive == [0, 0, 0]
+    assert [str(error) for error in failed.values()] == ["too large"] * 3
+
+
 def test_a_cell_that_died_between_its_description_and_its_weights_is_not_finished(tmp_path: Path) -> None:
     (cell,) = list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path)
     fake_cell(cell, 10)
@@ -89,6 +120,44 @@ def test_a_cell_of_another_dataset_is_refused_finished_or_begun(tmp_path: Path) 
         with pytest.raises(FacelexError, match=rf"s0 {state}, but with other settings of batch_size\."):
             check_cells([cell], tiny_config(*QUICKLY, "batch_size=8"), FACES)
         (cell.folder / "model.safetensors").unlink(missing_ok=True)
+
+
+def test_a_table_whose_teacher_has_become_another_network_is_refused(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    base = tiny_config("methods.taught=[{name: t, epochs: 1, losses: {distillation: 1}}]",
+                       f"teachers=[{teacher}]")  # fmt: skip
+    plain, one, other = cells = [
+        *list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path),
+        *list_cells(["tiny_cnn"], ["taught"], [0, 1], tmp_path),
+    ]
+
+    def fake_run(cell: Cell) -> None:
+        """What a finished run leaves, as far as a table asks for it."""
+        fake_cell(cell, 10)
+        config = cell_config(base, cell)
+        write_text(cell.folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json")))
+        write_text(cell.folder / "environment.json", json.dumps(sources(config)))
+
+    fake_cell(Cell("tiny_cnn", "baseline", 1, teacher), 10)
+    write_text(teacher / "model.json", json.dumps({"classes": FACES.class_names}))
+    for cell in (plain, one):
+        fake_run(cell)
+    check_cells(cells, base)
+    write_text(teacher / "model.safetensors", "other weights")
+    message = (
+        "taught-s1 and .*taught-s0 would stand in one table with different networks.* that teachers gives"
+    )
+    with pytest.raises(FacelexError, match=message):
+        check_cells(cells, base)  # the last one is still to be taught
+    check_cells(cells, base, train=False)
+    fake_run(other)
+    with pytest.raises(FacelexError, match=message):
+        check_cells(cells, base, train=False)
+    shutil.rmtree(other.folder)
+    shutil.rmtree(teacher)
+    check_cells([plain, one], base)  # finished, so nobody needs the teacher any more
+    with pytest.raises(FacelexError, match=r"but got .*teacher: there is no such file or folder"):
+        check_cells(cells, base)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from lightning_fabric.strategies import DDPStrategy
 from tiny_training import FACES, tiny_config, weights
 from torch import Tensor
 
-from facelex.errors import FacelexError
 from facelex.training import build_phase
 from facelex.training.cuda_graphs import WARM_UP_STEPS, StepGraphs, Sums, can_be_replayed
+from facelex.training.environment import UntrainableError
 from facelex.training.fabric import SingleDeviceStrategy
 from facelex.training.mixing import Mix
 from facelex.training.run import train_run
@@ -159,17 +159,18 @@ def test_only_a_single_gpu_that_never_looks_back_replays(
     assert can_be_replayed(fabric, tiny_config(*settings)) is expected
 
 
-def test_step_that_cannot_be_recorded_says_how_to_go_on() -> None:
+@pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError])
+def test_step_that_cannot_be_recorded_says_how_to_go_on(error: type[Exception]) -> None:
     class Full(Rerun):
         def record(self, work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
-            raise RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")
+            raise error("CUDA out of memory.\nTried to allocate 2 GiB")
 
     sgd = optimizer()
     graphs = StepGraphs(sgd, torch.device("cpu"), Full())
     for _ in range(WARM_UP_STEPS):
         graphs.run(24, Step(), torch.arange(2), None, None)
     with pytest.raises(
-        FacelexError, match=r"CUDA out of memory\. Run kernel by kernel with --set cuda_graphs"
+        UntrainableError, match=r"CUDA out of memory\. Run kernel by kernel with --set cuda_graphs"
     ):
         graphs.run(24, Step(), torch.arange(2), None, None)
     assert sgd.param_groups[0]["lr"] == 0.5

@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 from job_tasks import (
     answer_and_die,
+    count_runs,
     die,
+    fail_with_a_run,
     fill_the_disk,
+    fill_the_memory,
     refuse,
     run_and_be_killed,
     say_and_return,
@@ -79,9 +82,19 @@ def test_a_task_whose_job_is_lost_before_it_begins_is_left_to_another(
     assert answers == [("answered", 0), ("waited", 0), ("warned", 0)]
 
 
+def test_a_task_that_failed_is_out_of_memory_when_the_next_begins() -> None:
+    answers = run_tasks([fail_with_a_run, count_runs], 1, threads=1, console=Console(file=io.StringIO()))
+    assert "not a number" in str(answers[0])
+    assert answers[1] == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("task", "error", "message"),
-    [(refuse, FacelexError, "something else"), (fill_the_disk, OSError, "No space")],
+    [
+        (refuse, FacelexError, "something else"),
+        (fill_the_disk, OSError, "No space"),
+        (fill_the_memory, MemoryError, r"Unable to allocate 1\.00 EiB"),
+    ],
 )
 def test_what_one_task_raises_ends_all(
     task: Any, error: type[Exception], message: str, tmp_path: Path

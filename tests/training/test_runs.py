@@ -347,6 +347,18 @@ def test_a_second_head_predicts_votes_and_answers_nothing(tmp_path: Path) -> Non
         train_run(config, FACES, tmp_path / "n", accelerator="cpu")
 
 
+def test_teachers_that_nothing_is_learned_from_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taught = "methods.taught=[{name: t, epochs: 1, losses: {distillation: 1}}]"
+    for number, settings in enumerate(((), ("teachers=[tiny]", taught), ("teachers=[tiny]",))):
+        config, folder = tiny_config(*settings), tmp_path / str(number)
+        folder.mkdir()
+        Training(Fabric(accelerator="cpu"), config, FACES, folder, SilentReporter())._begin(None)
+        said = ["no method has a weight for distillation" in record.message for record in caplog.records]
+        assert said == ([True] if number == 2 else [])
+
+
 def test_distillation_imitates_its_teachers_mean(finished: Path, tmp_path: Path) -> None:
     train_run(tiny_config(*two_phases(), "seed=5"), FACES, tmp_path / "second", accelerator="cpu")
     config = tiny_config(

@@ -380,6 +380,14 @@ def test_teacher_of_other_classes_or_unfinished_is_refused_before_anything_is_wr
             ),
             "logit_adjustment is for cross_entropy, which no phase",
         ),
+        (
+            (
+                "vote_weight=0.5",
+                "teachers=[tiny]",
+                "methods.multimodal=[{name: d, epochs: 1, losses: {distillation: 1}}]",
+            ),
+            "vote_weight is for cross_entropy, which no phase",
+        ),
         (("model.temperature=0.001",), "greater than or equal to 0.01"),
         (("augment.alternate_reflection=true", "augment.reflection=0"), "set reflection to 0.5"),
         (("augment.mixup=-1",), "augment.mixup"),

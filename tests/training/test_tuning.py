@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
+import torch
 import yaml
 from optuna.trial import TrialState
 from tiny_training import FACES, StopAfter, tiny_config
@@ -19,7 +20,9 @@ import facelex.training.tuning.search as search_module
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.files import write_text
+from facelex.training import build_phase
 from facelex.training.config import RunConfig, load_config
+from facelex.training.cuda_graphs import StepGraphs, Sums
 from facelex.training.environment import UntrainableError
 from facelex.training.lock import RunInUseError, lock_folder
 from facelex.training.progress import Reporter
@@ -253,6 +256,40 @@ def test_a_search_none_of_whose_trials_can_be_trained_stops(
     with pytest.raises(FacelexError, match="5 trials in a row failed, the last one: The loss is not"):
         search.run(20)
     assert len(search.trials) == 5
+
+
+def test_a_trial_whose_later_image_size_cannot_be_recorded_ends_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small:
+        """Stands in for a GPU's memory, which suffices for one recorded step."""
+
+        def __init__(self) -> None:
+            self.recorded = 0
+
+        def run(self, work: Callable[[], Sums]) -> Sums:
+            return work()
+
+        def record(self, work: Callable[[], Sums]) -> tuple[Sums, Callable[[], None]]:
+            self.recorded += 1
+            if self.recorded > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            sums: Sums = {}
+            return sums, lambda: sums.update(work())
+
+    monkeypatch.setattr(build_phase, "can_be_replayed", lambda *_: True)
+    monkeypatch.setattr(
+        build_phase, "StepGraphs", lambda *arguments: StepGraphs(*arguments, recorder=Small())
+    )
+    phase = "{name: one, epochs: 2, losses: {cross_entropy: 1}, image_sizes: {0: 20, 0.5: 24}}"
+    settings = ("method=baseline", f"methods.baseline=[{phase}]", "optimizer.name=sgd", "batch_size=16")
+    space = load_space(None, ["model.dropout=[0.0, 0.1]"])
+    search = Search(tmp_path, tiny_config(*settings), space, FACES, prune=False)
+    said: list[str] = []
+    search.run(2, accelerator="cpu", announce=said.append)
+    assert (search.trial_folder(0) / "metrics.csv").is_file()  # the first epoch was trained
+    assert [trial.state.name for trial in search.trials] == ["FAIL", "FAIL"]
+    assert sum("cannot be recorded as a CUDA graph: CUDA out of memory" in line for line in said) == 2
 
 
 def test_settings_that_were_tried_are_not_tried_again(

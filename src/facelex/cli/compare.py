@@ -91,7 +91,7 @@ def compare(
     cells = list_cells(_names(encoders), _names(methods), _numbers(seeds), output)
     named = data is not None or any(setting.startswith("data=") for setting in sets)
     dataset = load_dataset(base.data) if train or named else None
-    check_cells(cells, base, dataset)
+    check_cells(cells, base, dataset, train=train)
     set_torch_threads(threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
     failed: Mapping[Cell, FacelexError] = {}

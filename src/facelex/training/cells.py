@@ -15,15 +15,14 @@ from rich.console import Console
 from facelex.data.dataset import FaceDataset
 from facelex.data.load import load_dataset
 from facelex.errors import FacelexError, unknown_name
-from facelex.evaluation.run_folder import load_run_folder
 from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.models.spec import MEANINGFUL
-from facelex.run_files import CHECKPOINT, CONFIG, has_weights
-from facelex.training.config import ModelConfig, RunConfig, load_config, validate_config
+from facelex.run_files import CHECKPOINT, has_weights
+from facelex.training.config import ModelConfig, RunConfig, validate_config
 from facelex.training.jobs import run_tasks
 from facelex.training.lock import RunInUseError
 from facelex.training.progress import Reporter, SilentReporter
-from facelex.training.resume import changed_settings
+from facelex.training.resume import check_table
 from facelex.training.run import train_run
 from facelex.training.starting_point import open_starting_point
 
@@ -95,18 +94,21 @@ def _check_text_encoder(text_encoder: str, method: str, base: RunConfig) -> None
         )
 
 
-def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | None = None) -> None:
+def check_cells(
+    cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | None = None, *, train: bool = True
+) -> None:
     """Find before hours of training what would spoil the table.
 
     Args:
         cells: All cells of the table.
         base: Configuration of every cell.
         dataset: What every cell is to have learned from, None if it is not named and none will be trained.
+        train: Whether the cells that are not finished will be trained.
 
     Raises:
         FacelexError: If an encoder, method or text encoder is unknown or does not fit, two cells have one
-            folder or are one network, or a cell was trained with other settings or on another dataset than
-            the table's, which would compare what is not alike.
+            folder or are one network, or a cell was trained with other settings, on another dataset or from
+            other finished networks than the table's, which would compare what is not alike.
     """
     owners: dict[Path, Cell] = {}
     networks: dict[str, Cell] = {}
@@ -124,34 +126,15 @@ def check_cells(cells: Sequence[Cell], base: RunConfig, dataset: FaceDataset | N
                 f"With model.text_encoder={config.model.text_encoder} the methods {twin.method} and "
                 f"{cell.method} are the same, and one network would be trained twice. Name one of them."
             )
-        if cell.finished or cell.begun:
-            _check_trained(cell, config, dataset)
-    _check_encoders(cells, base)
+    check_table({cell.folder: cell_config(base, cell) for cell in cells}, dataset, train=train)
+    _check_encoders(cells, base, train)
 
 
-def _check_trained(cell: Cell, config: RunConfig, dataset: FaceDataset | None) -> None:
-    """Refuse what lies in a cell's folder if it was trained with other settings or on another dataset."""
-    state = "is finished" if cell.finished else "has begun"
-    changed = changed_settings(load_config(cell.folder / CONFIG), config)
-    if changed:
-        raise FacelexError(
-            f"{cell.folder} {state}, but with other settings of {', '.join(changed)}. Give the "
-            "table those settings or another --output, or delete that folder to train it anew."
-        )
-    run = load_run_folder(cell.folder)
-    if dataset is not None and not run.was_trained_on(dataset):
-        raise FacelexError(
-            f"{cell.folder} {state}, but on another dataset (fingerprint {run.fingerprint[:12]}, this "
-            f"one has {dataset.fingerprint[:12]}). Give the table that dataset or another --output, or "
-            "delete that folder to train it anew."
-        )
-
-
-def _check_encoders(cells: Sequence[Cell], base: RunConfig) -> None:
+def _check_encoders(cells: Sequence[Cell], base: RunConfig, train: bool) -> None:
     """Refuse options that make one network of two names, and networks that cannot start where they are to."""
     options: dict[str, Any] = base.model.encoder_options
     start = None
-    if base.start_from and not all(cell.finished for cell in cells):
+    if train and base.start_from and not all(cell.finished for cell in cells):
         start = open_starting_point(base.start_from)
     if not options and not start:
         return
@@ -272,7 +255,11 @@ def _train_cell(
     announce: Callable[[str], None],
     **where: Any,
 ) -> FacelexError | None:
-    """Train one cell, unless another process is at it or has finished it; return why it failed, if it did."""
+    """Train one cell, unless another process is at it or has finished it; return why it failed, if it did.
+
+    The error is returned without its traceback, which would keep the run's network, optimiser and dataset in
+    memory while the other cells are trained.
+    """
     if cell.finished:
         return None
     announce(f"{place}{' (continued)' if cell.begun else ''}")
@@ -282,5 +269,6 @@ def _train_cell(
         announce(f"{place} is left to the process that is training it")
     except FacelexError as error:
         announce(f"{place} failed: {error}")
-        return error
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
     return None

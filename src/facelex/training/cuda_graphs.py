@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from facelex.errors import FacelexError
 from facelex.training.config import RunConfig
+from facelex.training.environment import UntrainableError
 from facelex.training.fabric import Fabric, SingleDeviceStrategy
 from facelex.training.mixing import Mix
 
@@ -90,6 +90,9 @@ class StepGraphs:
 
         Returns:
             What ``step`` returned, good until the next call.
+
+        Raises:
+            UntrainableError: If the step cannot be recorded, as where memory runs out.
         """
         kind = (image_size, len(index), mirrored is None, mix if mix is None else mix.box is None)
         graph = self._graphs.get(kind)
@@ -111,10 +114,11 @@ class StepGraphs:
             group["lr"] = rate  # a number would be written into the graph for good
         try:
             sums, replay = self._recorder.record(lambda: step(inputs.examples, inputs.mirrored, inputs.mix))
-        except RuntimeError as error:  # also a want of memory
-            raise FacelexError(
+        except RuntimeError as error:  # also a want of memory, which may show when the recording is closed
+            raise UntrainableError(
                 f"A training step cannot be recorded as a CUDA graph: {str(error).partition(chr(10))[0]} "
-                "Run kernel by kernel with --set cuda_graphs=false."
+                "Run kernel by kernel with --set cuda_graphs=false, or, where memory ran out, set a smaller "
+                "batch_size or image_size."
             ) from error
         finally:
             for group, number in zip(groups, numbers, strict=True):

@@ -67,3 +67,9 @@ def _strategy(config: RunConfig, *, alone: bool) -> str:
     if alone:
         return "auto"
     return "ddp" if config.learns_the_same_throughout else "ddp_find_unused_parameters_true"
+
+
+def choose_algorithms(device: torch.device) -> None:
+    """Let cuDNN time its algorithms and keep the fastest: a run has few shapes and many steps."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True

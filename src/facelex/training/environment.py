@@ -20,8 +20,14 @@ from facelex.errors import FacelexError
 
 _PACKAGES = ("torch", "lightning-fabric", "lightning", "timm", "numpy", "pillow", "onnxruntime")
 
-_NO_MEMORY = "can't allocate memory"
-"""What PyTorch's `RuntimeError` says where a processor's memory does not suffice."""
+_NO_MEMORY = (
+    "can't allocate memory",  # the processor's; on Windows "not enough memory"
+    "not enough memory",
+    "Storage size calculation overflowed",  # more bytes than can be counted
+    "out of memory",  # "CUDA error: out of memory", where a library asks the driver itself
+    "STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
+)
+"""What PyTorch's `RuntimeError`, of no kind of its own then, says where memory does not suffice."""
 _ONE_VALUE = "more than 1 value per channel"
 """What batch normalisation's `ValueError` says of a batch that has no spread."""
 
@@ -104,12 +110,13 @@ def sizes_suit() -> Iterator[None]:
             "channel. Set a larger batch_size or image_size."
         ) from error
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and _NO_MEMORY not in str(error):
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and not any(words in str(error) for words in _NO_MEMORY):
             raise
-        reason = ". ".join(str(error).split(". ")[:2]).rstrip(".") or "out of memory"
+        reason = ". ".join(str(error).partition("\n")[0].split(". ")[:2]).rstrip(".") or "out of memory"
         raise UntrainableError(
             f"Expected dataset, network and a batch to fit into memory, but got: {reason}. Set a smaller "
-            "batch_size or image_size, or prepare the dataset with a smaller --size."
+            "batch_size, image_size or network, or prepare the dataset with a smaller --size."
         ) from error
 
 

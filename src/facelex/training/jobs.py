@@ -73,6 +73,7 @@ def run_tasks(
     Raises:
         FacelexError: As any task does; the others then end as well.
         OSError: The same.
+        MemoryError: The same.
         RuntimeError: If a process ends with another exception, which is printed on stderr.
     """
     jobs = min(jobs, len(tasks))
@@ -276,16 +277,20 @@ def _serve(pipe: Connection, threads: int, gpu: str | None) -> None:
 
         torch.set_num_threads(threads)
         while (content := _receive(pipe)) is not None:
-            task: Task[Any] = pickle.loads(content)
-            try:
-                answer = task(reporter, reporter.announce)
-            except (FacelexError, OSError) as error:
-                reporter.send("error", error)
-            else:
-                reporter.send("answer", answer)
+            _do(pickle.loads(content), reporter)
     except Exception:
         sys.stderr = screen  # for the traceback
         raise
+
+
+def _do(task: Task[Any], reporter: _PipeReporter) -> None:
+    """Do one task and pass on its answer, of which nothing stays here: it may hold on to a whole run."""
+    try:
+        answer = task(reporter, reporter.announce)
+    except (FacelexError, OSError, MemoryError) as error:  # of which the command line tells the user
+        reporter.send("error", error)
+    else:
+        reporter.send("answer", answer)
 
 
 def _receive(pipe: Connection) -> bytes | None:

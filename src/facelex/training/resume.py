@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,18 @@ def _check_same_run(
 
 def sources(config: RunConfig) -> dict[str, list[str]]:
     """Digests of the finished networks that a run learns from, by the setting that names them."""
-    named = {
-        "start_from": [config.start_from] if config.start_from else [],
-        "teachers": config.teachers if config.has_teachers else [],
+    return {
+        setting: [network_digest(name) for name in names] for setting, names in _sources_named(config).items()
     }
-    return {setting: [network_digest(name) for name in names] for setting, names in named.items() if names}
+
+
+def _sources_named(config: RunConfig) -> dict[str, tuple[str, ...]]:
+    """Names of those networks, by the setting that names them."""
+    named = {
+        "start_from": (config.start_from,) if config.start_from else (),
+        "teachers": config.teachers if config.has_teachers else (),
+    }
+    return {setting: names for setting, names in named.items() if names}
 
 
 def check_same_sources(folder: Path, config: RunConfig) -> None:
@@ -123,3 +132,73 @@ def check_same_sources(folder: Path, config: RunConfig) -> None:
                 f"The run in {folder} began with another network under the name that {setting} gives: the "
                 "weights differ. Name the file that it began with, or start a new run folder."
             )
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run lies in the folder, finished or with a checkpoint to go on from."""
+    return has_weights(folder) or (folder / CHECKPOINT).is_file()
+
+
+def check_table(runs: Mapping[Path, RunConfig], dataset: FaceDataset | None, *, train: bool) -> None:
+    """Refuse what lies in the folders of a table's runs, finished or begun, if it would not be alike.
+
+    Args:
+        runs: What the table calls each run, by its folder.
+        dataset: What all are to have learned from; None takes any, if it is one.
+        train: Whether the runs that are not finished will be trained.
+
+    Raises:
+        FacelexError: If a run was trained with other settings, on another dataset, or from other networks
+            than others under the same name; or a network that is still to be learned from is not there.
+    """
+    known = "" if dataset is None else dataset.fingerprint
+    for folder, config in runs.items():
+        if has_begun(folder):
+            known = _check_trained(folder, config, known) or known
+    _check_one_source(runs, train)
+
+
+def _check_trained(folder: Path, config: RunConfig, known: str) -> str:
+    """Refuse a run of other settings, or of another dataset than a ``known`` one; return its fingerprint."""
+    state = "is finished" if has_weights(folder) else "has begun"
+    changed = changed_settings(load_config(folder / CONFIG), config)
+    if changed:
+        raise FacelexError(
+            f"{folder} {state}, but with other settings of {', '.join(changed)}. Ask for those settings, or "
+            "give the table another --output, or delete that folder to train it anew."
+        )
+    fingerprint = load_run_folder(folder).fingerprint
+    if known and fingerprint not in ("", known):
+        raise FacelexError(
+            f"{folder} {state}, but on another dataset (fingerprint {fingerprint[:12]}) than the table's "
+            f"({known[:12]}). Name its own dataset, or give the table another --output, or delete that "
+            "folder to train it anew."
+        )
+    return fingerprint
+
+
+def _check_one_source(runs: Mapping[Path, RunConfig], train: bool) -> None:
+    """Refuse runs that learned, or are to learn, from different networks under one name."""
+    digest = cache(network_digest)
+    first: dict[tuple[str, tuple[str, ...]], tuple[Path, object]] = {}
+    for folder, config in runs.items():
+        for setting, names in _sources_named(config).items():
+            for digests in _sources_of(folder, setting, names, digest, train):
+                other, known = first.setdefault((setting, names), (folder, digests))
+                if digests != known:
+                    raise FacelexError(
+                        f"{folder} and {other} would stand in one table with different networks to learn "
+                        f"from: the weights under the name that {setting} gives have changed. Name the "
+                        "network that the table began with, or give the table another --output."
+                    )
+
+
+def _sources_of(
+    folder: Path, setting: str, names: Sequence[str], digest: Callable[[str], str], train: bool
+) -> Iterator[object]:
+    """Digests of what a run has learned from so far, where it noted them, and of what it will learn from."""
+    noted = load_run_folder(folder).environment if has_begun(folder) else {}
+    if setting in noted:
+        yield noted[setting]
+    if train and not has_weights(folder):
+        yield [digest(name) for name in names]

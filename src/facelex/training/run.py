@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from facelex.training.batches import steps_per_epoch
 from facelex.training.build_phase import create_phase_trainer, freeze_all_but
 from facelex.training.checkpoint import remove_leftovers, save_checkpoint
 from facelex.training.config import RunConfig
-from facelex.training.devices import create_fabric
+from facelex.training.devices import choose_algorithms, create_fabric
 from facelex.training.environment import UntrainableError, peak_memory_mb, sizes_suit
 from facelex.training.examples import Examples, check_dataset, device_split, training_index
 from facelex.training.fabric import Fabric, launched
@@ -38,6 +39,8 @@ from facelex.training.results import (
 from facelex.training.resume import check_same_sources, find_checkpoint, is_finished
 from facelex.training.starting_point import open_starting_point
 from facelex.training.text_side import fit_text_side, text_hidden_dim
+
+logger = logging.getLogger(__name__)
 
 
 def train_run(
@@ -100,8 +103,8 @@ class Training:
         self.reporter = reporter if fabric.is_global_zero else SilentReporter()
         self.rows: list[Row] = []
         self._saved = time.monotonic()
+        choose_algorithms(fabric.device)
         if fabric.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # few shapes, many steps
             torch.cuda.reset_peak_memory_stats(fabric.device)
         torch.manual_seed(config.seed)
         train_index = training_index(config, dataset)
@@ -148,6 +151,7 @@ class Training:
                 write_rows(self.folder, self.rows)  # the run may have died before or after it did
                 note_continuation(self.folder, self.fabric, epochs_done=len(self.rows))
             else:
+                _warn_of_idle_teachers(self.config)
                 remove_results(self.folder)
                 write_beginnings(self.folder, self.config, self.dataset, self.fabric, self.model)
             remove_leftovers(self.folder)
@@ -257,6 +261,20 @@ class Training:
             vocabulary=config.model.vocabulary, words=self.spec.words,
         )  # fmt: skip
         self.spec = self.spec.model_copy(update={"text_hidden_dim": text_hidden_dim(self.model)})
+
+
+def _warn_of_idle_teachers(config: RunConfig) -> None:
+    """Say that nothing is learned from the teachers, unless they are there for another method.
+
+    No error: a table or a search may compare with and without distillation.
+    """
+    losses = [phase.losses for phases in config.methods.values() for phase in phases]
+    if config.teachers and not any(loss.distillation for loss in losses):
+        logger.warning(
+            "Teachers are named, but no method has a weight for distillation, so nothing is learned from "
+            "them. To learn from them set methods.%s.0.losses.distillation=0.5, say.",
+            config.method,
+        )
 
 
 def _epoch_seed(seed: int, phase: int, epoch: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from facelex.errors import FacelexError
 from facelex.training.config import AugmentConfig, LossConfig, PhaseConfig, RunConfig, Section, load_config
 from facelex.word_controls import KINDS
 
@@ -28,6 +29,15 @@ def test_contrast_between_faces_alone_needs_a_projection_but_no_words() -> None:
     config = load_config("sketch", [f"methods.multimodal={phases}"])
     assert (config.has_words, config.has_projection) == (False, True)
     assert config.phases[0].learning == ("image_encoder", "image_projection")
+
+
+def test_plateau_spans_no_phases_and_where_there_is_one_phase_both_spans_are_the_same() -> None:
+    plateau, paper = "schedule.name=plateau", load_config("paper", ["schedule.name=plateau"])
+    assert (paper.schedule.span, len(paper.phases)) == ("phase", 2)
+    with pytest.raises(FacelexError, match=r"'multimodal' has 2; set schedule\.span=phase with it"):
+        load_config("quick", [plateau])
+    assert load_config("quick", [plateau, "schedule.span=phase"]).schedule.name == "plateau"
+    assert load_config("quick", [plateau, "method=baseline"]).schedule.span == "run"
 
 
 def test_every_field_has_a_sentence() -> None:

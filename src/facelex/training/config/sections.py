@@ -139,7 +139,8 @@ class ScheduleConfig(Section):
     name: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
     """``cosine`` falls from lr to zero; ``one_cycle`` warms up first; ``plateau`` follows val loss."""
     span: Literal["phase", "run"] = "phase"
-    """Whether each phase has its own schedule or one schedule spans all phases."""
+    """Whether each phase has its own schedule or one schedule spans all phases (not with ``plateau``: each
+    phase's val loss is of another kind)."""
     warmup: float = Field(default=0.2, ge=0, lt=1)
     """Share of ``one_cycle`` spent rising from ``start_factor``."""
     start_factor: float = Field(default=0.1, gt=0, le=1)
@@ -247,13 +248,13 @@ class RunConfig(Section):
     batch_size: int = Field(default=128, ge=1)
     """Examples a step, over all devices."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the label spread evenly over the classes."""
+    """Share of the label that ``cross_entropy`` spreads evenly over the classes."""
     logit_adjustment: float = Field(default=0.0, ge=0)
     """So many times the logarithm of each class's share of the training images is added to its score in
     ``cross_entropy``, in training alone (Menon et al. 2021): 1 aims at the mean accuracy over classes, 0 at
     accuracy."""
     vote_weight: float = Field(default=0.0, ge=0, le=1)
-    """Share of the target taken from FER+ votes (extra annotation; report it as such)."""
+    """Share of ``cross_entropy``'s target taken from FER+ votes (extra annotation; report it as such)."""
     image_to_text_weight: float = Field(default=0.75, ge=0, le=1)
     """The report's lambda."""
     contrast_temperature: float = Field(default=0.1, gt=0)
@@ -309,13 +310,18 @@ class RunConfig(Section):
                 f"no phase of method {self.method!r} trains the classifier, which gives the labels; "
                 "add a phase with cross_entropy or distillation"
             )
-        if self.logit_adjustment and not any(phase.losses.cross_entropy for phase in self.phases):
-            raise ValueError(
-                f"logit_adjustment is for cross_entropy, which no phase of method {self.method!r} has; "
-                "leave it out"
-            )
+        for key in ("logit_adjustment", "vote_weight"):
+            if getattr(self, key) and not any(phase.losses.cross_entropy for phase in self.phases):
+                raise ValueError(
+                    f"{key} is for cross_entropy, which no phase of method {self.method!r} has; leave it out"
+                )
         if self.has_teachers and not self.teachers:
             raise ValueError("distillation has a weight, but no run or model is named in 'teachers'")
+        if self.schedule.name == "plateau" and self.schedule.span == "run" and len(self.phases) > 1:
+            raise ValueError(
+                f"schedule.name=plateau follows the val loss of one phase, and method {self.method!r} has "
+                f"{len(self.phases)}; set schedule.span=phase with it"
+            )
         if self.augment.mixes and any(phase.losses.supervised_contrastive for phase in self.phases):
             raise ValueError(
                 "supervised_contrastive compares images of one label, which mixed images do not have; "
