@@ -683,6 +683,16 @@ def test_the_command_says_once_how_many_other_photos_the_index_loses(run, disks)
     [
         (["delighted"], "Name a folder"),
         (["delighted", "nowhere"], "No such file"),
+        (
+            ["delighted", "my film.mp4"],
+            "facelex predict 'my film.mp4' --words \"bored, proud\" -o faces.csv.",
+        ),
+        (
+            ["delighted", "films"],
+            "'films' gives videos alone, whose faces and scores are written by",
+        ),
+        (["delighted", "films"], "-o faces.csv. To look into its folders too, add --recursive"),
+        (["delighted", "film?/*.mp4"], "facelex predict 'film?/*.mp4' --words"),
         (["delighted", "album", "--redact"], "--sheet"),
         (["delighted", "album", "--rebuild"], "--index"),
         (["x1", "album"], "No vector"),
@@ -692,6 +702,8 @@ def test_the_command_says_once_how_many_other_photos_the_index_loses(run, disks)
 )
 def test_the_command_refuses_with_a_sentence(run, photos, monkeypatch, arguments, message):
     monkeypatch.chdir(photos.parent)
+    (photos.parent / "films").mkdir()
+    (photos.parent / "films" / "a.mp4").touch()
     before = (photos / "0.png").read_bytes()
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")

@@ -488,7 +488,7 @@ def test_pictures_and_the_videos_beside_them_are_found_in_one_walk(tmp_path, mon
     assert names("*", "sub") == [["a.jpg", "d.png"], ["b.MP4", "c.mov"]]
     assert names("a.jpg") == [["a.jpg"], []]
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(FacelexError, match=r"holds none.*--recursive"):
+    with pytest.raises(FacelexError, match=r"gives videos alone.*--recursive"):
         names("")
     assert find_media([tmp_path], videos_alone=True) == ([], [str(tmp_path / "b.MP4")])
 

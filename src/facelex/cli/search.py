@@ -16,6 +16,7 @@ from facelex.cli.options import STOPPED, NetworkOptions, flag, recursive_flag, r
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, one_line
+from facelex.recognize.sources import films_alone, names_video
 
 if TYPE_CHECKING:
     from facelex.recognize.album import Album, AlbumChanges, Match
@@ -79,6 +80,8 @@ def search(
         raise FacelexError(
             f"Expected an album to search for {words!r}, but got none. Name a folder of photos."
         )
+    if all(map(names_video, album)):
+        raise films_alone(album[0])
     if top < 1:
         raise FacelexError(f"Expected --top to be 1 or more, but got {top}.")
     style = redaction_asked(redact, redact_style, sheet, "--sheet FILE")

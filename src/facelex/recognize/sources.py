@@ -7,6 +7,7 @@ import glob
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -221,6 +222,15 @@ def _matches(pattern: str) -> list[str]:
     return sorted(matches)
 
 
+def films_alone(item: str, hint: str = "") -> FacelexError:
+    """Say what to do with an input that stands for videos where pictures are read, and a hint beside it."""
+    shown = shorten(item)
+    return FacelexError(
+        f"Expected pictures, but {shown!r} gives videos alone, whose faces and scores are written by "
+        f'facelex predict {shlex.quote(shown)} --words "bored, proud" -o faces.csv.{hint}'
+    )
+
+
 def _no_match(pattern: str) -> FacelexError:
     return FacelexError(f"No file matches {shorten(pattern)!r}. Correct the pattern or name the files.")
 
@@ -240,6 +250,8 @@ def _expand(item: str, recursive: bool, videos_alone: bool) -> tuple[list[str], 
         pictures, videos = _folder_files(item, recursive)
         if not pictures and not (videos_alone and videos):
             hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
+            if videos:
+                raise films_alone(item, hint)
             raise FacelexError(f"Expected pictures in the folder {item!r}, but it holds none.{hint}")
         return pictures, videos
     if not _is_glob(item):
@@ -253,7 +265,7 @@ def _expand(item: str, recursive: bool, videos_alone: bool) -> tuple[list[str], 
         else:
             (videos if _is_film(match) else pictures).append(match)
     if not pictures and not (videos_alone and videos):
-        raise _no_match(item)
+        raise films_alone(item) if videos else _no_match(item)
     return pictures, videos
 
 
