@@ -42,6 +42,30 @@ def test_gains_are_over_the_seeds_that_both_methods_have(tmp_path: Path) -> None
     assert (words.pairs[0].only_a, words.pairs[0].only_b) == (0, 2)
 
 
+def test_scores_without_copies_are_left_out_where_the_training_pictures_are_not_known(tmp_path: Path) -> None:
+    cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [0, 1], tmp_path)
+    for cell in cells:
+        fake_cell(cell, 10 + 2 * cell.seed)
+    for unknown in (
+        cells[:1],
+        cells[:3],
+    ):  # baseline of seed 0; then words of seed 0 and baseline of seed 1 too
+        for cell in unknown:
+            path = cell.folder / "predictions-val.npz"
+            nothing = np.zeros(20, bool)  # as where nobody could say
+            replace(Predictions.load(path), seen=nothing, seen_known=False).save(path)
+        baseline, words = compare_cells(cells, "val")
+        assert baseline.scores == words.scores == {0: 0.5, 1: 0.6}
+        if len(unknown) == 1:
+            assert (list(baseline.deduplicated), list(words.deduplicated)) == ([1], [0, 1])
+            assert words.deduplicated_gain is not None
+            assert words.deduplicated_gain.value == 0
+    assert (baseline.deduplicated, words.deduplicated) == ({}, {1: pytest.approx(12 / 16)})
+    assert words.deduplicated_gain is None
+    assert "| 55.00 ± 7.07 |  |" in comparison_markdown([baseline, words], "val")
+    write_comparison([baseline, words], "val", tmp_path)
+
+
 def test_other_metrics_than_accuracy_are_compared_and_written_beside_it(tmp_path: Path) -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     cells = list_cells(["tiny_cnn"], ["baseline", "multimodal"], [0, 1], tmp_path)

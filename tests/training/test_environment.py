@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,33 @@ def test_a_container_without_a_home_notes_the_command_as_it_is(
 def test_memory_is_measured_where_a_sandbox_leaves_the_peak_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: "Name:\tpython\nVmRSS:\t1000 kB\n")
     assert peak_resident_mb() > 1
+
+
+PEAKS = """
+from facelex.training.memory import keep_memory
+keep_memory()
+import numpy as np
+import torch
+from facelex.training.environment import peak_memory_mb, reset_peak_memory
+cpu = torch.device("cpu")
+def peak(mebibytes):
+    reset_peak_memory(cpu)
+    blocks = [np.ones(2**20, np.uint8) for _ in range(mebibytes)]
+    return peak_memory_mb(cpu)
+print(peak(10), peak(300), peak(10))
+"""
+"""Three runs in one process, the largest between two small ones."""
+
+
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK) or "VmHWM:" not in Path("/proc/self/status").read_text(),
+    reason="the peak can be reset on Linux alone",
+)
+def test_the_peak_is_of_one_run_and_not_of_a_larger_one_before_it() -> None:
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    first, large, last = map(float, done.stdout.split())
+    assert large > first + 250
+    assert last < large - 250
 
 
 def test_a_run_that_is_too_large_says_what_makes_it_smaller(

@@ -268,6 +268,19 @@ def test_a_file_without_a_record_of_its_training_says_what_it_can(file: Callable
         start.check_encoder(torch.nn.Conv2d(1, 3, 3))
 
 
+@pytest.mark.parametrize("training", ["by hand", {"settings": ["a"]}, {"settings": {"model": None}}, None])
+def test_a_record_of_training_that_is_no_object_is_passed_over(
+    training: object, file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(file("fp32")))
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "facelex"]
+    entry.value = json.dumps(json.loads(entry.value) | {"training": training})
+    onnx.save(model, str(tmp_path / "odd.onnx"))
+    start = open_starting_point(str(tmp_path / "odd.onnx"))
+    assert (start.image_encoder, dict(start.encoder_options), start.text_fit) == (None, {}, None)
+
+
 def test_a_table_finds_an_encoder_that_cannot_start_before_it_trains(finished: Path, tmp_path: Path) -> None:
     cells = list_cells(["tiny_cnn", "slim_s"], ["baseline"], [0], tmp_path)
     with pytest.raises(FacelexError, match=r"cannot start from it\. Set model\.image_encoder=tiny_cnn"):

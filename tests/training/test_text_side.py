@@ -122,10 +122,20 @@ def test_faces_for_the_fit_are_drawn_from_all_classes_though_labels_come_in_roun
     model, spec = load_model(plain)
     faces = sketch_dataset(280)  # class ids 0 to 6 over and over: every seventh face is of one class
     index = faces.indices("train")
+    fitted = []
+    monkeypatch.setattr(
+        text_side,
+        "create_text_arrays",
+        lambda kind, trained, features, labels, *_: fitted.append(labels) or trained,
+    )
     fit_text_side(
         model, "linear", torch.from_numpy(faces.pixels[index]).unsqueeze(1),
         torch.from_numpy(faces.labels[index]), image_size=24, vocabulary="packaged", words=spec.words,
     )  # fmt: skip
+    counts = np.bincount(fitted[0], minlength=7)
+    assert counts.sum() == 40  # a draw that misses a class takes all of its faces besides
+    assert counts.min() >= 1
+    assert counts.max() <= 14
 
 
 def test_a_class_without_faces_cannot_be_fitted(plain):

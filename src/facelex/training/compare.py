@@ -41,7 +41,8 @@ class Comparison:
         encoder: Image encoder.
         method: The method.
         scores: The metric of each seed in [0, 1], by seed.
-        deduplicated: The same without examples that have a copy in the training split.
+        deduplicated: The same without examples that have a copy in the training split, of the seeds whose
+            training pictures are known.
         mean: Mean over seeds with its t interval.
         gain: Mean difference to the reference over the seeds both have, with its t interval; None for the
             reference itself.
@@ -162,21 +163,10 @@ def _compare(
     view: str,
     metric: str,
 ) -> Comparison:
-    scores, fresh = (
-        {seed: _score(preds, view, metric, only_fresh) for seed, preds in runs.items()}
-        for only_fresh in (False, True)
-    )
+    scores, base_scores = (_scores(answers, view, metric) for answers in (runs, base))
+    fresh, base_fresh = (_scores(_deduplicated(answers), view, metric) for answers in (runs, base))
     common = sorted(set(runs) & set(base))
-    gain, fresh_gain, p_value = None, None, float("nan")
-    if common:
-        paired, paired_fresh = (
-            paired_seeds(
-                np.array([_score(base[seed], view, metric, only_fresh) for seed in common]),
-                np.array([found[seed] for seed in common]),
-            )
-            for found, only_fresh in ((scores, False), (fresh, True))
-        )
-        gain, p_value, fresh_gain = paired.difference, paired.p_value, paired_fresh.difference
+    gain, p_value = _gain(scores, base_scores)
     return Comparison(
         encoder=encoder,
         method=method,
@@ -186,16 +176,33 @@ def _compare(
         gain=gain,
         gain_p_value=p_value,
         pairs={seed: compare_predictions(base[seed], runs[seed], view) for seed in common},
-        deduplicated_gain=fresh_gain,
+        deduplicated_gain=_gain(fresh, base_fresh)[0],
     )
 
 
-def _score(preds: Predictions, view: str, metric: str, only_fresh: bool) -> float:
-    """The metric of a view, of the examples alone that have no copy in the training split if asked for."""
-    probs = preds.view_probs(view)
-    chosen = ~preds.seen if only_fresh else np.ones(len(preds.labels), bool)
-    confusion = metrics.confusion_matrix(preds.labels[chosen], probs.argmax(1)[chosen], probs.shape[1])
-    return float(METRICS[metric](confusion))
+def _deduplicated(answers: Mapping[int, Predictions]) -> dict[int, Predictions]:
+    """The examples without a copy in the training split, of the seeds whose training pictures are known."""
+    return {seed: preds.deduplicated() for seed, preds in answers.items() if preds.seen_known}
+
+
+def _scores(answers: Mapping[int, Predictions], view: str, metric: str) -> dict[int, float]:
+    """The metric of a view by seed."""
+    found = {}
+    for seed, preds in answers.items():
+        probs = preds.view_probs(view)
+        confusion = metrics.confusion_matrix(preds.labels, probs.argmax(1), probs.shape[1])
+        found[seed] = float(METRICS[metric](confusion))
+    return found
+
+
+def _gain(scores: Mapping[int, float], base: Mapping[int, float]) -> tuple[Interval | None, float]:
+    """Mean difference over the seeds that both have, with its interval and p-value; None and NaN without."""
+    common = sorted(set(scores) & set(base))
+    if not common:
+        return None, float("nan")
+    before, now = (np.array([found[seed] for seed in common]) for found in (base, scores))
+    paired = paired_seeds(before, now)
+    return paired.difference, paired.p_value
 
 
 def _adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -148,7 +148,7 @@ def _text_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
             "method": c.method,
             "seeds": str(len(values)),
             SCORE: f"{100 * values.mean():.2f}{spread}",
-            FRESH: f"{100 * float(np.mean(list(c.deduplicated.values()))):.2f}",
+            FRESH: f"{100 * float(np.mean(list(c.deduplicated.values()))):.2f}" if c.deduplicated else "",
             "gain": gain,
             "95 % interval": interval,
             "p": _p_text(c.gain_p_value),

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 
 from facelex import __version__
 from facelex.errors import FacelexError
+from facelex.training.memory import release_memory
 
 _PACKAGES = ("torch", "lightning-fabric", "lightning", "timm", "numpy", "pillow", "onnxruntime")
 
@@ -68,7 +69,7 @@ def _command(argv: Sequence[str]) -> str:
 
 
 def peak_resident_mb() -> float:
-    """Largest resident size of this process so far, MiB.
+    """Largest resident size of this process so far, or since :func:`reset_peak_memory`, MiB.
 
     Linux's ``ru_maxrss`` begins with the size of the process that started this one; ``VmHWM`` does not, but
     some sandboxes leave it out.
@@ -82,8 +83,25 @@ def peak_resident_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Let :func:`peak_memory_mb` speak of what comes from here on: of this run, not of those before.
+
+    On a CPU that takes Linux (``/proc/self/clear_refs``, see proc(5)); elsewhere, and in sandboxes without
+    it, the peak stays that of the whole process.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    release_memory()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory in use so far, MiB: what PyTorch allocated on a GPU, else the process's resident size."""
+    """Most memory in use since :func:`reset_peak_memory`, MiB.
+
+    On a GPU what PyTorch allocated there, else the process's resident size.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return peak_resident_mb()

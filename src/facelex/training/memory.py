@@ -22,8 +22,9 @@ def keep_memory() -> bool:
     A training step on a CPU allocates the same maps again and again. glibc returns blocks of that size to the
     system when they are freed, so each step would get them anew: a hundred thousand page faults a second, a
     fifth of the time of a small network's step (docs/performance.md). Kept, they cost nothing, and in pages
-    of 2 MiB they cost fewer address look-ups. The process then holds its peak until it ends, which suits a
-    command that trains and ends, and not a library: only commands call this.
+    of 2 MiB they cost fewer address look-ups. The process then holds its peak until it ends, or until
+    :func:`release_memory`, which suits a command that trains and ends, and not a library: only commands call
+    this.
 
     Returns:
         Whether it was done; on other systems, and where MALLOC_* or GLIBC_TUNABLES already say what to do,
@@ -39,3 +40,9 @@ def keep_memory() -> bool:
     parameters = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST}
     accepted = [mallopt(name, value) == 1 for name, value in parameters.items()]
     return all(accepted)
+
+
+def release_memory() -> None:
+    """Give back to the system what was freed and kept, where glibc can: the next run may be smaller."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -20,7 +20,7 @@ from facelex.training.build_phase import create_phase_trainer, freeze_all_but
 from facelex.training.checkpoint import remove_leftovers, save_checkpoint
 from facelex.training.config import RunConfig
 from facelex.training.devices import choose_algorithms, create_fabric
-from facelex.training.environment import UntrainableError, peak_memory_mb, sizes_suit
+from facelex.training.environment import UntrainableError, peak_memory_mb, reset_peak_memory, sizes_suit
 from facelex.training.examples import Examples, check_dataset, device_split, training_index
 from facelex.training.fabric import Fabric, launched
 from facelex.training.lock import lock_for_all
@@ -104,8 +104,7 @@ class Training:
         self.rows: list[Row] = []
         self._saved = time.monotonic()
         choose_algorithms(fabric.device)
-        if fabric.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(fabric.device)
+        reset_peak_memory(fabric.device)
         torch.manual_seed(config.seed)
         train_index = training_index(config, dataset)
         words = class_vectors(config, dataset.class_names)

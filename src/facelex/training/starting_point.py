@@ -274,8 +274,8 @@ def open_starting_point(name: str) -> StartingPoint:
     onnx = require("onnx", "train", "Starting from an exported model")
     network = load_onnx(path, threads=torch.get_num_threads())
     tensors, biases = unpack_weights(onnx, onnx.load(str(path)).graph)
-    training = network.info.get("training", {})
-    model = training.get("settings", {}).get("model", {})
+    training = _part(network.info, "training")
+    model = _part(_part(training, "settings"), "model")
     return StartingPoint(
         name=name,
         image_size=network.image_size,
@@ -283,7 +283,7 @@ def open_starting_point(name: str) -> StartingPoint:
         tensors=tensors,
         answer=lambda images: network.run(images)[0],
         image_encoder=training.get("image_encoder"),
-        encoder_options=model.get("encoder_options", {}),
+        encoder_options=_part(model, "encoder_options"),
         folded_biases=biases,
         text=_text_side(network.arrays),
         text_fit=model.get("text_fit"),
@@ -312,6 +312,12 @@ def _of_run(name: str) -> StartingPoint:
         text_fit=spec.text_fit,
         vocabulary=vocabulary_name(spec.vocabulary) if speaks else None,
     )
+
+
+def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object in a file's record of its training, empty where it is none: another program may write it."""
+    part = record.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _text_side(arrays: TextArrays | None) -> TextArrays | None:
