@@ -245,6 +245,45 @@ sys.argv = ["facelex", "fake"]; command.main()
     assert (process.returncode, stderr) == (exit_code, "facelex: stopped by the user.\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals")
+def test_a_terminal_that_closes_hides_no_signal(tmp_path: Path) -> None:
+    """With a bar on it: rich writes once more when it ends, and that would fail."""
+    kept = tmp_path / "kept"
+    code = f"""
+import sys; sys.path.insert(0, {str(SOURCE)!r})
+import pathlib, time, types
+from importlib.machinery import ModuleSpec
+from cyclopts import App
+from facelex.cli import main as command
+from facelex.cli.progress import progress_bar
+from facelex.cli.screen import tell
+module = types.ModuleType("facelex.cli.fake"); module.__spec__ = ModuleSpec("facelex.cli.fake", None)
+module.app = App(name="fake")
+@module.app.default
+def wait():
+    try:
+        with progress_bar("Waiting", shown=True) as progress:
+            for second in range(600):
+                progress(second, 600); time.sleep(0.1)
+    finally:
+        tell("stopped"); pathlib.Path({str(kept)!r}).touch()
+sys.modules["facelex.cli.fake"] = module; command.VERBS["fake"] = ""
+sys.argv = ["facelex", "fake"]; command.main()
+"""
+    import pty
+
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    shown = b""
+    while b"Waiting" not in shown:
+        shown += os.read(terminal, 1024)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert kept.exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_what_is_to_be_ignored_stays_ignored_and_a_program_that_calls_main_keeps_its_signals() -> None:
     code = f"""

@@ -221,6 +221,15 @@ def test_single_folder_in_between_is_stepped_into(tmp_path: Path) -> None:
     assert counts(dataset) == {"train": 1, "val": 0, "test": 1}
 
 
+def test_annotated_copies_are_no_faces_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.png", "a-faces.png", "b.png", "b-faces-2.png", "c-faces.png"):
+        put(tmp_path / "happy" / name)
+    put(tmp_path / "sad" / "d.png")
+    files, notes = labelled_files(tmp_path)
+    assert sorted(file.path.name for file in files) == ["a.png", "b.png", "c-faces.png", "d.png"]
+    assert notes == ["Left out: 2 annotated copies (NAME-faces.jpg)."]
+
+
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     put(tmp_path / "train" / "happy" / "1.png")
     put(tmp_path / "train" / "loose.png")

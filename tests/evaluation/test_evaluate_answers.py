@@ -139,6 +139,9 @@ def test_files_about_other_faces_than_each_other_are_refused(
         ({"labels": np.array(["happy"] * 70)}, "labels as whole numbers, .* but got .*'happy'"),
         ({"labels": np.full(70, 0.5)}, r"labels as whole numbers, .* but got \[0\.5, 0\.5, 0\.5\]"),
         ({"labels": np.full(70, 7)}, r"labels in 0\.\.6, but got 7\.\.7"),
+        ({"labels": np.int64(3)}, r"labels of shape \(n,\), one a face, but got \(\)"),
+        ({"temperature": [1.0, 2.0]}, r"temperature to be one number, but got float64 of shape \(2,\)"),
+        ({"split": "dev"}, "split in .* to be one of train, val, test, but got 'dev'"),
         ({"classes": np.arange(7)}, "classes as a list of names, but got int64"),
         ({"classes": "angry"}, r"classes as a list of names, but got <U5 of shape \(\)"),
         ({"probs": np.ones((70, 7))}, "pass probabilities, not logits"),
@@ -165,7 +168,7 @@ def test_groups_and_other_class_names_need_the_faces(
     labels: np.ndarray, faces: Made, tmp_path: Path, capsys: Captured
 ) -> None:
     file = answers(tmp_path / "theirs.npz", labels)
-    for option in (["--by", "gender"], ["--map", "happy=sad"]):
+    for option in (["--by", "gender"], ["--map", "happy=sad"], ["--find-faces"], ["--other-data"]):
         assert "Name the faces with --data" in error_of(capsys, "evaluate", file, *option)
     ignored = ["--data", faces[1], "--map", "happy=ignore"]
     assert "70 of test and made for tests 60 of test" in error_of(capsys, "evaluate", file, *ignored)

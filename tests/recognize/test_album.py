@@ -210,7 +210,7 @@ def test_an_argument_of_the_wrong_type_is_told_in_a_sentence(photos, fer, detect
     for top in ("3", 2.5):
         with pytest.raises(FacelexError, match=f"top to be 1 or more or None for all, but got {top!r}"):
             album.search("proud", top)  # type: ignore[arg-type]
-    with pytest.raises(FacelexError, match="min_size to be a number of pixels, but got '3'"):
+    with pytest.raises(FacelexError, match="min_size to be a number of pixels, 0 or more, but got '3'"):
         album.search("proud", min_size="3")  # type: ignore[arg-type]
     assert detector.seen == 0
 

@@ -426,6 +426,11 @@ def test_annotated_copies_beside_their_originals_are_left_out_and_counted(tmp_pa
     assert "3 annotated copies are left out" in caplog.text
     assert "an annotated copy is left out, such as " + str(tmp_path / "film-faces.mp4") in caplog.text
     assert names(find_images([str(tmp_path / "[ab]*.*g")])) == ["a.png", "alone-faces.jpg", "b.jpg"]
+    for name in ("x\x1b[31m\ny.jpg", "x\x1b[31m\ny-faces.jpg"):  # a terminal would obey
+        (tmp_path / "odd" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "odd" / name).touch()
+    find_images([tmp_path / "odd"])
+    assert r"x\x1b[31m\x0ay-faces.jpg" in caplog.text
     asked = [str(tmp_path / "*-faces.*"), tmp_path / "b-faces-12.jpg"]  # for themselves
     assert names(find_images(asked)) == sorted(
         ["a-faces.png", "alone-faces.jpg", "b-faces.jpg", "b-faces-12.jpg"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from facelex import Vocabulary
 from facelex.emotions import EMOTION_WORDS, EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize import model as model_module
+from facelex.recognize.detection import Detection
 from facelex.recognize.faces import create_detector
 from facelex.recognize.model import load_model
 from facelex.recognize.recognizer import Recognizer
@@ -187,6 +189,17 @@ def test_unsure_threshold_can_be_moved(tiny_model, photo):
     )
     with pytest.raises(FacelexError, match=r"\[0, 1\]"):
         Recognizer(tiny_model, unsure_below=40)
+
+
+def test_an_own_detector_may_answer_in_numpys_numbers(tiny_model, photo):
+    class OwnDetector:
+        def detect(self, image):
+            return [Detection(tuple(np.float32([0, 0, 60, 60])), np.float32(0.9))]
+
+    for limit in (1, 100):
+        own = Recognizer(tiny_model, detector=OwnDetector(), unsure_below=0.0, readable_from=limit)
+        (face,) = own.predict(photo)
+        assert json.loads(json.dumps(face.to_dict()))["unsure"] is (limit == 100)
 
 
 def test_word_score_follows_the_published_formula(recognizer, crops):

@@ -123,6 +123,8 @@ def test_the_emotion_on_average_and_those_that_lead_are_told_apart():
     assert track.words == pytest.approx({"bored": 0.8 / 3})
     assert (timeline.frames, timeline.frames_with_faces) == (4, 3)
     picture = ImageSummary.of(ImageResult("a.jpg", 60, 40, tuple(seen)))
+    with pytest.raises(FacelexError, match="ImageSummary, a summary without features"):
+        to_frame([picture], embedding=True)
     assert picture.to_rows() == [
         {
             "source": "a.jpg", "faces": 3, "emotion": "sad", "unsure": 0.333333, "happy": 0.416667,

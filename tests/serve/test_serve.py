@@ -447,13 +447,14 @@ def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str],
 
 
 @by_signal
-def test_the_command_serves_until_it_is_interrupted(photo: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_command_serves_until_it_is_interrupted(name: str, photo: bytes, tmp_path: Path) -> None:
     with served(tmp_path) as (server, port):
         asked = Request(f"http://127.0.0.1:{port}/api/predict", photo, {"content-type": "image/jpeg"})
         with urlopen(asked) as answer:
             (result,) = json.load(answer)
         assert result["faces"][0]["emotion"] == "happy"
-        server.send_signal(signal.SIGINT)
+        server.send_signal(getattr(signal, name))
         _, complaints = server.communicate(timeout=60)
     assert server.returncode == 0
     assert complaints == ""

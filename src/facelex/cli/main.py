@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _stop_as_by_ctrl_c() -> list[int]:
     """Let the end of a job or of a terminal keep what Ctrl-C keeps, which is a verb's to decide.
 
-    A second signal finds Python's own answer to it: to end at once.
+    A second signal finds Python's own answer to it: to end at once. What a closed terminal was shown goes
+    nowhere from then on, for writing to it would be an error that hides the signal.
 
     Returns:
         The list to which the signal is added when it comes.
@@ -84,17 +85,28 @@ def _stop_as_by_ctrl_c() -> list[int]:
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # not under nohup
     ended_by: list[int] = []
+    terminals = [fd for fd in (1, 2) if _is_terminal(fd)]  # when it has closed, nothing is one any more
 
     def stop(number: int, _: object) -> None:
         ended_by.append(number)
         for one in ours:
             signal.signal(one, signal.SIG_DFL)
+        if number != signal.SIGTERM:
+            for fd in terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
         for number in ours:
             signal.signal(number, stop)
     return ended_by
+
+
+def _is_terminal(fd: int) -> bool:
+    try:
+        return os.isatty(fd)
+    except OSError:  # closed by the caller
+        return False
 
 
 def run(argv: Sequence[str]) -> int:

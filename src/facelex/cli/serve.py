@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import math
+import signal
 import socket
 from contextlib import suppress
 from typing import Annotated
@@ -81,8 +82,12 @@ def serve(
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+        server = uvicorn.Server(settings)
+        hangup = getattr(signal, "SIGHUP", None)  # of which uvicorn does not know
+        if hangup is not None and callable(signal.getsignal(hangup)):  # not under nohup
+            signal.signal(hangup, server.handle_exit)
         with suppress(KeyboardInterrupt):  # uvicorn passes Ctrl-C on when it has answered what was asked
-            uvicorn.Server(settings).run(sockets=[listener])
+            server.run(sockets=[listener])
     return DONE
 
 

@@ -30,7 +30,7 @@ from facelex.data.whole_photos import LEAST_SIDE, whole_photo_note
 from facelex.emotions import EMOTIONS, classes_named, merging_notes
 from facelex.errors import FacelexError, did_you_mean, unknown_name
 from facelex.recognize.detection import Box, Detector
-from facelex.recognize.sources import IMAGE_SUFFIXES
+from facelex.recognize.sources import IMAGE_SUFFIXES, annotated_copies
 
 SPLIT_FOLDERS: dict[str, int] = {
     "train": 0, "training": 0,
@@ -293,7 +293,9 @@ def _images_below(folder: Path, passed: Counter[str]) -> list[Path]:
                 images.append(path)
             elif not name.startswith((".", "Thumbs.db", "desktop.ini")):
                 passed[f"{path.suffix.lower() or 'nameless'} files"] += 1
-    return sorted(images)
+    copies = annotated_copies(map(str, images))
+    passed.update({"annotated copies (NAME-faces.jpg)": len(copies)} if copies else {})
+    return sorted(path for path in images if str(path) not in copies)
 
 
 def _raise(error: OSError) -> None:

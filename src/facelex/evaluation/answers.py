@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.data.dataset import FaceDataset
+from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.copies import seen_in_training
 from facelex.evaluation.labelled import match_classes
@@ -120,6 +120,11 @@ def given_answers(
     """
     assert network.given is not None
     held = replace(network.given, model=network.name)
+    if held.split not in SPLITS:
+        raise FacelexError(
+            f"Expected the array split in {network.source} to be one of {', '.join(SPLITS)}, but got "
+            f"{held.split!r}. Leave it out for test, or correct the file."
+        )
     if held.split != split:
         raise FacelexError(
             f"Expected answers about {split} in {network.source}, but they are about {held.split}. Add "

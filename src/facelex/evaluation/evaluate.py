@@ -100,10 +100,14 @@ def evaluate(
     networks = _open_networks([models] if isinstance(models, str | Path) else models, threads)
     columns = {column.name for grouping in groupings for column in grouping.columns}
     dataset, reading = _load_dataset(networks, data, sorted(columns), find_faces)
-    if dataset is None and (groupings or mapping):
-        raise FacelexError(
-            "Expected the faces for --by and --map, but got answers alone. Name the faces with --data."
-        )
+    if dataset is None:
+        about = {"--by": groupings, "--map": mapping, "--find-faces": find_faces, "--other-data": other_data}
+        given = [option for option, value in about.items() if value]
+        if given:
+            raise FacelexError(
+                f"Expected the faces for {' and '.join(given)}, but got answers alone. Name the faces with "
+                "--data."
+            )
     foreign = _foreign(networks, dataset)
     if foreign and dataset is not None and not other_data:
         raise _from_another_dataset(foreign[0], dataset, data)

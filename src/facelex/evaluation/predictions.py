@@ -280,6 +280,13 @@ class Predictions:
                 f"Expected arrays {', '.join(missing)} in {path}, but the file lacks them. Name predictions, "
                 "such as 'facelex evaluate MODEL -o FILE.npz' writes."
             )
+        for name in ("temperature", "window"):
+            number = arrays.get(name)
+            if number is not None and not (number.ndim == 0 and number.dtype.kind in "fiu"):
+                raise FacelexError(
+                    f"{path}: expected {name} to be one number, but got {number.dtype} of shape "
+                    f"{number.shape}. Leave it out, or correct the file."
+                )
         try:
             return cls(
                 probs=arrays["probs"],
@@ -303,6 +310,8 @@ class Predictions:
 
 
 def _class_ids(labels: np.ndarray) -> np.ndarray:
+    if labels.ndim != 1:
+        raise FacelexError(f"Expected labels of shape (n,), one a face, but got {labels.shape}.")
     whole = labels.dtype.kind in "iu" or (labels.dtype.kind == "f" and bool(np.all(labels % 1 == 0)))
     if not whole:
         raise FacelexError(

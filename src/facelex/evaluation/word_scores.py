@@ -129,6 +129,8 @@ class WordReport:
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON; NaN as None."""
         plain: dict[str, Any] = json_values(self)
+        for word in plain["words"]:
+            word.setdefault("best_class", None)
         return plain
 
 

@@ -268,7 +268,7 @@ class Recognizer:
             probability: Of the most probable class.
             box: The face's ``x, y, width, height`` in pixels.
         """
-        return probability < self.unsure_below or max(box[2:]) < self.readable_from
+        return bool(probability < self.unsure_below or max(box[2:]) < self.readable_from)
 
     def classify(self, crops: Any, *, flip: bool | None = None, bgr: bool = False) -> NDArray[np.float32]:
         """Classify face crops, without looking for faces.

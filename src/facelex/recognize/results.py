@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -168,7 +168,7 @@ def frame_of(results: Iterable[Record], layout: TableLayout, *, embedding: bool 
                 f"Expected results of predict_many or read_video, but got a {type(result).__name__}. For one "
                 "picture call predict_many([picture])."
             )
-        if embedding and not hasattr(result, "faces"):
+        if embedding and not isinstance(getattr(result, "faces", None), Sequence):
             raise FacelexError(
                 f"Expected results with faces for embedding=True, but got a {type(result).__name__}, a "
                 "summary without features. Leave embedding out."

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from facelex.errors import FacelexError, did_you_mean, shorten
+from facelex.errors import FacelexError, did_you_mean, one_line, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -126,14 +126,16 @@ def find_media(
     return _each_once(pictures), _each_once(videos)
 
 
-def _without_copies(found: list[str]) -> list[str]:
-    """Leave out what `AnnotatedFolder` has made of others that were found beside it."""
+def annotated_copies(found: Iterable[str]) -> set[str]:
+    """Return which files `AnnotatedFolder` has made of others among them, by their names."""
+    found = list(found)
     stems = {os.path.splitext(path)[0] for path in found}  # noqa: PTH122 - of thousands
-    copies = {
-        path
-        for path in found
-        if (match := _ANNOTATED.fullmatch(path)) is not None and match["original"] in stems
-    }
+    matches = ((path, _ANNOTATED.fullmatch(path)) for path in found)
+    return {path for path, match in matches if match is not None and match["original"] in stems}
+
+
+def _without_copies(found: list[str]) -> list[str]:
+    copies = annotated_copies(found)
     if copies:
         _tell_of_copies(len(copies), min(copies))
     return [path for path in found if path not in copies]
@@ -142,7 +144,7 @@ def _without_copies(found: list[str]) -> list[str]:
 @cache  # once: an album looks at its folders again
 def _tell_of_copies(count: int, example: str) -> None:
     named = "an annotated copy is" if count == 1 else f"{count:,} annotated copies are"
-    logger.warning("%s left out, such as %s. Name them to read them.", named, shorten(example))
+    logger.warning("%s left out, such as %s. Name them to read them.", named, one_line(shorten(example)))
 
 
 def _each_once(sources: Iterable[str]) -> list[str]:

@@ -23,7 +23,7 @@ MOST_BINS = 2000
 """Steps of time kept; in a longer video neighbours are joined, so that memory does not grow with it."""
 TIMELINE_SUFFIXES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 MOST_TRACKS = 20_000
-"""Tracks kept; beyond, those seen for the shortest time are forgotten, and counted."""
+"""Tracks kept; of more, the half seen for the shortest time is forgotten, and counted."""
 MOST_ROWS = 8
 """Faces drawn: those seen longest."""
 

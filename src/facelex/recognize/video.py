@@ -53,7 +53,7 @@ class VideoResult:
     interrupted: bool = False
     """True if Ctrl-C ended it; all that was asked for holds what was done until then."""
     forgotten: int = 0
-    """Faces left out of ``tracks``, those seen most briefly: no more than 20,000 are kept in memory."""
+    """Faces left out of ``tracks``: of 20,000 the half seen most briefly is forgotten, for memory's sake."""
     columns: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Columns of the table it belongs to, known even where there is no face."""
 
