@@ -274,6 +274,7 @@ sys.argv = ["facelex", "fake"]; command.main()
 
     process, terminal = pty.fork()
     if process == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which the tests may have been told to ignore
         os.execv(sys.executable, [sys.executable, "-c", code])
     shown = b""
     while b"Waiting" not in shown:

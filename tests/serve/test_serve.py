@@ -433,7 +433,9 @@ by_signal = pytest.mark.skipif(sys.platform == "win32", reason="no process is se
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The command in a process of its own, and its port."""
-    command = [sys.executable, "-m", "facelex", "serve", "--port", "0", "--model", "tiny", "--threads", "1"]
+    # which the tests may have been told to ignore
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); import facelex.__main__"
+    command = [sys.executable, "-c", code, "serve", "--port", "0", "--model", "tiny", "--threads", "1"]
     with subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
     ) as server:
