@@ -408,6 +408,12 @@ def test_a_limit_that_lets_nobody_ask_is_refused(recognizer: Recognizer) -> None
         create_app("tiny")  # type: ignore[arg-type]
 
 
+def test_json_is_told_how_pictures_come(client: TestClient) -> None:
+    answer = client.post("/api/predict", json={"images": ["data:image/png;base64,iVBORw0KGgo="]})
+    assert answer.status_code == 400
+    assert "as files of a form (curl -F images=@photo.jpg), but got JSON" in answer.json()["error"]
+
+
 def test_a_method_that_a_place_does_not_have_is_told_which_it_has(client: TestClient) -> None:
     answer = client.delete("/api/predict")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

@@ -85,7 +85,13 @@ async def read_upload(request: Request, *, max_bytes: int, options: Iterable[str
     """
     body = await _read_body(request, max_bytes)
     given = _read_options(request.query_params.multi_items(), list(options))
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    kind = request.headers.get("content-type", "").lower()
+    if kind.startswith("application/json"):
+        raise FacelexError(
+            "Expected a picture, as the body (curl --data-binary @photo.jpg) or as files of a form "
+            "(curl -F images=@photo.jpg), but got JSON. Options go into the form or the address."
+        )
+    if kind.startswith("multipart/form-data"):
         pictures, fields = await _read_form(request, body)
         given |= _read_options(fields, list(options))  # which go before the address
     else:
