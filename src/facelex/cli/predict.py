@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from facelex.cli.options import STOPPED, RecognizerOptions, flag, recursive_flag, redaction_asked
-from facelex.cli.progress import progress_bar
+from facelex.cli.options import RecognizerOptions, flag, recursive_flag, redaction_asked
 from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, shorten
 from facelex.recognize.sources import (
@@ -26,15 +23,11 @@ from facelex.recognize.sources import (
 )
 
 if TYPE_CHECKING:
-    from facelex.recognize.annotated import AnnotatedFolder
     from facelex.recognize.earlier import EarlierRows
-    from facelex.recognize.results import ImageResult
 
 app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
 
 Format = Literal["table", "json", "jsonl", "csv", "parquet"]
-PROGRESS_FROM = 5
-"""Pictures from which a progress bar is worth its lines."""
 
 
 @app.default
@@ -108,102 +101,66 @@ def predict(
             "Expected a format that holds features with --embedding, but got a table. Add --format json, "
             "jsonl, csv or parquet, or name a file with --output."
         )
-    create = partial(options.create_recognizer, detect=detect)
     from facelex.recognize.earlier import EarlierRows
-    from facelex.recognize.summaries import ImageSummary
-    from facelex.recognize.writers import check_output, check_summary, open_summary, open_writer
+    from facelex.recognize.writers import check_output, check_summary, open_summary
 
     if summary is not None:
         check_summary(summary, output)
     film: dict[str, Any] = {"every": every, "smooth": smooth, "timeline": timeline, "max_seconds": seconds}
     film = {name: value for name, value in film.items() if value is not None}
-    sources, videos = find_media(inputs, recursive=recursive, videos_alone=True)
+    pictures, videos = find_media(inputs, recursive=recursive, videos_alone=True)
+    of_videos = bool(videos and not pictures)
     if resume:
-        copies = annotate if sources else None
+        copies = None if of_videos else annotate
         _check_resume(inputs, output, kind, summary=summary, timeline=timeline, copies=copies)
+    if not of_videos:
+        _check_pictures(inputs, pictures, videos, film)
+    sources = videos if of_videos else pictures
     written = [path for path in (output, summary) if path is not None]
+    for path in written:
+        check_output(path, sources, options.files)
     if annotate in [path.parent for path in written] and annotate is not None and not annotate.suffix:
         annotate.mkdir(parents=True, exist_ok=True)  # which annotating does, but after the output is opened
-    if videos and not sources:
-        for path in written:
-            check_output(path, videos, options.files)
-        from facelex.cli.predict_video import predict_videos
+    recognizer = options.create_recognizer(detect=detect)
+    layout = recognizer.table_layout(words, embedding=embedding, video=of_videos)
+    earlier = EarlierRows(output, kind, layout, sources) if resume and output is not None else None
+    _tell_of_earlier(earlier, sources, "video" if of_videos else "picture")
+    with (
+        outliving_the_reader(any((annotate, timeline, summary))),
+        open_summary(summary, layout) if summary is not None else nullcontext() as totals,
+    ):
+        common: dict[str, Any] = {"format": kind, "output": output, "earlier": earlier, "summary": totals}
+        common |= {"annotate": annotate, "redact": style}
+        if of_videos:
+            from facelex.cli.predict_video import predict_videos
 
-        recognizer = create()
-        layout = recognizer.table_layout(words, embedding=embedding, video=True)
-        earlier = EarlierRows(output, kind, layout, videos) if resume and output is not None else None
-        _tell_of_earlier(earlier, videos, "video")
-        with (
-            outliving_the_reader(any((annotate, timeline, summary))),
-            open_summary(summary, layout) if summary is not None else nullcontext() as totals,
-        ):
-            return predict_videos(
-                videos,
-                recognizer,
-                layout,
-                format=kind,
-                output=output,
-                earlier=earlier,
-                summary=totals,
-                annotate=annotate,
-                redact=style,
-                **film,
-            )
+            return predict_videos(videos, recognizer, layout, **common, **film)
+        from facelex.cli.predict_pictures import predict_pictures
+
+        return predict_pictures(pictures, recognizer, layout, **common, detect=detect)
+
+
+def _check_pictures(
+    inputs: Sequence[str], pictures: list[str], videos: list[str], film: Mapping[str, object]
+) -> None:
+    """Refuse what does not go with pictures, and tell of the videos beside them."""
     if film:
         name = next(iter(film)).removeprefix("max_")
         if videos:
             raise FacelexError(
-                f"Expected videos alone with --{name}, but got {_counted(sources, 'picture')}, such as "
-                f"{shorten(sources[0])!r}, beside {_counted(videos, 'video')}. Name the videos, such as "
+                f"Expected videos alone with --{name}, but got {_counted(pictures, 'picture')}, such as "
+                f"{shorten(pictures[0])!r}, beside {_counted(videos, 'video')}. Name the videos, such as "
                 f"'{_pattern(videos)}'."
             )
         raise FacelexError(f"Expected a video or webcam:0 with --{name}, but got pictures. Leave it out.")
     if any(map(names_video, inputs)):
         raise FacelexError("Expected pictures or videos, but got both. Give them a call each.")
-    check_there(sources)
+    check_there(pictures)
     if videos:
         tell(
             f"{_counted(videos, 'video')} skipped: give videos a call of their own, such as facelex predict "
             f"'{_pattern(videos)}'."
         )
-    for path in written:
-        check_output(path, sources, options.files)
-    recognizer = create()
-    layout = recognizer.table_layout(words, embedding=embedding)
-    earlier = EarlierRows(output, kind, layout, sources) if resume and output is not None else None
-    _tell_of_earlier(earlier, sources, "picture")
-    left = sources if earlier is None else earlier.left
-    results = recognizer.predict_many(left, words=words, detect=detect, keep_images=annotate is not None)
-    done, failed, stopped = 0, 0, False
-    with (
-        outliving_the_reader(annotate is not None or summary is not None) as screen,
-        open_summary(summary, layout) if summary is not None else nullcontext() as totals,
-        open_writer(kind, output or screen, layout, earlier=earlier) as writer,
-    ):
-        folder = None if annotate is None else _annotated_folder(annotate, sources, style)
-        if folder is not None and earlier is not None:
-            for source in earlier.complete:
-                folder.pass_over(source)
-        try:
-            for result in _with_progress(results, len(left), quiet=output is None and kind != "table"):
-                if result.error is None and folder is not None:
-                    folder.save(result)
-                writer.write(result)
-                if totals is not None:
-                    totals.write(ImageSummary.of(result))
-                done += 1
-                if result.error is not None:
-                    failed += 1
-                    if not (kind == "table" and output is None):
-                        tell(result.error)
-        except KeyboardInterrupt:
-            if not done:  # what lies in the output's place is worth more than nothing
-                raise
-            stopped = True
-    if stopped:
-        tell(f"stopped after {done:,} of {len(left):,} pictures; what was done is kept.")
-        return STOPPED
-    return 1 if failed else 0
 
 
 def _check_resume(
@@ -260,12 +217,6 @@ def _pattern(videos: list[str]) -> Path:
     return first.parent / f"*{first.suffix}"
 
 
-def _annotated_folder(folder: Path, sources: list[str], redact: str | None) -> AnnotatedFolder:
-    from facelex.recognize.annotated import AnnotatedFolder
-
-    return AnnotatedFolder(folder, sources, redact=redact)
-
-
 def _format_of(output: Path | None) -> str:
     """Return the format that a file's suffix names; a table for the screen."""
     from facelex.recognize.writers import format_of
@@ -273,13 +224,3 @@ def _format_of(output: Path | None) -> str:
     if output is None or output.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return "table"  # a picture's name is refused with advice once the input is known
     return format_of(output)
-
-
-def _with_progress(results: Iterator[ImageResult], total: int, *, quiet: bool) -> Iterator[ImageResult]:
-    """Pass results on and show their number on stderr if a person is there to see it."""
-    crossed = quiet and sys.stdout.isatty()  # rows on the same screen would cross the bar
-    with progress_bar("Reading pictures", shown=total >= PROGRESS_FROM and not crossed) as progress:
-        progress(0, total)
-        for count, result in enumerate(results, start=1):
-            yield result
-            progress(count, total)
