@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from tiny_recognition import FixedDetector, TinyVocabulary, write_model
 
 from facelex.recognize.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from drawn_video import BrightSquares
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,20 @@ def recognizer(tiny_model: Path) -> Recognizer:
     """A recogniser that finds two faces in every picture."""
     detector = FixedDetector((0.1, 0.2, 0.3, 0.4), (0.5, 0.3, 0.3, 0.5))
     return Recognizer(tiny_model, detector=detector, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def squares() -> BrightSquares:
+    """A detector of drawn faces."""
+    from drawn_video import BrightSquares
+
+    return BrightSquares()
+
+
+@pytest.fixture
+def finder(tiny_model: Path, squares: BrightSquares) -> Recognizer:
+    """A recogniser that finds the drawn faces."""
+    return Recognizer(tiny_model, detector=squares, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
 
 
 @pytest.fixture

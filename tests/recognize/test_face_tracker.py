@@ -8,25 +8,12 @@ from datetime import timedelta
 import av
 import numpy as np
 import pytest
-from drawn_video import BrightSquares, draw, still, write_video
+from drawn_video import draw, still, write_video
 from PIL import Image
-from tiny_recognition import TinyVocabulary
 
 from facelex.errors import FacelexError
 from facelex.recognize.face_tracker import FaceTracker
-from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.video import read_video, to_frame
-
-
-@pytest.fixture
-def squares() -> BrightSquares:
-    return BrightSquares()
-
-
-@pytest.fixture
-def finder(tiny_model, squares) -> Recognizer:
-    """A recogniser that finds the drawn faces."""
-    return Recognizer(tiny_model, detector=squares, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
 
 
 def frames_of(path) -> list[tuple[float, np.ndarray]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_video import BrightSquares, draw, write_video
+from drawn_video import draw, write_video
 from PIL import Image
 from tiny_recognition import TinyVocabulary
 
@@ -24,11 +24,6 @@ from facelex.recognize.summaries import ImageSummary
 from facelex.recognize.timeline import Timeline
 from facelex.recognize.video import predict_video
 from facelex.recognize.writers import open_summary
-
-
-@pytest.fixture
-def squares() -> BrightSquares:
-    return BrightSquares()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from drawn_video import (
     write_video,
 )
 from PIL import Image
-from tiny_recognition import EMBED, TinyVocabulary
+from tiny_recognition import EMBED
 
 from facelex.cli.main import main
 from facelex.emotions import EMOTIONS
@@ -44,17 +44,6 @@ from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.results import Face
 from facelex.recognize.timeline import MOST_BINS, Timeline, _clock
 from facelex.recognize.video import FrameResult, predict_video, read_video, to_frame
-
-
-@pytest.fixture
-def squares() -> BrightSquares:
-    return BrightSquares()
-
-
-@pytest.fixture
-def finder(tiny_model, squares) -> Recognizer:
-    """A recogniser that finds the drawn faces."""
-    return Recognizer(tiny_model, detector=squares, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]
 
 
 def two_faces(time: float) -> list[tuple[int, int]]:

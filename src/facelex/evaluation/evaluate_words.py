@@ -101,11 +101,8 @@ def evaluate_words(
         few_faces=[word.name for word in found if word.count < FEW],
         choice=choice,
     )
-    if network.info.get("words_stale"):
-        notes.append(
-            f"Scores of words by the model {network.name!r} are stale: after its faces had been aligned with "
-            "words, it was trained on labels alone."
-        )
+    if network.stale_words is not None:
+        notes.append(network.stale_words)
     return WordEvaluation(report, tuple(notes))
 
 
@@ -116,19 +113,13 @@ def _open(model: str | Path, threads: int | None) -> Model:
             f"Expected an exported model with --words, but {model} is {what}. A run's model is written with: "
             "facelex export RUN -o model.onnx"
         )
-    network = load_model(onnx_file(model), threads=threads)
-    if not network.has_features or network.arrays is None:
-        raise FacelexError(
-            f"Words need a model trained with words, but {network.name!r} only knows its "
-            f"{len(network.classes)} classes. Use the shipped model or another multimodal one."
-        )
-    return network
+    return load_model(onnx_file(model), threads=threads)
 
 
 def _scorer(network: Model, vocabulary: Vocabulary | str | Path | None) -> WordScorer:
-    assert network.arrays is not None
+    arrays = network.word_arrays()
     vectors = Vocabulary.from_glove(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
-    return create_scorer(network.arrays, network.info["vocabulary"], vectors)
+    return create_scorer(arrays, network.info["vocabulary"], vectors)
 
 
 def _rows(dataset: FaceDataset, split: str, asked: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:

@@ -79,6 +79,39 @@ class Model:
         encoded = self.session.get_modelmeta().custom_metadata_map.get("facelex_arrays")
         return None if encoded is None else _read_arrays(encoded, self.name)
 
+    def require_features(self, what: str) -> None:
+        """Refuse what needs a model that was trained with words; ``what`` begins the sentence.
+
+        Raises:
+            FacelexError: If it was trained without.
+        """
+        if not self.has_features:
+            raise FacelexError(
+                f"{what} need a model trained with words, but {self.name!r} only knows its "
+                f"{len(self.classes)} classes. Use the shipped model or another multimodal one."
+            )
+
+    def word_arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return `arrays`, which scores of words need.
+
+        Raises:
+            FacelexError: If there are none.
+        """
+        self.require_features("Words")
+        if self.arrays is None:
+            raise FacelexError(f"{self.name!r} holds no text projection. Export the model again.")
+        return self.arrays
+
+    @property
+    def stale_words(self) -> str | None:
+        """What is to be said of its scores of words if they are stale."""
+        if not self.info.get("words_stale"):
+            return None
+        return (
+            f"Scores of words by the model {self.name!r} are stale: after its faces had been aligned with "
+            "words, it was trained on labels alone."
+        )
+
     def run(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Run the network, `FACES_AT_ONCE` images at a time.
 

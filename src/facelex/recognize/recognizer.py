@@ -116,7 +116,7 @@ class Recognizer:
         Raises:
             FacelexError: If the model was trained without words and so has no features.
         """
-        self._require_features("Features")
+        self._model.require_features("Features")
         return int(self.info["embed_dim"])
 
     @property
@@ -293,7 +293,7 @@ class Recognizer:
         Raises:
             FacelexError: As `classify`, or if the model was trained without words and so has no features.
         """
-        self._require_features("Features")
+        self._model.require_features("Features")
         features = self._run(self._crops(crops, bgr), self.flip)[1]
         assert features is not None
         return features
@@ -328,16 +328,9 @@ class Recognizer:
 
     @cached_property
     def _scorer(self) -> WordScorer:
-        self._require_features("Words")
-        arrays = self._model.arrays
-        if arrays is None:
-            raise FacelexError(f"{self._model.name!r} holds no text projection. Export the model again.")
-        if self.info.get("words_stale"):
-            logger.warning(
-                "Scores of words by the model %r are stale: after its faces had been aligned with words, it "
-                "was trained on labels alone.",
-                self._model.name,
-            )
+        arrays = self._model.word_arrays()
+        if self._model.stale_words is not None:
+            logger.warning("%s", self._model.stale_words)
         vocabulary = self._vocabulary
         if isinstance(vocabulary, (str, os.PathLike)):
             vocabulary = Vocabulary.from_glove(os.fspath(vocabulary))
@@ -355,13 +348,6 @@ class Recognizer:
                 "Scores of words mean something only if both sets of vectors share one space.",
                 self._model.name,
                 ", ".join(map(repr, strange)),
-            )
-
-    def _require_features(self, what: str) -> None:
-        if not self._model.has_features:
-            raise FacelexError(
-                f"{what} need a model trained with words, but {self._model.name!r} only knows its "
-                f"{len(self.classes)} classes. Use the shipped model or another multimodal one."
             )
 
     def _known_words(self, words: Words) -> tuple[str, ...] | None:

@@ -207,8 +207,5 @@ def _gain(scores: Mapping[int, float], base: Mapping[int, float]) -> tuple[Inter
 
 def _adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Adjust the p-values that there are for their number."""
-    known = [number for number, c in enumerate(comparisons) if np.isfinite(c.gain_p_value)]
-    adjusted = dict(zip(known, holm([comparisons[number].gain_p_value for number in known])))
-    return [
-        replace(c, gain_p_holm=adjusted.get(number, float("nan"))) for number, c in enumerate(comparisons)
-    ]
+    adjusted = holm([c.gain_p_value for c in comparisons])
+    return [replace(c, gain_p_holm=p_value) for c, p_value in zip(comparisons, adjusted)]
