@@ -121,7 +121,7 @@ class FaceTracker:
         """The words asked for."""
         self.columns = TableLayout(recognizer.classes, self.words, video=True).columns
         """Columns of the table of its results."""
-        memory = max(1.0, 2.5 * check_seconds("every", every))
+        memory = out_of_sight(check_seconds("every", every))
         self._smoother = Smoother(check_seconds("smooth", smooth), recognizer.is_unsure, memory)
         # an unknown word is said now
         recognizer.describe(np.zeros((8, 8, 3), np.uint8), [], words=self.words or None)
@@ -190,6 +190,11 @@ class FaceTracker:
         if self._cuts.update(pixels):
             self._tracker.forget()
         return self._tracker.update(time, boxes)
+
+
+def out_of_sight(every: float) -> float:
+    """Return for how many seconds a face may be missed and keep its number, in frames so far apart."""
+    return max(1.0, 2.5 * every)
 
 
 def check_seconds(name: str, value: float) -> float:
