@@ -70,11 +70,11 @@ class FrameResult:
             ],
         }
 
-    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
+    def to_rows(self, *, embedding: bool = False, landmarks: bool = False) -> list[dict[str, Any]]:
         """Return one flat row a face; a frame without faces has none."""
         place = {"source": self.source, "time_s": round(self.time, 3), "frame": self.frame}
         return [
-            {**place, "face": id_, **face.to_row(embedding=embedding)}
+            {**place, "face": id_, **face.to_row(embedding=embedding, landmarks=landmarks)}
             for id_, face in zip(self.ids, self.faces)
         ]
 
