@@ -49,8 +49,6 @@ def search(
 ) -> int:
     """Rank the faces of an album by how well words fit them.
 
-    Videos are searched as well, after the photos, and answer with their moments. A minute of them takes as
-    long as a hundred photos: leave them out with --no-videos, or read them once with --index FILE.
     The model must know words, as those of the package do. Nothing is stored unless --index names a file.
     What cannot be read is reported, and the exit code is 1.
 
@@ -59,7 +57,7 @@ def search(
     words
         A word or phrase: "delighted", "barely hidden anger". Several, separated by commas, are averaged.
     album
-        Folders, globs in quotes, photos, videos.
+        Folders, globs in quotes, photos, videos; folders are searched for both.
     top
         Faces, and moments of videos, shown.
     min_size
@@ -81,7 +79,8 @@ def search(
     detect
         --no-detect: the photos, and the frames of videos, are face crops already.
     videos
-        --no-videos: leave videos out.
+        --no-videos: leave videos out. They are searched after the photos and answer with their moments; a
+        minute of video takes about as long as a hundred photos, but with --index only once.
     every
         Videos: seconds between the frames that are looked at, 0.5 by default; 0 for each frame. Unless given,
         what an index holds of a video is taken as it is.
@@ -114,7 +113,7 @@ def search(
     )
     found.check_words(words)
     _check_sheet(sheet, [*found.sources, *map(str, options.files), *([str(index)] if index else [])])
-    with progress_bar(f"Reading {_counted(found)}") as progress:
+    with progress_bar(f"Reading {_counted(found)}", percent=bool(found.videos)) as progress:
         changes = found.update(progress)
     matches = found.search(words, top, min_size=min_size)
     with outliving_the_reader():

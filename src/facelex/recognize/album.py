@@ -324,7 +324,7 @@ class Album:
         self.check_words(labels)
         if self._changes is None:
             self.update()
-        hits = [*self._photo_hits(labels, min_size), *self._video_hits(labels, min_size, top)]
+        hits = [*self._photo_hits(labels, min_size, top), *self._video_hits(labels, min_size, top)]
         hits.sort(key=lambda hit: -hit.score)  # keeps the order of equal ones
         return [self._match(rank, hit, labels) for rank, hit in enumerate(hits[:top], start=1)]
 
@@ -359,8 +359,8 @@ class Album:
             if entry is not None and len(entry.boxes):
                 yield source, entry, np.flatnonzero(entry.boxes[:, 2:].min(axis=1) >= min_size)
 
-    def _photo_hits(self, labels: Sequence[str], min_size: float) -> list[_Hit]:
-        """Return all faces of the photos with their scores."""
+    def _photo_hits(self, labels: Sequence[str], min_size: float, most: int | None) -> list[_Hit]:
+        """Return the best faces of the photos with their scores."""
         places: list[tuple[str, int]] = []
         parts = [self._index.probe[:0]]
         for source, entry, kept in self._found(min_size):
@@ -368,8 +368,10 @@ class Album:
                 places += [(source, int(row)) for row in kept]
                 parts.append(entry.features[kept])
         scores = self.recognizer.score_words(np.concatenate(parts), labels)  # (n, words)
-        means = scores.mean(axis=1).tolist()
-        return [_Hit(mean, *place, words) for place, mean, words in zip(places, means, scores)]
+        means = scores.mean(axis=1)
+        best = np.argsort(-means, kind="stable")[:most]  # no object for each of a hundred thousand faces
+        ranked = ((float(means[i]), places[int(i)], scores[i]) for i in best)
+        return [_Hit(mean, source, row, words) for mean, (source, row), words in ranked]
 
     def _video_hits(self, labels: Sequence[str], min_size: float, most: int | None) -> list[_Hit]:
         """Return the best moments of each face of the videos with their scores."""
