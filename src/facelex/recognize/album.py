@@ -6,23 +6,22 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, MissingExtraError, require
 from facelex.files import check_place
 from facelex.recognize.album_index import AlbumIndex, Entry, file_status
-from facelex.recognize.face_tracker import check_seconds, out_of_sight
+from facelex.recognize.face_tracker import check_seconds
 from facelex.recognize.framing import DEFAULT_FRAMING
 from facelex.recognize.matches import Match
-from facelex.recognize.moments import WINDOW, Moment, find_moments, window_means
+from facelex.recognize.ranking import best_matches
 from facelex.recognize.recognizer import check_recognizer
 from facelex.recognize.sources import (
     check_there,
@@ -324,9 +323,7 @@ class Album:
         self.check_words(labels)
         if self._changes is None:
             self.update()
-        hits = [*self._photo_hits(labels, min_size, top), *self._video_hits(labels, min_size, top)]
-        hits.sort(key=lambda hit: -hit.score)  # keeps the order of equal ones
-        return [self._match(rank, hit, labels) for rank, hit in enumerate(hits[:top], start=1)]
+        return best_matches(self._entries(), self.recognizer, labels, top=top, min_size=min_size)
 
     def check_words(self, words: Sequence[str] | str) -> None:
         """Raise now, before photos are read, if a word is not known or the model knows none.
@@ -339,95 +336,20 @@ class Album:
     @property
     def num_faces(self) -> int:
         """Faces in what was read so far; in a video each counts as often as it comes into sight."""
-        entries = map(self._index.entries.get, self._by_source.values())
         return sum(
             len(entry.boxes) if entry.looks is None else len(np.unique(entry.looks.tracks))
-            for entry in entries
-            if entry is not None
+            for entry in self._entries().values()
         )
 
     @property
     def video_seconds(self) -> float:
         """Length of the videos read so far."""
-        entries = map(self._index.entries.get, self._by_source.values())
-        return sum(entry.looks.seconds for entry in entries if entry is not None and entry.looks is not None)
+        return sum(entry.looks.seconds for entry in self._entries().values() if entry.looks is not None)
 
-    def _found(self, min_size: float) -> Iterator[tuple[str, Entry, NDArray[np.int64]]]:
-        """Yield each file in which faces were found, and which of them are large enough."""
-        for source, path in self._by_source.items():
-            entry = self._index.entries.get(path)
-            if entry is not None and len(entry.boxes):
-                yield source, entry, np.flatnonzero(entry.boxes[:, 2:].min(axis=1) >= min_size)
-
-    def _photo_hits(self, labels: Sequence[str], min_size: float, most: int | None) -> list[_Hit]:
-        """Return the best faces of the photos with their scores."""
-        places: list[tuple[str, int]] = []
-        parts = [self._index.probe[:0]]
-        for source, entry, kept in self._found(min_size):
-            if entry.looks is None:
-                places += [(source, int(row)) for row in kept]
-                parts.append(entry.features[kept])
-        scores = self.recognizer.score_words(np.concatenate(parts), labels)  # (n, words)
-        means = scores.mean(axis=1)
-        best = np.argsort(-means, kind="stable")[:most]  # no object for each of a hundred thousand faces
-        ranked = ((float(means[i]), places[int(i)], scores[i]) for i in best)
-        return [_Hit(mean, source, row, words) for mean, (source, row), words in ranked]
-
-    def _video_hits(self, labels: Sequence[str], min_size: float, most: int | None) -> list[_Hit]:
-        """Return the best moments of each face of the videos with their scores."""
-        hits = []
-        for source, entry, kept in self._found(min_size):
-            if entry.looks is None or not len(kept):
-                continue
-            times, tracks = entry.looks.times[kept], entry.looks.tracks[kept]
-            scores = self.recognizer.score_words(entry.features[kept], labels)
-            scores = window_means(times, tracks, scores)
-            means = scores.mean(axis=1)
-            for moment in find_moments(times, tracks, means, gap=out_of_sight(entry.looks.every), most=most):
-                row = moment.row
-                hits.append(_Hit(float(means[row]), source, int(kept[row]), scores[row], moment))
-        return hits
-
-    def _match(self, rank: int, hit: _Hit, labels: Sequence[str]) -> Match:
-        path = self._by_source[hit.source]
-        entry, face = self._index.entries[path], self._index.face(path, hit.row)
-        face = replace(face, words=dict(zip(labels, hit.words.tolist())))
-        number, there, times = hit.row, np.ones(len(entry.boxes), bool), {}
-        if entry.looks is not None and hit.moment is not None:
-            looks = entry.looks
-            face = replace(face, **_averaged(entry, hit.row, self.recognizer.classes))
-            number = int(looks.tracks[hit.row])
-            there = np.abs(looks.times - looks.times[hit.row]) <= WINDOW
-            times = {
-                "time": float(looks.times[hit.row]), "start": hit.moment.start, "end": hit.moment.end,
-            }  # fmt: skip
-        unsure = self.recognizer.is_unsure(face.probability, face.box)
-        boxes = tuple((x, y, w, h) for x, y, w, h in entry.boxes[there].tolist())
-        return Match(rank, hit.score, hit.source, number, replace(face, unsure=unsure), boxes, **times)
-
-
-@dataclass(frozen=True)
-class _Hit:
-    """A face of a photo, or a look at one of a video, before it is known whether it is among the best."""
-
-    score: float
-    source: str
-    row: int
-    words: NDArray[np.float32]
-    """Score of each, ``(W,)``."""
-    moment: Moment | None = None
-
-
-def _averaged(entry: Entry, row: int, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the probabilities of a look at a face averaged as its scores are, and the class they favour."""
-    assert entry.looks is not None
-    rows = np.flatnonzero(entry.looks.tracks == entry.looks.tracks[row])
-    means = window_means(entry.looks.times[rows], entry.looks.tracks[rows], entry.probabilities[rows])
-    probabilities = dict(zip(classes, means[np.searchsorted(rows, row)].tolist()))
-    return {
-        "probabilities": probabilities,
-        "emotion": max(probabilities, key=lambda name: probabilities[name]),
-    }
+    def _entries(self) -> dict[str, Entry]:
+        """Return what was found in each file of the album that was read."""
+        entries = self._index.entries
+        return {source: entries[path] for source, path in self._by_source.items() if path in entries}
 
 
 def _listed(paths: Any) -> list[str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
 from facelex.files import replacing
-from facelex.recognize.results import Face, ImageResult
+from facelex.recognize.results import ImageResult
 
 FORMAT = 2
 PHOTOS_ALONE = 1
@@ -133,17 +133,6 @@ class AlbumIndex:
         for path in gone:
             del self.entries[path]
         return len(gone)
-
-    def face(self, path: str, number: int) -> Face:
-        """Return one face of a photo, or one look at a face of a video, without words."""
-        entry = self.entries[path]
-        probabilities = dict(zip(self.classes, entry.probabilities[number].tolist()))
-        x, y, width, height = map(float, entry.boxes[number])
-        emotion = max(probabilities, key=lambda name: probabilities[name])
-        return Face(
-            (x, y, width, height), float(entry.scores[number]), emotion, probabilities,
-            embedding=entry.features[number],
-        )  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Write the index in one piece; names are kept relative to it, so that both may move together.
