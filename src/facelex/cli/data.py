@@ -88,10 +88,10 @@ def prepare(
         Read again even if nothing changed, and replace what was made from another source.
     """
     from facelex.data.mapping import parse_columns, parse_mapping
-    from facelex.data.prepare import PrepareOptions
+    from facelex.data.options import ReadOptions
     from facelex.data.prepare import prepare as run
 
-    options = PrepareOptions(
+    options = ReadOptions(
         ferplus=ferplus,
         size=size,
         classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.fer2013 import Progress
-from facelex.data.folder import SPLIT_FOLDERS, LabelledFile, read_files
-from facelex.data.mapping import COLUMN_ROLES, column_name
+from facelex.data.labelled_images import SPLIT_NAMES, LabelledFile, read_files
+from facelex.data.mapping import COLUMN_ROLES
+from facelex.data.options import ReadOptions
 from facelex.data.packed import text_encoding
-from facelex.data.splits import DEFAULT_SHARES, Shares
 from facelex.errors import FacelexError, unknown_name
 from facelex.recognize.detection import Box
 
@@ -28,94 +28,26 @@ BOX_COLUMNS = ("x", "y", "width", "height")
 """Where in the picture a face is, in pixels, as ``facelex predict`` writes it; all four or none."""
 
 
-def is_listing(path: Path, columns: Mapping[str, str] | None = None) -> bool:
-    """Return whether a file is a CSV that has a column of image files and none of pixels.
-
-    ``columns`` is as in :func:`listed_files`.
-    """
-    if path.suffix.lower() != ".csv":
-        return False
-    try:
-        header = _read_header(path)
-    except FacelexError:
-        return False
-    return "pixels" not in header and any(name in (*header, *(columns or {})) for name in IMAGE_COLUMNS)
-
-
-def holds_pixels(path: Path) -> bool:
-    """Return whether a CSV has a column of pixels, as FER2013's does.
-
-    Raises:
-        FacelexError: If it is no CSV.
-    """
-    return "pixels" in _read_header(path)
-
-
-def refuse_find_faces(path: Path) -> None:
-    """Say why no faces can be found in what is neither a folder nor a list of images.
-
-    Raises:
-        FacelexError: Always; a CSV that has neither pixels nor image files is told which columns it lacks.
-    """
-    if path.suffix.lower() == ".csv" and not holds_pixels(path):
-        header = _read_header(path)
-        _role(path, header, header, IMAGE_COLUMNS, "image files")
-    raise FacelexError(f"--find-faces is for photos, and {path} holds face crops. Leave it out.")
-
-
 def read_listing(
-    path: Path,
-    size: int = 48,
-    classes: Sequence[str] | None = None,
-    split: Shares = DEFAULT_SHARES,
-    seed: int = 0,
-    skip_bad: bool = False,
-    progress: Progress | None = None,
-    *,
-    find_faces: bool = False,
-    keep: Sequence[str] = (),
-    mapping: Mapping[str, str] | None = None,
-    together: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    path: Path, options: ReadOptions | None = None, progress: Progress | None = None
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images that a CSV lists, as :func:`facelex.data.folder.read_folder` does those of a folder.
 
     Args:
         path: The table; see :func:`listed_files`.
-        size: As for a folder, and so are the other arguments, with class names of the table for folders.
-        classes: Class names in label order, or ``AUTO``; by default the seven emotions in any spelling.
-        split: Shares of train, val and test where the table gives no splits.
-        seed: Seed of those splits.
-        skip_bad: Leave out images that cannot be read.
+        options: How to read.
         progress: Called now and then with images read and images in all.
-        find_faces: Take the face at the box of each row, or the largest of the image where there is no box,
-            and leave images without a face out.
-        keep: Further columns to keep beside the pictures, as ``FaceDataset.attributes``.
-        mapping: Class names of the table, case ignored, and what to call them, or ``ignore``.
-        together: A further column, such as ``subject``; images with the same value are drawn into one split.
-        columns: As in :func:`listed_files`.
 
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
-    keep, together = [column_name(name) for name in keep], column_name(together or "") or None
-    forget = together if together not in keep else None
-    kept = [*keep, *([forget] if forget else [])]
-    files, notes = listed_files(path, kept, boxes=find_faces, columns=columns)
-    dataset, more = read_files(
-        path, files, size, classes, split, seed, skip_bad, progress,
-        find_faces=find_faces, what="class", mapping=mapping, together=together, forget=forget,
-    )  # fmt: skip
+    options = options or ReadOptions()
+    files, notes = listed_files(path, options)
+    dataset, more = read_files(path, files, options, progress)
     return dataset, notes + more
 
 
-def listed_files(
-    path: Path,
-    keep: Sequence[str] = (),
-    *,
-    boxes: bool = False,
-    columns: Mapping[str, str] | None = None,
-) -> tuple[list[LabelledFile], list[str]]:
+def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[LabelledFile], list[str]]:
     """Return the images that a CSV lists, in order, and notes on what was left out.
 
     Columns are known by their names, case ignored: ``image``, ``path``, ``file``, ``filename``, ``filepath``
@@ -127,19 +59,18 @@ def listed_files(
 
     Args:
         path: The table.
-        keep: Further columns, whose values become the files' attributes.
-        boxes: Read the boxes of the faces, where there are columns for them.
-        columns: Columns that are called otherwise: ``image``, ``label``, ``split`` or a name of
-            `BOX_COLUMNS`, and the column's own name, case ignored. If all are numbers, from 1, the table has
-            no header line.
+        options: How to read: columns to keep or to keep ``together`` become the files' attributes, the boxes
+            of faces are read with ``find_faces``.
 
     Raises:
         FacelexError: If the file is no such CSV, or a row of it has no image, class or split, or no box of
             numbers with positive sides although some of it is there.
     """
+    options = options or ReadOptions()
+    columns, boxes = options.columns, options.find_faces
     with _open_csv(path, numbered=_are_numbers(columns)) as (header, lines):
         rows = list(lines)
-    places = _Columns.find(path, header, _called(path, header, columns), keep)
+    places = _Columns.find(path, header, options)
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
     for number, row in rows:
@@ -165,9 +96,7 @@ def listed_files(
     return files, notes
 
 
-def _box_notes(
-    path: Path, header: Sequence[str], columns: Mapping[str, str] | None, places: _Columns
-) -> list[str]:
+def _box_notes(path: Path, header: Sequence[str], columns: Mapping[str, str], places: _Columns) -> list[str]:
     """Say that the columns there are do not make boxes; it is an error where some were named as such.
 
     A list may well have a width and a height alone, of its pictures.
@@ -177,7 +106,7 @@ def _box_notes(
         return []
     lacking = ", ".join(name for name in BOX_COLUMNS if name not in there)
     said = f"{path.name} has a column {', '.join(there)}, but none {lacking}"
-    if {*there} & {*(columns or {})}:
+    if {*there} & {*columns}:
         raise FacelexError(
             f"Expected all four columns of boxes, {', '.join(BOX_COLUMNS)}, or none of them, but {said}. "
             "Name the others with --columns as well."
@@ -216,11 +145,13 @@ class _Columns:
     """Whether files are in the column that ``facelex predict`` writes."""
 
     @classmethod
-    def find(cls, path: Path, named: Sequence[str], header: Sequence[str], keep: Sequence[str]) -> _Columns:
+    def find(cls, path: Path, named: Sequence[str], options: ReadOptions) -> _Columns:
         """Look for the columns in the header as `_called` gives it, and for those to keep as ``named``."""
+        header = _called(path, named, options.columns)
         image = _role(path, named, header, IMAGE_COLUMNS, "image files")
         label = _role(path, named, header, LABEL_COLUMNS, "class names")
-        kept = {name: _kept(path, named, name) for name in map(column_name, keep)}
+        together = [options.together] if options.together else []
+        kept = {name: _kept(path, named, name) for name in (*options.keep, *together)}
         twice = [name for name in kept if named.count(name) > 1]
         if twice:
             raise FacelexError(
@@ -280,19 +211,19 @@ def _place(folder: Path, name: str, *, by_predict: bool) -> Path:
     return folder / name.replace("\\", "/")
 
 
-def _are_numbers(columns: Mapping[str, str] | None) -> bool:
-    return bool(columns) and all(name.isdecimal() for name in (columns or {}).values())
+def _are_numbers(columns: Mapping[str, str]) -> bool:
+    return bool(columns) and all(name.isdecimal() for name in columns.values())
 
 
-def _called(path: Path, header: Sequence[str], columns: Mapping[str, str] | None) -> Sequence[str]:
+def _called(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> Sequence[str]:
     """The header with the columns called what they hold; another column of that name loses it."""
     held: dict[int, str] = {}
-    for role, name in (columns or {}).items():
+    for role, name in columns.items():
         if role not in COLUMN_ROLES:
             raise unknown_name("use of a column", role, COLUMN_ROLES)
-        if column_name(name) not in header:
+        if name not in header:
             raise unknown_name(f"column in {path}:", name, filter(None, header))
-        held[header.index(column_name(name))] = role
+        held[header.index(name)] = role
     return [held.get(place, "" if name in held.values() else name) for place, name in enumerate(header)]
 
 
@@ -317,6 +248,8 @@ def _open_csv(
             )
             number, row = next(rows, (0, []))
             header = [name.strip().lower() for name in row]
+            if any("\0" in name for name in header):
+                raise FacelexError(f"{path} looks like UTF-16 without its mark. Save it as UTF-8.")
             if numbered:
                 header = [str(place) for place, _ in enumerate(row, start=1)]
                 rows = chain([(number, row)] if row else [], rows)
@@ -325,8 +258,14 @@ def _open_csv(
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
 
 
-def _read_header(path: Path) -> list[str]:
-    """Names of the columns, of a file in another encoding as well, which reading the rows will refuse."""
+def read_header(path: Path) -> list[str]:
+    """Names of a CSV's columns in lower case.
+
+    Those of a file in another encoding are read as well; reading its rows will refuse it.
+
+    Raises:
+        FacelexError: If the file is no CSV.
+    """
     with _open_csv(path, errors="replace") as (header, _):
         return header
 
@@ -336,8 +275,9 @@ def _role(path: Path, named: Sequence[str], header: Sequence[str], names: Sequen
     for name in names:
         if name in header:
             return header.index(name)
+    pixels = ", or FER2013's column pixels," if names is IMAGE_COLUMNS else ""
     raise FacelexError(
-        f"Expected a column of {what} ({', '.join(names)}) in {path}, but its columns are: "
+        f"Expected a column of {what} ({', '.join(names)}){pixels} in {path}, but its columns are: "
         f"{', '.join(named) or 'none'}. If it is called otherwise, say so with the option "
         f"--columns {names[0]}=NAME of 'facelex data prepare'."
     )
@@ -350,7 +290,7 @@ def _kept(path: Path, named: Sequence[str], name: str) -> int:
 
 
 def _split(path: Path, name: str, line: int) -> int:
-    code = SPLIT_FOLDERS.get(name.strip().lower())
+    code = SPLIT_NAMES.get(name.strip().lower())
     if code is None:
         raise FacelexError(
             f"Expected train, val or test as the split in every row of {path}, but line {line} has {name!r}."
