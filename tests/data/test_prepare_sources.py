@@ -41,7 +41,7 @@ def test_csv_and_votes_become_one_file(tmp_path: Path, source: Path, votes: Path
     dataset = FaceDataset.load(output)
     assert (dataset.pixels == faces(14)).all()
     assert dataset.votes is not None
-    assert dataset.votes.sum(axis=1).tolist() == [10] * 14
+    assert dataset.votes.counts.sum(axis=1).tolist() == [10] * 14
     assert (dataset.class_names, dataset.source) == (
         EMOTIONS,
         "FER2013 from fer2013.csv, FER+ from fer2013new.csv",

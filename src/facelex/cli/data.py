@@ -232,7 +232,7 @@ def _print_info(found: DatasetInfo) -> None:
         f"Images with a pixel-identical copy in another split: {copies}",
         f"Pictures that occur more than once: {found.duplicate_groups:,}, "
         f"{found.conflicting_groups:,} of them under different labels",
-        f"Size {width}x{height}; FER+ votes: {'yes' if found.votes else 'no'}",
+        f"Size {width}x{height}; votes: {printable(', '.join(found.vote_names)) or 'none'}",
         *([f"Kept columns: {', '.join(kept)}"] if kept else []),
         f"Fingerprint {found.fingerprint}",
     ):
