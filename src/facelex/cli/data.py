@@ -42,6 +42,7 @@ def prepare(
     map: str | None = None,
     together: str | None = None,
     columns: str | None = None,
+    votes: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read labelled faces into one cached file; a second call with the same source reads nothing.
@@ -84,6 +85,11 @@ def prepare(
         Columns of a CSV that lists images, where they are called otherwise, as
         "image=subDirectory_filePath,label=expression"; also split, x, y, width, height. Numbers, as
         "image=1,label=2", for a CSV without a header line.
+    votes
+        Columns of a CSV that lists images with what several people took each for: "angry,happy,unknown"
+        with the number or share of votes on each, or one or more with class names, such as
+        "rater1,rater2", where an image may be in several rows. The label is what most people say. Where
+        the CSV has no column label, columns called like emotions are found without this.
     force
         Read again even if nothing changed, and replace what was made from another source.
     """
@@ -102,6 +108,7 @@ def prepare(
         mapping=parse_mapping(map),
         columns=parse_columns(columns),
         together=together,
+        votes=tuple(name for name in (votes or "").split(",") if name.strip()),
         keep=tuple(name for name in ",".join(keep or ()).split(",") if name.strip()),
     )
     path = output or DEFAULT_PATH

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.fer2013 import Progress
-from facelex.data.labelled_images import SPLIT_NAMES, LabelledFile, read_files
+from facelex.data.labelled_file import SPLIT_NAMES, LabelledFile
+from facelex.data.labelled_images import read_files
 from facelex.data.options import ReadOptions
 from facelex.errors import FacelexError
 from facelex.recognize.sources import IMAGE_SUFFIXES, annotated_copies

@@ -15,6 +15,7 @@ from facelex.data.class_names import called, class_names, composed, meanings
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
+from facelex.data.labelled_file import LabelledFile
 from facelex.data.mapping import IGNORE
 from facelex.data.options import ReadOptions
 from facelex.data.pictures import NoFaceError, UnreadableImageError, open_picture
@@ -27,34 +28,13 @@ from facelex.data.splits import (
     joined_groups,
     random_splits,
 )
+from facelex.data.voting import elected, votes_on
 from facelex.data.whole_photos import LEAST_SIDE, whole_photo_note
 from facelex.emotions import merging_notes
 from facelex.errors import FacelexError
-from facelex.recognize.detection import Box, Detector
-
-SPLIT_NAMES: dict[str, int] = {
-    "train": 0, "training": 0,
-    "val": 1, "valid": 1, "validation": 1, "dev": 1, "publictest": 1,
-    "test": 2, "testing": 2, "privatetest": 2,
-}  # fmt: skip
-"""Names of folders, and words in tables, that say a split, case ignored."""
+from facelex.recognize.detection import Detector
 
 _NAMED_AT_MOST = 10
-
-
-@dataclass(frozen=True)
-class LabelledFile:
-    """One image: where it is, the name of its class, and the code of its split, where that is said.
-
-    ``attributes`` is what else a table says about it, by the name of the column, ``box`` where in it the face
-    is.
-    """
-
-    path: Path
-    label: str
-    split: int | None
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    box: Box | None = None
 
 
 def read_files(
@@ -74,7 +54,11 @@ def read_files(
     Raises:
         FacelexError: If there is no face, a class is unknown or an image cannot be read.
     """
-    files, left_out = _renamed(root, files, options.mapping)
+    voted = files[0].votes is not None
+    if voted:
+        files, left_out = elected(root, files, options)
+    else:
+        files, left_out = _renamed(root, files, options.mapping)
     names, labels = _classify(root, [file.label for file in files], options.classes)
     meant = dict.fromkeys((composed(file.label), names[code]) for file, code in zip(files, labels))
     if options.find_faces:
@@ -96,7 +80,8 @@ def read_files(
         if name not in forgotten
     }
     source = f"images {'of' if root.is_dir() else 'listed in'} {root.name}"
-    dataset = FaceDataset.create(pixels, labels, splits, names, source, attributes=attributes)
+    votes = votes_on(files, names) if voted else None
+    dataset = FaceDataset.create(pixels, labels, splits, names, source, votes, attributes)
     shown = None if options.together is None else _shown_by(files, labels, options.together)
     return dataset, notes + split_notes + _gaps(dataset, options.split, shown) + _copies(dataset)
 

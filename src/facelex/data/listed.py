@@ -14,10 +14,12 @@ from pathlib import Path
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.fer2013 import Progress
-from facelex.data.labelled_images import SPLIT_NAMES, LabelledFile, read_files
+from facelex.data.labelled_file import SPLIT_NAMES, LabelledFile
+from facelex.data.labelled_images import read_files
 from facelex.data.mapping import COLUMN_ROLES
 from facelex.data.options import ReadOptions
 from facelex.data.packed import text_encoding
+from facelex.data.voting import vote_columns, with_votes
 from facelex.errors import FacelexError, unknown_name
 from facelex.recognize.detection import Box
 
@@ -57,6 +59,12 @@ def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[L
     they were named to it, else to the current folder. A row without a class name that says in the column
     ``error`` why its picture could not be read is left out.
 
+    Where several people judged the images, ``options.votes`` names columns of votes; without them, and
+    without class names, those that are called like emotions, or classes that the options name. Numbers are
+    votes for what the column is called. Else each column holds class names, one vote each; numbers are such
+    where ``options.mapping`` renames them and no column. The rows of one image, or one face where there are
+    boxes, are added up; what else they say is that of the first. Rows without an image are left out.
+
     Args:
         path: The table.
         options: How to read: columns to keep or to keep ``together`` become the files' attributes, the boxes
@@ -64,7 +72,8 @@ def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[L
 
     Raises:
         FacelexError: If the file is no such CSV, or a row of it has no image, class or split, or no box of
-            numbers with positive sides although some of it is there.
+            numbers with positive sides although some of it is there, or no votes that are numbers of 0 or
+            more; or rows of one image name different splits.
     """
     options = options or ReadOptions()
     columns, boxes = options.columns, options.find_faces
@@ -90,10 +99,27 @@ def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[L
         )
     if boxes:
         notes += _box_notes(path, header, columns, places)
+    if places.votes:
+        notes.append(_vote_note(header, places))
+        imageless = [number for number, row in labelled if not row[places.image].strip()]
+        if imageless:
+            notes.append(f"Left out: {len(imageless):,} row{'s' * (len(imageless) > 1)} without an image.")
+            labelled = [(number, row) for number, row in labelled if row[places.image].strip()]
+        if not labelled:
+            raise FacelexError(f"Expected at least one image in {path}, but no row names one.")
     files = [_labelled_file(path, places, row, number, boxes) for number, row in labelled]
     if _are_numbers(columns):
         _refuse_header(path, files)
+    if places.votes:
+        cells = [(line, [row[place].strip() for place in places.votes.values()]) for line, row in labelled]
+        files = with_votes(path, files, list(places.votes), cells, options.mapping)
     return files, notes
+
+
+def _vote_note(header: Sequence[str], places: _Columns) -> str:
+    unused = [name for name in LABEL_COLUMNS if name in header and name not in places.votes]
+    instead = f"; the column {unused[0]} is not used" if unused else ""
+    return f"The label is what most votes in the columns {', '.join(places.votes)} say{instead}."
 
 
 def _box_notes(path: Path, header: Sequence[str], columns: Mapping[str, str], places: _Columns) -> list[str]:
@@ -136,7 +162,8 @@ class _Columns:
     """Where in a row is what; None, or empty, where the table does not have it."""
 
     image: int
-    label: int
+    label: int | None
+    votes: Mapping[str, int]
     split: int | None
     error: int | None
     box: Sequence[int]
@@ -149,10 +176,13 @@ class _Columns:
         """Look for the columns in the header as `_called` gives it, and for those to keep as ``named``."""
         header = _called(path, named, options.columns)
         image = _role(path, named, header, IMAGE_COLUMNS, "image files")
-        label = _role(path, named, header, LABEL_COLUMNS, "class names")
+        there = {*LABEL_COLUMNS} & {*header}
+        votes = options.votes or (() if there else vote_columns(header, options))
+        label = None if votes else _role(path, named, header, LABEL_COLUMNS, "class names")
         together = [options.together] if options.together else []
         kept = {name: _kept(path, named, name) for name in (*options.keep, *together)}
-        twice = [name for name in kept if named.count(name) > 1]
+        voted = {name: _kept(path, named, name) for name in votes}
+        twice = [name for name in (*kept, *voted) if named.count(name) > 1]
         if twice:
             raise FacelexError(
                 f"Expected one column {twice[0]!r} in {path}, but it has several. Rename the others."
@@ -160,6 +190,7 @@ class _Columns:
         return cls(
             image,
             label,
+            voted,
             split=next((header.index(name) for name in SPLIT_COLUMNS if name in header), None),
             error=header.index("error") if "error" in header else None,
             box=[header.index(name) for name in BOX_COLUMNS] if {*BOX_COLUMNS} <= {*header} else (),
@@ -169,12 +200,16 @@ class _Columns:
 
     def tells_error(self, row: Sequence[str]) -> bool:
         """Whether a row has no class, but says why its picture could not be read."""
-        return self.error is not None and bool(row[self.error].strip()) and not row[self.label].strip()
+        if self.error is None or not row[self.error].strip():
+            return False
+        said = self.votes.values() if self.label is None else [self.label]
+        return not any(row[place].strip() for place in said)
 
 
 def _labelled_file(path: Path, columns: _Columns, row: Sequence[str], line: int, boxes: bool) -> LabelledFile:
-    image, label = row[columns.image].strip(), row[columns.label].strip()
-    if not (image and label):
+    image = row[columns.image].strip()
+    label = "" if columns.label is None else row[columns.label].strip()
+    if not (image and (label or columns.votes)):
         what = "a class name" if image else "an image file"
         raise FacelexError(f"Expected {what} in every row of {path}, but line {line} has none.")
     return LabelledFile(

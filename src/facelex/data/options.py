@@ -36,6 +36,8 @@ class ReadOptions:
             split. It is not kept unless ``keep`` names it too.
         columns: Columns of a table that are called otherwise, by what they hold: ``image``, ``label``,
             ``split`` or a name of ``BOX_COLUMNS``. If all are numbers, from 1, it has no header line.
+        votes: Columns of a table with what several people took each image for, see
+            :func:`facelex.data.listed.listed_files`; the label is what most of them chose.
 
     Columns are named in any case.
     """
@@ -51,12 +53,14 @@ class ReadOptions:
     mapping: Mapping[str, str] = field(default_factory=dict)
     together: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    votes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Spell alike what means the same, as signatures compare it."""
         spelled = {
             "ferplus": None if self.ferplus is None else Path(self.ferplus),
             "keep": tuple(map(column_name, self.keep)),
+            "votes": tuple(map(column_name, self.votes)),
             "together": column_name(self.together or "") or None,
             "columns": {role: column_name(name) for role, name in self.columns.items()},
         }

@@ -48,7 +48,7 @@ FOLDER = Kind(
 LISTING = Kind(
     "a CSV that lists images",
     read_listing,
-    _OF_IMAGES | {"keep", "together", "columns"},
+    _OF_IMAGES | {"keep", "together", "columns", "votes"},
     lambda path, options: (file.path for file in listed_files(path, options)[0]),
 )
 KINDS = (PREPARED, OFFICIAL, FOLDER, LISTING)
