@@ -175,10 +175,10 @@ class _Columns:
     def find(cls, path: Path, named: Sequence[str], options: ReadOptions) -> _Columns:
         """Look for the columns in the header as `_called` gives it, and for those to keep as ``named``."""
         header = _called(path, named, options.columns)
-        image = _role(path, named, header, IMAGE_COLUMNS, "image files")
+        image = _role(path, named, header, IMAGE_COLUMNS, "image files", "FER2013's column pixels")
         there = {*LABEL_COLUMNS} & {*header}
         votes = options.votes or (() if there else vote_columns(header, options))
-        label = None if votes else _role(path, named, header, LABEL_COLUMNS, "class names")
+        label = None if votes else _role(path, named, header, LABEL_COLUMNS, "class names", "votes (--votes)")
         together = [options.together] if options.together else []
         kept = {name: _kept(path, named, name) for name in (*options.keep, *together)}
         voted = {name: _kept(path, named, name) for name in votes}
@@ -305,14 +305,15 @@ def read_header(path: Path) -> list[str]:
         return header
 
 
-def _role(path: Path, named: Sequence[str], header: Sequence[str], names: Sequence[str], what: str) -> int:
-    """Find the column of one of the names in ``header``, as `_called` gives it; ``named`` is to be shown."""
+def _role(
+    path: Path, named: Sequence[str], header: Sequence[str], names: Sequence[str], what: str, other: str
+) -> int:
+    """Find the column of one of the names in ``header``, as `_called` gives it; the rest is for the message."""
     for name in names:
         if name in header:
             return header.index(name)
-    pixels = ", or FER2013's column pixels," if names is IMAGE_COLUMNS else ""
     raise FacelexError(
-        f"Expected a column of {what} ({', '.join(names)}){pixels} in {path}, but its columns are: "
+        f"Expected a column of {what} ({', '.join(names)}), or {other}, in {path}, but its columns are: "
         f"{', '.join(named) or 'none'}. If it is called otherwise, say so with the option "
         f"--columns {names[0]}=NAME of 'facelex data prepare'."
     )
