@@ -308,7 +308,7 @@ def read_header(path: Path) -> list[str]:
 def _role(
     path: Path, named: Sequence[str], header: Sequence[str], names: Sequence[str], what: str, other: str
 ) -> int:
-    """Find the column of one of the names in ``header``, as `_called` gives it; the rest is for the message."""
+    """Find the column of one of the names in ``header``, as `_called` gives it; the rest is for messages."""
     for name in names:
         if name in header:
             return header.index(name)
