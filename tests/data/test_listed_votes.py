@@ -156,6 +156,19 @@ def test_raters_may_give_numbers_that_the_map_calls_classes(table: Path) -> None
     assert voted(FaceDataset.load(table.with_suffix(".npz"))) == {"awake": [1, 3], "bored": [2, 0]}
 
 
+def test_what_is_no_class_is_one_choice_however_it_is_spelled(table: Path) -> None:
+    table.write_text("image,a,b,c,d,e\n0.png,happy,happy,Unknown,unknown,UNKNOWN\n1.png,sad,,,,\n")
+    _, notes = read_listing(table, ReadOptions(votes=tuple("abcde"), split=(1, 0, 0)))
+    assert "Left out, since no class has the most votes: 1 mostly for unknown." in notes
+
+
+def test_a_list_without_a_header_has_numbered_columns_of_votes(table: Path) -> None:
+    table.write_text("0.png,3,1\n1.png,0,4\n")
+    mapping = {"2": "happy", "3": "sad"}
+    options = ReadOptions(votes=("2", "3"), columns={"image": "1"}, mapping=mapping, split=(1, 0, 0))
+    assert voted(read_listing(table, options)[0]) == {"happy": [3, 0], "sad": [1, 4]}
+
+
 def test_a_column_label_is_used_unless_votes_are_asked_for(table: Path) -> None:
     table.write_text("image,label,happy,sad\n0.png,fear,3,1\n")
     dataset, _ = read_listing(table, ReadOptions(split=(1, 0, 0)))

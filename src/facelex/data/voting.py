@@ -119,7 +119,7 @@ def elected(
         votes: dict[str, float] = {}
         others: dict[str, float] = {}
         for name, count in (file.votes or {}).items():
-            tally, choice = (others, name) if name in aside else (votes, meant[targets[name]])
+            tally, choice = (others, name.lower()) if name in aside else (votes, meant[targets[name]])
             tally[choice] = tally.get(choice, 0) + count
         best = max((*votes.values(), *others.values()), default=0) * (1 - 1e-6)  # shares may be rounded
         first, beside = ([name for name, count in tally.items() if count > best] for tally in (votes, others))
