@@ -196,8 +196,8 @@ def measure_model(arguments: argparse.Namespace, dataset: FaceDataset, vocabular
     for text in arguments.text:
         space = spaces[text][0]
         print(f"\n## text side: {text}\n")
-        if dataset.votes is not None:
-            _print_votes(spaces[text], dataset.votes[rows])
+        if dataset.votes is not None and dataset.votes.of_ferplus:
+            _print_votes(spaces[text], dataset.votes.counts[rows])
         if text != "random":
             _print_valence(space, dataset.labels[rows], vocabulary)
             _print_new_synonyms(space, dataset.labels[rows], vocabulary)
