@@ -99,6 +99,9 @@ class TinyVocabulary:
         vector = np.random.default_rng(seed).normal(size=WORD).astype(np.float32)
         return vector / np.linalg.norm(vector)
 
+    def retrofitted(self) -> TinyVocabulary:
+        return self
+
 
 class FixedDetector:
     """Finds faces at fixed fractions of the picture's size."""
