@@ -84,7 +84,7 @@ def answer_split(
     preds = Predictions(
         probs=found["single"],
         labels=labels,
-        seen=np.zeros(len(rows), bool) if seen is None else seen[chosen],
+        seen=None if seen is None else seen[chosen],
         classes=network.classes,
         votes=None if dataset.votes is None else dataset.votes[rows],
         mirror_probs=found.get("flip"),
@@ -94,7 +94,6 @@ def answer_split(
         temperature=network.temperature or 1.0,
         crop_probs=found.get("ten_crop"),
         weights=digest,
-        seen_known=seen is not None,
     )
     if path is None or not missing:
         return AnsweredSplit(preds, path, reused=path is not None)

@@ -132,7 +132,7 @@ def evaluate(
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
         members = tuple(a.predictions.only(views) for a in answers)
-        alike = [replace(one, seen=known.seen, seen_known=known.seen_known) for one in members]
+        alike = [replace(one, seen=known.seen) for one in members]
         scores = replace(scores, members=member_scores(alike, seed))
     notes = (*reading, *_notes(networks, dataset, answers, foreign, mapping, views), *unkept)
     return Evaluation(preds, scores, written, notes, members)
@@ -306,7 +306,7 @@ def _notes(
     reused = [str(answer.stored) for answer in answers if answer.reused]
     if reused:
         notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")
-    unknown = [answer.predictions.model for answer in answers if not answer.predictions.seen_known]
+    unknown = [answer.predictions.model for answer in answers if answer.predictions.seen is None]
     if unknown:
         notes.append(
             f"Which of these examples are copies of pictures that {', '.join(unknown)} was trained on is not "

@@ -182,7 +182,7 @@ def _compare(
 
 def _deduplicated(answers: Mapping[int, Predictions]) -> dict[int, Predictions]:
     """The examples without a copy in the training split, of the seeds whose training pictures are known."""
-    return {seed: preds.deduplicated() for seed, preds in answers.items() if preds.seen_known}
+    return {seed: preds.deduplicated() for seed, preds in answers.items() if preds.seen is not None}
 
 
 def _scores(answers: Mapping[int, Predictions], view: str, metric: str) -> dict[int, float]:

@@ -253,7 +253,7 @@ def _predictions(answers: _TwoViewOutput, labels: NDArray[np.int64], dataset: Fa
         probs=probs[0],
         mirror_probs=probs[1],
         labels=labels,
-        seen=np.zeros(len(labels), bool),
+        seen=None,
         classes=dataset.class_names,
         split="val",
     )
