@@ -74,23 +74,21 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     if names_run(model):
         return _open_run(load_run_folder(model), str(model))
     network = load_model(onnx_file(model), threads=threads)
-    training = network.info.get("training")
-    dataset = training.get("dataset") if isinstance(training, dict) else None
-    dataset = dataset if isinstance(dataset, dict) else {}
+    dataset = network.metadata.recorded("dataset")
 
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_onnx(network, pixels)
 
     return Network(
-        name=str(network.info.get("name") or network.name),
+        name=network.title,
         source=str(model),
         classes=network.classes,
         image_size=network.image_size,
         load=lambda: answer,
-        temperature=float(network.info["temperature"]),
+        temperature=network.metadata.temperature,
         fingerprint=str(dataset.get("fingerprint", "")),
         dataset=str(dataset.get("source", "")),
-        crop_size=network.crop_size,
+        crop_size=network.metadata.crop_size,
     )
 
 

@@ -274,20 +274,19 @@ def open_starting_point(name: str) -> StartingPoint:
     onnx = require("onnx", "train", "Starting from an exported model")
     network = load_onnx(path, threads=torch.get_num_threads())
     tensors, biases = unpack_weights(onnx, onnx.load(str(path)).graph)
-    training = _part(network.info, "training")
-    model = _part(_part(training, "settings"), "model")
+    recorded = network.metadata.recorded
     return StartingPoint(
         name=name,
         image_size=network.image_size,
         classes=network.classes,
         tensors=tensors,
         answer=lambda images: network.run(images)[0],
-        image_encoder=training.get("image_encoder"),
-        encoder_options=_part(model, "encoder_options"),
+        image_encoder=recorded().get("image_encoder"),
+        encoder_options=recorded("settings", "model", "encoder_options"),
         folded_biases=biases,
         text=_text_side(network.arrays),
-        text_fit=model.get("text_fit"),
-        vocabulary=network.info.get("vocabulary"),
+        text_fit=recorded("settings", "model").get("text_fit"),
+        vocabulary=network.metadata.vocabulary,
     )
 
 
@@ -312,12 +311,6 @@ def _of_run(name: str) -> StartingPoint:
         text_fit=spec.text_fit,
         vocabulary=vocabulary_name(spec.vocabulary) if speaks else None,
     )
-
-
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object in a file's record of its training, empty where it is none: another program may write it."""
-    part = record.get(name)
-    return part if isinstance(part, dict) else {}
 
 
 def _text_side(arrays: TextArrays | None) -> TextArrays | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import yaml
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,6 +28,7 @@ from facelex.models.text_fit import (
     trained_text_arrays,
 )
 from facelex.models.weights import load_model, save_weights
+from facelex.recognize.words import join_features
 from facelex.run_files import CHECKPOINT, CONFIG, SCORES
 from facelex.training.config import load_config
 from facelex.training.examples import training_index
@@ -144,11 +144,11 @@ def text_hidden_dim(model: DualEncoder) -> int:
 
 @torch.inference_mode()
 def _face_features(model: DualEncoder, pixels: Tensor, image_size: int) -> NDArray[np.float32]:
-    """Features as the recogniser forms them: the normalised sum of a face's and its mirror image's."""
+    """Features of faces with their mirror images, as the recogniser forms them."""
     model.eval()
     parts = []
     for batch in pixels.split(256):
         images = images_from_pixels(batch, image_size)
-        both = model(images).image_features + model(images.flip(3)).image_features
-        parts.append(F.normalize(both, dim=-1).cpu())
-    return torch.cat(parts).numpy()
+        views = (model(view).image_features.cpu().numpy() for view in (images, images.flip(3)))
+        parts.append(join_features(*views))
+    return np.concatenate(parts)
