@@ -16,8 +16,9 @@ from facelex.evaluation.copies import seen_in_training
 from facelex.evaluation.labelled import match_classes
 from facelex.evaluation.networks import Network
 from facelex.evaluation.predictions import Examples, Predictions
-from facelex.evaluation.run_folder import predictions_file, weights_digest
+from facelex.evaluation.run_folder import weights_digest
 from facelex.evaluation.views import VIEWS, WINDOW, chosen_views
+from facelex.run_files import predictions_file
 
 
 @dataclass(frozen=True)

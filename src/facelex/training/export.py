@@ -19,7 +19,7 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
-from facelex.evaluation.score_records import SplitScores, json_values, left_out_splits, read_split_scores
+from facelex.evaluation.score_records import SplitScores, left_out_splits, read_split_scores
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import PARTS, DualEncoder
@@ -29,6 +29,7 @@ from facelex.models.text_fit import trained_text_arrays
 from facelex.models.weights import load_model
 from facelex.recognize.metadata import Metadata
 from facelex.recognize.words import join_features
+from facelex.records import json_values
 from facelex.run_files import SCORES
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 
@@ -168,9 +169,7 @@ def export_run(
 
 
 def _own_dataset(run: RunFolder, data: str | Path | None) -> FaceDataset:
-    place = data if data is not None else run.data
-    if place is None:
-        raise FacelexError(f"{run.path} does not say which dataset it was trained on; name one with --data.")
+    place = run.require_data() if data is None else data
     dataset = load_dataset(place)
     if not run.was_trained_on(dataset):
         raise FacelexError(
@@ -287,7 +286,6 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
     }
     if isinstance(settings.get("model"), dict):
         settings["model"] = settings["model"] | {"vocabulary": vocabulary_name(spec.vocabulary)}
-    dataset = environment.get("dataset") or {}
     return {
         "method": method,
         "image_encoder": spec.image_encoder,
@@ -299,8 +297,8 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
         "settings": settings,
         "teachers": len(config.get("teachers") or ()),
         "dataset": {
-            "source": _without_paths(str(dataset.get("source", ""))),
-            "fingerprint": str(dataset.get("fingerprint", "")),
+            "source": _without_paths(run.trained_on.source),
+            "fingerprint": run.fingerprint,
         },
         **({"teacher_sha256": environment["teachers"]} if "teachers" in environment else {}),
         **({"start_sha256": environment["start_from"]} if "start_from" in environment else {}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class StartingPoint:
             FacelexError: If the face network is another, or cannot be put together from the file.
         """
         mean, std = (round(float(self.tensors[f"pixel_{name}"]), 4) for name in ("mean", "std"))
-        spec = spec.model_copy(update={"mean": mean, "std": std})
+        spec = replace(spec, mean=mean, std=std)
         model = create_model(spec, word_vectors)
         self.check_encoder(model.image_encoder)
         chosen = np.random.default_rng(0).permutation(len(pixels))[:UNFOLDING_FACES]
@@ -121,7 +121,7 @@ class StartingPoint:
             text = trained_part(self.text) if self.text_fit == spec.text_fit == "blend" else self.text
             self._copy(model, "image_projection.")  # no learned temperature: an exported file has none
             replace_text_projection(model, text)
-            spec = spec.model_copy(update={"text_hidden_dim": len(text["text_bias1"])})
+            spec = replace(spec, text_hidden_dim=len(text["text_bias1"]))
             taken += ["image_projection", "text_projection"]
         logger.info("starts from %s: %s", self.name, ", ".join(taken))
         return model, spec

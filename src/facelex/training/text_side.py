@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, weights_digest
+from facelex.evaluation.run_folder import RunFolder, load_run_folder, weights_digest, write_scores
 from facelex.evaluation.score_records import outdated_splits
 from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
@@ -29,9 +29,9 @@ from facelex.models.text_fit import (
 )
 from facelex.models.weights import load_model, save_weights
 from facelex.recognize.words import join_features
-from facelex.run_files import CHECKPOINT, CONFIG, SCORES
-from facelex.training.config import load_config
+from facelex.run_files import CHECKPOINT, CONFIG
 from facelex.training.examples import training_index
+from facelex.training.resume import load_run_config
 
 FIT_FACES = 6000
 """Training faces the fit looks at; 64 numbers a class need no more."""
@@ -104,7 +104,7 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
             f"The text side of {run_dir} was fitted as {spec.text_fit!r} in place of the trained one, so "
             "there is none to blend with. Choose another kind, or train anew with model.text_fit=blend."
         )
-    index = training_index(load_config(run_dir / CONFIG), dataset)
+    index = training_index(load_run_config(run_dir), dataset)
     fit_text_side(
         model,
         kind,
@@ -119,11 +119,10 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
     beside = output.with_name(f"{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(run_dir, beside, ignore=shutil.ignore_patterns(CHECKPOINT))
-    fitted = {"text_fit": kind, "text_hidden_dim": text_hidden_dim(model)}
-    save_weights(beside, model, spec.model_copy(update=fitted))
+    save_weights(beside, model, replace(spec, text_fit=kind, text_hidden_dim=text_hidden_dim(model)))
     write_text(beside / CONFIG, yaml.safe_dump(config, sort_keys=False))
     if run.scores:
-        write_text(beside / SCORES, json.dumps(_scores_carried_over(run, beside), indent=1) + "\n")
+        write_scores(beside, _scores_carried_over(run, beside))
     beside.rename(output)
     return output
 
