@@ -24,9 +24,9 @@ def read(info: object) -> Metadata:
 
 
 def test_what_is_written_is_read_again() -> None:
-    plain = Metadata(classes=("happy", "sad"), image_size=48, crop_size=64)
+    plain = Metadata(classes=["happy", "sad"], image_size=48, crop_size=64)
     full = Metadata(
-        name="mine", classes=("happy", "sad"), image_size=48, crop_size=64, temperature=0.7, unsure_below=0.6,
+        name="mine", classes=["happy", "sad"], image_size=48, crop_size=64, temperature=0.7, unsure_below=0.6,
         flip=False, framing={"side": 2.0}, words={"happy": ["joy"], "sad": ["grief"]}, embed_dim=6,
         word_dim=5, vocabulary="tiny", words_stale=True, precision={"name": "fp32"}, scores={"test": {}},
         training={"epochs": 4}, card="# Mine", added={"later": 1},
@@ -40,7 +40,7 @@ def test_what_is_written_is_read_again() -> None:
 def test_arrays_come_back_as_they_were_or_with_half_the_digits(half: bool) -> None:
     arrays = word_arrays()
     back = read_arrays(
-        Metadata(classes=("a",), image_size=48, crop_size=48).to_properties(arrays, half=half), ""
+        Metadata(classes=["a"], image_size=48, crop_size=48).to_properties(arrays, half=half), ""
     )
     assert back is not None
     assert list(back) == list(arrays)
@@ -62,7 +62,7 @@ def test_the_packaged_models_say_all_that_they_said(name: str) -> None:
 
 def test_what_a_file_does_not_say_has_its_default() -> None:
     metadata = read(LEAST)
-    assert metadata == Metadata(classes=("happy", "sad"), image_size=48, crop_size=48)
+    assert metadata == Metadata(classes=["happy", "sad"], image_size=48, crop_size=48)
     assert (metadata.temperature, metadata.unsure_below, metadata.flip) == (1.0, 0.4, True)
     assert read(LEAST | {"framing": None, "words": None, "training": "by hand", "scores": [1]}) == metadata
 
@@ -79,11 +79,28 @@ def test_damaged_metadata_are_named(text: str) -> None:
         read_metadata({INFO: text}, "m.onnx")
 
 
-def test_all_faults_of_a_file_are_told_at_once() -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"classes": None}, "Expected a list at classes, but got null"),
+        ({"image_size": None}, "Expected a whole number at image_size, but got null"),
+        ({"flip": "yes"}, 'Expected true or false at flip, but got "yes"'),
+        ({"words": {"happy": "joy"}}, r'Expected a list at words\.happy, but got "joy"'),
+        ({"framing": [1]}, r"Expected an object at framing, but got \[1\]"),
+        ({"vocabulary": 5}, "Expected text at vocabulary, but got 5"),
+        (
+            {"classes": [], "crop_size": 4, "temperature": None},
+            r"its classes is \[\]; its crop_size is 4; its t",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named(change: dict[str, object], said: str) -> None:
     with pytest.raises(
-        FacelexError, match=r"its classes are not a list .*; its image_size is not given; its"
+        FacelexError, match=rf"'m\.onnx' is not a usable model: {said}.* Export the model again"
     ):
-        read({"format": 1, "temperature": None})
+        read(LEAST | change)
+    with pytest.raises(FacelexError, match="Expected image_size at the top, but got none"):
+        read({"format": 1, "classes": ["happy"]})
 
 
 def test_parts_of_the_record_of_training_are_read_as_far_as_they_are_there() -> None:

@@ -6,15 +6,16 @@ import base64
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facelex.errors import FacelexError, shorten
+from facelex.errors import FacelexError
 from facelex.recognize.words import TextProjection
+from facelex.records import read_record
 
 FORMAT = 1
 """Files of a higher one are refused: they would be read wrongly. What is merely added does not raise it."""
@@ -49,23 +50,23 @@ class Metadata:
     """
 
     name: str | None = None
-    classes: tuple[str, ...]
+    classes: list[str]
     image_size: int
     crop_size: int
     temperature: float = 1.0
     unsure_below: float = 0.4
     flip: bool = True
-    framing: Mapping[str, Any] = field(default_factory=dict)
-    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    framing: dict[str, Any] = field(default_factory=dict)
+    words: dict[str, list[str]] = field(default_factory=dict)
     embed_dim: int | None = None
     word_dim: int | None = None
     vocabulary: str | None = None
     words_stale: bool = False
-    precision: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    precision: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     card: str | None = None
-    added: Mapping[str, Any] = field(default_factory=dict)
+    added: dict[str, Any] = field(default_factory=dict)
 
     def recorded(self, *names: str) -> Mapping[str, Any]:
         """An object within the record of its training, empty where that has none: others may write it."""
@@ -77,7 +78,7 @@ class Metadata:
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON, ``words_stale`` where it is true."""
         held = {name: getattr(self, name) for name in _NAMES if self.words_stale or name != "words_stale"}
-        return {"format": FORMAT, **held, "classes": list(self.classes), **self.added}
+        return {"format": FORMAT, **held, **self.added}
 
     def to_properties(
         self, arrays: Mapping[str, NDArray[np.float32]] | None = None, *, half: bool = False
@@ -122,82 +123,44 @@ def read_metadata(properties: Mapping[str, str], place: str) -> Metadata:
             f"Expected a model of format {FORMAT}, but {place!r} has {found}: a newer version of facelex "
             "exported it. Update facelex, or export the run with this version."
         )
-    faults = [f"its format is {found!r}"] if found != FORMAT else _faults(info)
+    if found != FORMAT:
+        raise unusable(place, [f"its format is {found!r}"])
+    absent = [name for name in _RECORDS if not isinstance(info.get(name), dict)]
+    absent += [name for name in ("framing", "words") if info.get(name) is None]
+    for name in absent:
+        info.pop(name, None)
+    known = {name: info.pop(name) for name in _NAMES if name in info}
+    try:
+        metadata: Metadata = read_record(
+            Metadata, {"crop_size": known.get("image_size"), **known, "added": info}
+        )
+    except FacelexError as error:
+        raise unusable(place, [str(error).rstrip(".")]) from error
+    faults = _faults(metadata)
     if faults:
         raise unusable(place, faults)
-    known = {name: info.pop(name) for name in _NAMES if name in info}
-    for name in ("framing", "words", *_RECORDS):
-        if not isinstance(known.get(name), dict):
-            known.pop(name, None)
-    for name, kind in _KINDS.items():
-        if name in known:
-            known[name] = kind(known[name])
-    return Metadata(**{"crop_size": known["image_size"], **known, "added": info})
-
-
-def unusable(place: str, faults: Sequence[str]) -> FacelexError:
-    """Build the error for a file that is no model, for the reasons ``faults``."""
-    return FacelexError(f"{place!r} is not a usable model: {'; '.join(faults)}. Export the model again.")
+    return metadata
 
 
 _RECORDS = ("precision", "scores", "training")
 """What only tells of the past: where another program has written something else, it is read as nothing."""
 
 
-_KINDS = {"classes": tuple, "temperature": float, "unsure_below": float, "flip": bool, "words_stale": bool}
-"""What JSON has no word for, or may spell otherwise."""
+def _faults(metadata: Metadata) -> list[str]:
+    """Say which values a network cannot have."""
+    fits = {
+        "classes": len(metadata.classes) > 0,
+        "image_size": 8 <= metadata.image_size <= 1024,
+        "crop_size": 8 <= metadata.crop_size <= 1024,
+        "temperature": 0 < metadata.temperature < math.inf,
+        "unsure_below": 0 <= metadata.unsure_below < math.inf,
+    }
+    return [f"its {name} is {getattr(metadata, name)!r}" for name, good in fits.items() if not good]
 
 
-def _faults(info: Mapping[str, Any]) -> list[str]:
-    """Say what cannot be read, in the order of the fields."""
-    faults = []
-    classes = info.get("classes")
-    if not (isinstance(classes, list) and classes and _are_texts(classes)):
-        faults.append("its classes are not a list of names")
-    if "image_size" not in info:
-        faults.append("its image_size is not given")
-    for name, fits in _FITS.items():
-        if name in info and not fits(info[name]):
-            faults.append(f"its {name} is {shorten(repr(info[name]))}")
-    return faults
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_side(value: Any) -> bool:
-    return isinstance(value, int) and 8 <= value <= 1024
-
-
-def _is_text_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _is_length_or_none(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and value > 0)
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "name": _is_text_or_none,
-    "image_size": _is_side,
-    "crop_size": _is_side,
-    "temperature": lambda value: _is_number(value) and value > 0,
-    "unsure_below": lambda value: _is_number(value) and value >= 0,
-    "framing": lambda value: value is None or isinstance(value, dict),
-    "words": lambda value: (
-        value is None or (isinstance(value, dict) and all(map(_are_texts, value.values())))
-    ),
-    "embed_dim": _is_length_or_none,
-    "word_dim": _is_length_or_none,
-    "vocabulary": _is_text_or_none,
-    "card": _is_text_or_none,
-}
-"""What the fields of a file must be, as far as something would go wrong later."""
+def unusable(place: str, faults: Sequence[str]) -> FacelexError:
+    """Build the error for a file that is no model, for the reasons ``faults``."""
+    return FacelexError(f"{place!r} is not a usable model: {'; '.join(faults)}. Export the model again.")
 
 
 def read_arrays(properties: Mapping[str, str], place: str) -> dict[str, NDArray[np.float32]] | None:

@@ -44,10 +44,10 @@ class Model:
         """What the network is called, or else its file."""
         return self.metadata.name or self.name
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
-        return self.metadata.classes
+        return tuple(self.metadata.classes)
 
     @property
     def image_size(self) -> int:

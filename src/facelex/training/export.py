@@ -141,7 +141,7 @@ def export_run(
     fit = calibrate(_predictions(answers, labels, dataset), "flip")
     metadata = Metadata(
         name=name or run.name,
-        classes=tuple(spec.classes),
+        classes=spec.classes,
         image_size=size,
         crop_size=dataset.pixels.shape[1],
         temperature=round(fit.temperature, 4),
