@@ -216,6 +216,12 @@ def read_config(folder: Path, remedy: str = REPAIR) -> dict[str, Any]:
     return config
 
 
+def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
+    """Write ``config.yaml`` of a run and return its path; raises as `read_config`."""
+    yaml = require("yaml", "report", "Writing config.yaml")
+    return write_text(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
+
+
 def read_scores(folder: Path) -> dict[str, Any]:
     """Read ``scores.json`` of a run, an empty dictionary where there is none.
 

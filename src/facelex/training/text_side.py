@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, weights_digest, write_scores
+from facelex.evaluation.run_folder import (
+    RunFolder,
+    load_run_folder,
+    weights_digest,
+    write_config,
+    write_scores,
+)
 from facelex.evaluation.score_records import outdated_splits
-from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import images_from_pixels
 from facelex.models.text import load_vocabulary
@@ -29,7 +33,7 @@ from facelex.models.text_fit import (
 )
 from facelex.models.weights import load_model, save_weights
 from facelex.recognize.words import join_features
-from facelex.run_files import CHECKPOINT, CONFIG
+from facelex.run_files import CHECKPOINT
 from facelex.training.examples import training_index
 from facelex.training.resume import load_run_config
 
@@ -120,7 +124,7 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(run_dir, beside, ignore=shutil.ignore_patterns(CHECKPOINT))
     save_weights(beside, model, replace(spec, text_fit=kind, text_hidden_dim=text_hidden_dim(model)))
-    write_text(beside / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    write_config(beside, config)
     if run.scores:
         write_scores(beside, _scores_carried_over(run, beside))
     beside.rename(output)
