@@ -32,7 +32,10 @@ def test_final_weights_are_there_with_the_description_that_they_need(
     assert has_weights(tmp_path) == load_run_folder(tmp_path).finished == (missing is None)
     assert has_begun(tmp_path) == (missing is None)
     if missing:
-        with pytest.raises(FacelexError, match="The run has not finished: continue it with --resume"):
+        with pytest.raises(FacelexError, match=rf"run: {missing} is not there\. Restore it from a copy"):
+            require_weights(tmp_path)
+        (tmp_path / CHECKPOINT).touch()
+        with pytest.raises(FacelexError, match=rf"run: {missing} is not there\. The run has not finished"):
             require_weights(tmp_path)
 
 
@@ -49,7 +52,7 @@ def test_a_checkpoint_alone_is_something_to_go_on_from(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).touch()
     assert has_begun(tmp_path)
     assert not is_run_folder(tmp_path)  # nothing in it says what was trained
-    with pytest.raises(FacelexError, match="continue it with --resume"):
+    with pytest.raises(FacelexError, match=r"are not there\. The run .*: continue it with --resume"):
         require_weights(tmp_path)
 
 

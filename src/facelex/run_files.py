@@ -58,13 +58,14 @@ def require_weights(folder: Path) -> None:
     Raises:
         FacelexError: If they, or their description, are not there.
     """
-    if has_weights(folder):
+    missing = [name for name in (WEIGHTS, SPEC) if not (folder / name).is_file()]
+    if not missing:
         return
-    hint = "Name a folder that 'facelex train' wrote."
-    if has_checkpoint(folder) or is_run_folder(folder):
+    if has_checkpoint(folder) or (len(missing) == 2 and is_run_folder(folder)):
         hint = (
             "The run has not finished: continue it with --resume. 'facelex report' shows how far it has come."
         )
-    raise FacelexError(
-        f"{folder} holds no finished run: its final weights ({WEIGHTS} and {SPEC}) are not there. {hint}"
-    )
+    else:
+        hint = "Restore it from a copy." if len(missing) == 1 else "Name a folder that 'facelex train' wrote."
+    verb = "is" if len(missing) == 1 else "are"
+    raise FacelexError(f"{folder} holds no finished run: {' and '.join(missing)} {verb} not there. {hint}")

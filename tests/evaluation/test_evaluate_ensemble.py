@@ -122,7 +122,7 @@ def test_networks_that_do_not_belong_together_are_refused_before_they_are_asked(
     elsewhere.save(tmp_path / "elsewhere.npz")
     foreign = make_run_folder(tmp_path / "foreign", elsewhere, tmp_path / "elsewhere.npz")
     assert f"{foreign} is a run folder from another dataset" in error_of(capsys, "evaluate", run, foreign)
-    assert "its final weights (model.safetensors and model.json) are not there" in error_of(
+    assert "model.safetensors and model.json are not there. The run has not finished" in error_of(
         capsys, "evaluate", run, make_run("half", finished=False)
     )
     assert "got none" in error_of(capsys, "evaluate")
