@@ -26,11 +26,11 @@ POOL, VALIDATION, FEWEST = 1500, 500, 20
 def relabel(dataset: FaceDataset, train: int, seed: int = 0) -> FaceDataset:
     """Take PublicTest's faces with a clear FER+ label, ``train`` of them to learn from."""
     index = dataset.indices("val")
-    if dataset.votes is None:
+    if dataset.votes is None or not dataset.votes.of_ferplus:
         raise FacelexError(
             f"Expected a dataset with FER+ votes, but {dataset.source} has none. Prepare it with --ferplus."
         )
-    votes = dataset.votes[index].astype(np.int64)
+    votes = dataset.votes.counts[index].astype(np.int64)
     winner, clear = votes[:, : len(EMOTIONS)].argmax(1), 2 * votes[:, : len(EMOTIONS)].max(1) > votes.sum(1)
     kept = [number for number in range(len(EMOTIONS)) if (clear & (winner == number)).sum() >= FEWEST]
     chosen = np.flatnonzero(clear & np.isin(winner, kept))

@@ -8,7 +8,8 @@
 network with ``text_fit: blend``, without what was added), the others are fitted to its image features
 (`facelex.models.text_fit`); ``blend`` adds the two. Two are controls: ``random`` gives every word a random
 vector, ``shuffled`` gives each trained class the words of another. A model may be a run folder or an ONNX
-file. Everything is measured on ``val`` unless ``--split test`` is given. ``model`` needs
+file. Words are asked for as the recogniser does, moved towards their synonyms; ``--plain`` takes their
+vectors as they are. Everything is measured on ``val`` unless ``--split test`` is given. ``model`` needs
 ``pip install vaderSentiment``.
 """
 
@@ -77,11 +78,12 @@ class FaceSpace(NamedTuple):
 
 
 def open_spaces(
-    place: Path, dataset: FaceDataset, split: str, texts: Sequence[str], vocabulary: Vocabulary
+    place: Path, dataset: FaceDataset, split: str, texts: Sequence[str], asked: Vocabulary
 ) -> dict[str, list[FaceSpace]]:
-    """Encode a split's faces, and build each text side that is asked for (controls once a seed).
+    """Encode a split's faces, and build each text side that is wanted (controls once a seed).
 
-    The reference faces of the scores are those of ``val`` whose class the model knows.
+    Text sides are fitted with words as they are, as training does, and asked with those of ``asked``. The
+    reference faces of the scores are those of ``val`` whose class the model knows.
     """
     encode, classes, trained = _image_side(place)
     if not trained:
@@ -105,9 +107,10 @@ def open_spaces(
     words = {name: EMOTION_WORDS[name] for name in classes}
 
     def space(text: str, seed: int) -> FaceSpace:
-        own, chosen, kind = vocabulary, words, text
+        own, own_asked, chosen, kind = Vocabulary.packaged(), asked, words, text
         if text == "random":
             own, kind = random_vocabulary(seed), "linear"
+            own_asked = own
         if text == "shuffled":
             order = _derangement(len(classes), seed)
             chosen, kind = {name: words[classes[i]] for name, i in zip(classes, order)}, "linear"
@@ -116,7 +119,7 @@ def open_spaces(
             if text == "trained"
             else create_text_arrays(kind, trained, train_features, labels, own, chosen)
         )
-        return FaceSpace(classes, features, TextProjection(**arrays, **statistics), own)
+        return FaceSpace(classes, features, TextProjection(**arrays, **statistics), own_asked)
 
     return {
         text: [space(text, seed) for seed in range(CONTROL_SEEDS if text in CONTROLS else 1)]
@@ -193,8 +196,8 @@ def measure_model(arguments: argparse.Namespace, dataset: FaceDataset, vocabular
     for text in arguments.text:
         space = spaces[text][0]
         print(f"\n## text side: {text}\n")
-        if dataset.votes is not None:
-            _print_votes(spaces[text], dataset.votes[rows])
+        if dataset.votes is not None and dataset.votes.of_ferplus:
+            _print_votes(spaces[text], dataset.votes.counts[rows])
         if text != "random":
             _print_valence(space, dataset.labels[rows], vocabulary)
             _print_new_synonyms(space, dataset.labels[rows], vocabulary)
@@ -276,6 +279,7 @@ def _print_new_synonyms(space: FaceSpace, labels: NDArray[np.int64], vocabulary:
     used = {w for words in EMOTION_WORDS.values() for w in words}
     used |= {w for words in AFFECT_WORDS.values() for w in words.split()}
     print("\n| emotion | new synonyms | AUC: mean | middle half | worst |\n|---|---|---|---|---|")
+    means, below, count = [], 0, 0
     for name in EMOTIONS:
         words = [w for w in read_feelings().get(name, []) if w in vocabulary and w not in used]
         if not words:
@@ -286,6 +290,9 @@ def _print_new_synonyms(space: FaceSpace, labels: NDArray[np.int64], vocabulary:
         low, high = np.quantile(areas, [0.25, 0.75])
         worst = ", ".join(f"{words[i]} {areas[i]:.2f}" for i in np.argsort(areas)[:3])
         print(f"| {name} | {len(words)} | {areas.mean():.3f} | {low:.2f}-{high:.2f} | {worst} |")
+        means.append(areas.mean())
+        below, count = below + int((areas < 0.5).sum()), count + len(words)
+    print(f"| mean | {count} | {np.mean(means):.3f} | | {below} below 0.5 |")
 
 
 def mean_vector(vocabulary: Vocabulary, words: Sequence[str]) -> Floats:
@@ -368,12 +375,18 @@ def main() -> None:
         "--kind", default="synonyms", help="heldout: word vectors that the runs were trained with"
     )
     parser.add_argument("--seed", type=int, default=0, help="heldout: seed of the runs")
+    parser.add_argument("--plain", action="store_true", help="vectors of words as they are")
     parser.add_argument("--split", default="val", choices=["val", "test"])
     parser.add_argument("--data", default="data/fer2013.npz")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     measure = measure_held_out if arguments.what == "heldout" else measure_model
-    measure(arguments, FaceDataset.load(arguments.data), Vocabulary.packaged())
+    vocabulary = Vocabulary.packaged()
+    measure(
+        arguments,
+        FaceDataset.load(arguments.data),
+        vocabulary if arguments.plain else vocabulary.retrofitted(),
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from fake_fer2013 import faces
 import facelex.data.dataset as module
 from facelex.data import FaceDataset, load_dataset
 from facelex.data.dataset import read_signature
+from facelex.data.votes import Votes
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 
@@ -28,7 +29,7 @@ def small(votes: bool = True) -> FaceDataset:
         np.array([0, 0, 0, 0, 1, 2, 2, 2], np.uint8),
         EMOTIONS,
         "fake",
-        np.arange(80, dtype=np.uint8).reshape(8, 10) if votes else None,
+        Votes(np.arange(80).reshape(8, 10)) if votes else None,
     )
 
 
@@ -41,7 +42,9 @@ def test_saved_dataset_comes_back_the_same(tmp_path: Path, votes: bool) -> None:
         assert (getattr(after, name) == getattr(before, name)).all()
         assert getattr(after, name).dtype == getattr(before, name).dtype
     assert (after.votes is None) == (before.votes is None)
-    assert votes is False or (after.votes == before.votes).all()
+    if after.votes is not None and before.votes is not None:
+        assert (after.votes.counts == before.votes.counts).all()
+        assert (after.votes.names, after.votes.counts.dtype) == (before.votes.names, np.uint8)
     assert (after.class_names, after.source, after.fingerprint) == (EMOTIONS, "fake", before.fingerprint)
 
 
@@ -111,7 +114,7 @@ def test_fingerprint_changes_with_each_thing_it_covers_and_with_nothing_else() -
         ({"labels": np.zeros(7, np.int64)}, "8 labels"),
         ({"labels": np.full(8, 7)}, "labels below 7"),
         ({"splits": np.full(8, 3, np.uint8)}, "splits below 3"),
-        ({"votes": np.zeros((8, 7), np.uint8)}, r"\(8, 10\)"),
+        ({"votes": Votes(np.zeros((7, 10)))}, "votes on 8 faces, but got them on 7"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
@@ -158,11 +161,30 @@ def test_file_of_another_format_says_to_prepare_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "faces.npz"
-    monkeypatch.setattr(module, "FORMAT", 2)
+    monkeypatch.setattr(module, "FORMAT", 9)
     small().save(path)
     monkeypatch.undo()
-    with pytest.raises(FacelexError, match=r"another version .*format 2, this one reads 1.*prepare it again"):
+    with pytest.raises(FacelexError, match=r"another .*format 9, this one reads 1 and 2.*prepare it again"):
         load_dataset(path)
+
+
+def test_votes_on_other_names_make_another_fingerprint_and_a_file_that_older_versions_refuse(
+    tmp_path: Path,
+) -> None:
+    base = small()
+    assert base.votes is not None
+    facts, counts = (base.pixels, base.labels, base.splits, EMOTIONS, "fake"), base.votes.counts
+    given = [
+        FaceDataset.create(*facts, Votes(counts, tuple(names))) for names in ("abcdefghij", "jihgfedcba")
+    ]
+    assert len({base.fingerprint, *(one.fingerprint for one in given)}) == 3
+    for dataset, number in ((base, 1), (given[0], 2)):
+        dataset.save(tmp_path / "faces.npz")
+        assert np.load(tmp_path / "faces.npz")["facelex_dataset"] == number
+        after = FaceDataset.load(tmp_path / "faces.npz")
+        assert after.votes is not None
+        assert dataset.votes is not None
+        assert after.votes.names == dataset.votes.names
 
 
 def test_npz_of_somebody_else_is_refused(tmp_path: Path) -> None:

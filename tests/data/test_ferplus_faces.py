@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from facelex.data.dataset import FaceDataset
+from facelex.data.votes import Votes
 from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS
 
 
@@ -36,7 +37,7 @@ def voted() -> FaceDataset:
     pixels = np.arange(3500, dtype=np.uint32).view(np.uint8).reshape(3500, 4)
     return FaceDataset.create(
         np.repeat(pixels, 16, 1).reshape(3500, 8, 8), np.zeros(3500, np.int64),
-        np.r_[np.zeros(100), np.ones(3400)].astype(np.uint8), EMOTIONS, "drawn", votes,
+        np.r_[np.zeros(100), np.ones(3400)].astype(np.uint8), EMOTIONS, "drawn", Votes(votes),
     )  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def test_labels_are_clear_majorities_and_rare_classes_are_left_out(
         row = source[pixels.tobytes()]
         assert voted.splits[row] == 1
         assert voted.votes is not None
-        assert voted.votes[row, FERPLUS_COLUMNS.index(made.class_names[label])] == 8
+        assert voted.votes.counts[row, FERPLUS_COLUMNS.index(made.class_names[label])] == 8
 
 
 def test_validation_and_test_are_the_same_for_every_number_of_training_faces(

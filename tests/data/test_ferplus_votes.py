@@ -8,7 +8,8 @@ from fake_fer2013 import ferplus_csv, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facelex.data.ferplus import read_votes, vote_shares
+from facelex.data.ferplus import read_votes
+from facelex.data.votes import Votes
 from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 
@@ -17,15 +18,15 @@ SPLITS = np.array([0, 0, 0, 0, 1, 2] * 2 + [0, 0], np.uint8)
 
 def test_votes_are_kept_as_given_in_column_order(tmp_path: Path) -> None:
     votes = read_votes(write(tmp_path / "fer2013new.csv", ferplus_csv()), SPLITS)
-    assert votes.shape == (14, 10)
-    assert votes[3].tolist() == [3, 0, 0, 1, 3, 2, 0, 0, 1, 0]
+    assert (votes.counts.shape, votes.of_ferplus) == ((14, 10), True)
+    assert votes.counts[3].tolist() == [3, 0, 0, 1, 3, 2, 0, 0, 1, 0]
 
 
 def test_columns_are_found_by_name_not_by_place(tmp_path: Path) -> None:
     lines = [line.split(",") for line in ferplus_csv().splitlines()]
     turned = "\n".join(",".join(reversed(line)) for line in lines)
     votes = read_votes(write(tmp_path / "votes.csv", turned), SPLITS)
-    assert votes[3].tolist() == [3, 0, 0, 1, 3, 2, 0, 0, 1, 0]
+    assert votes.counts[3].tolist() == [3, 0, 0, 1, 3, 2, 0, 0, 1, 0]
 
 
 def test_missing_vote_column_is_named(tmp_path: Path) -> None:
@@ -70,8 +71,7 @@ def test_votes_in_another_order_are_refused_with_the_row(tmp_path: Path) -> None
 
 @given(st.lists(st.lists(st.integers(0, 10), min_size=10, max_size=10), min_size=1, max_size=8))
 def test_shares_are_a_distribution_that_follows_the_votes(rows: list[list[int]]) -> None:
-    votes = np.array(rows, np.uint8)
-    shares = vote_shares(votes, EMOTIONS)
+    shares = Votes(np.array(rows)).shares(EMOTIONS)
     assert shares.shape == (len(rows), 7)
     assert np.allclose(shares.sum(axis=1), 1)
     names = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
@@ -86,17 +86,29 @@ def test_contempt_counts_where_it_is_a_class_and_is_left_out_elsewhere() -> None
     votes[0, FERPLUS_COLUMNS.index("contempt")] = 6
     votes[0, FERPLUS_COLUMNS.index("anger")] = 2
     votes[0, FERPLUS_COLUMNS.index("NF")] = 2
-    assert vote_shares(votes)[0].tolist() == [1, 0, 0, 0, 0, 0, 0]
-    assert vote_shares(votes, (*EMOTIONS, "contempt"))[0].tolist() == [0.25, 0, 0, 0, 0, 0, 0, 0.75]
+    assert Votes(votes).shares(EMOTIONS)[0].tolist() == [1, 0, 0, 0, 0, 0, 0]
+    assert Votes(votes).shares((*EMOTIONS, "contempt"))[0].tolist() == [0.25, 0, 0, 0, 0, 0, 0, 0.75]
 
 
 def test_votes_go_to_the_class_that_is_named_so_before_another_spelling() -> None:
     votes = np.zeros((1, 10), np.uint8)
     votes[0, FERPLUS_COLUMNS.index("neutral")] = 3
     votes[0, FERPLUS_COLUMNS.index("happiness")] = 1
-    assert vote_shares(votes, ("calm", "joy", "neutral"))[0].tolist() == [0, 0.25, 0.75]
+    assert Votes(votes).shares(("calm", "joy", "neutral"))[0].tolist() == [0, 0.25, 0.75]
 
 
 def test_classes_without_any_votes_are_refused() -> None:
-    with pytest.raises(FacelexError, match="no votes on any of: bored, proud"):
-        vote_shares(np.zeros((1, 10), np.uint8), ("bored", "proud"))
+    with pytest.raises(FacelexError, match="votes on any of bored, proud, but they are on neutral,"):
+        Votes(np.zeros((1, 10))).shares(("bored", "proud"))
+
+
+@pytest.mark.parametrize("counts", [[[1, -1]], [[1, np.nan]], [1, 2], [[1, 2, 3]]])
+def test_votes_that_cannot_be_are_refused(counts: list) -> None:
+    with pytest.raises(ValueError, match="expected votes"):
+        Votes(np.array(counts), ("happy", "sad"))
+
+
+def test_votes_for_names_that_are_one_class_are_added_up() -> None:
+    votes = Votes(np.array([[1, 2, 4, 8]]), ("joy", "Happiness", "bored", "sad"))
+    assert votes.on(("sad", "happy")).tolist() == [[8, 3]]
+    assert votes.renamed({"Bored": "sad", "joy": "ignore"}).on(("sad", "happy")).tolist() == [[12, 2]]

@@ -15,9 +15,10 @@ from PIL import Image
 
 import facelex
 from facelex import Recognizer
-from facelex.data.folder import AUTO, labelled_files, read_folder
+from facelex.data.folder import labelled_files, read_folder
+from facelex.data.options import AUTO, ReadOptions
 from facelex.data.pictures import UnreadableImageError, read_grey
-from facelex.data.prepare import PrepareOptions, prepare
+from facelex.data.prepare import prepare
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 from facelex.recognize.images import load_image
@@ -79,7 +80,7 @@ def test_split_folders_are_known_by_their_usual_names(
 def test_class_folders_are_known_by_other_spellings(tmp_path: Path) -> None:
     for name in ("Anger", "disgusted", "FEAR", "happiness", "Sadness", "suprise", "calm"):
         put(tmp_path / "train" / name / "1.png")
-    dataset, _ = read_folder(tmp_path, split=(1.0, 0.0, 0.0))
+    dataset, _ = read_folder(tmp_path, ReadOptions(split=(1.0, 0.0, 0.0)))
     assert sorted(dataset.labels.tolist()) == list(range(7))
 
 
@@ -93,10 +94,10 @@ def test_unknown_class_is_named_with_the_nearest_known_one_and_the_remedy(tmp_pa
 def test_own_classes_give_their_own_label_order(tmp_path: Path) -> None:
     put(tmp_path / "bored" / "1.png")
     put(tmp_path / "awake" / "2.png")
-    dataset, _ = read_folder(tmp_path, classes=("bored", "awake"), split=(1.0, 0.0, 0.0))
+    dataset, _ = read_folder(tmp_path, ReadOptions(classes=("bored", "awake"), split=(1.0, 0.0, 0.0)))
     assert dataset.class_names == ("bored", "awake")
     assert sorted(dataset.labels.tolist()) == [0, 1]
-    assert read_folder(tmp_path, classes=AUTO)[0].class_names == ("awake", "bored")
+    assert read_folder(tmp_path, ReadOptions(classes=AUTO))[0].class_names == ("awake", "bored")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_class_folders_are_matched_as_class_names_are_everywhere(
 ) -> None:
     for split, folder in zip(("train", "test"), folders):
         put(tmp_path / split / folder / "1.png")
-    dataset, _ = read_folder(tmp_path, classes=classes, split=(1.0, 0.0, 0.0))
+    dataset, _ = read_folder(tmp_path, ReadOptions(classes=classes, split=(1.0, 0.0, 0.0)))
     assert dataset.class_names == names
     assert [dataset.labels[dataset.splits == code].tolist() for code in (0, 2)] == [[id_] for id_ in labels]
 
@@ -131,13 +132,13 @@ def test_own_classes_that_do_not_fit_the_folders_are_refused(
 ) -> None:
     put(tmp_path / "bored" / "1.png")
     with pytest.raises(FacelexError, match=message):
-        read_folder(tmp_path, classes=classes)
+        read_folder(tmp_path, ReadOptions(classes=classes))
 
 
 def test_a_class_folder_that_may_mean_two_classes_is_named(tmp_path: Path) -> None:
     put(tmp_path / "anger" / "1.png")
     with pytest.raises(FacelexError, match=r"folder 'anger' in .* may mean 'angry' or 'mad'. Rename it"):
-        read_folder(tmp_path, classes=("angry", "mad"))
+        read_folder(tmp_path, ReadOptions(classes=("angry", "mad")))
 
 
 def test_folders_that_are_taken_for_one_class_are_told(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_folders_that_are_taken_for_one_class_are_told(tmp_path: Path) -> None:
         put(tmp_path / folder / "1.png")
     said = "Several names are taken for neutral: Neutral, calm."
     for classes, told in ((None, True), (("neutral", "happy"), True), (AUTO, False)):
-        assert (said in read_folder(tmp_path, classes=classes)[1]) == told
+        assert (said in read_folder(tmp_path, ReadOptions(classes=classes))[1]) == told
 
 
 def test_the_class_none_is_unknown(tmp_path: Path) -> None:
@@ -158,12 +159,12 @@ def test_folder_without_splits_is_shared_out_by_class_and_says_so(tmp_path: Path
     for name in ("happy", "sad"):
         for number in range(20):
             put(tmp_path / name / f"{number}.png", faces(1, seed=number + 100 * len(name))[0])
-    dataset, notes = read_folder(tmp_path, seed=3)
+    dataset, notes = read_folder(tmp_path, ReadOptions(seed=3))
     assert counts(dataset) == {"train": 32, "val": 4, "test": 4}
     assert np.bincount(dataset.labels[dataset.indices("test")], minlength=7).tolist() == [0, 0, 0, 2, 2, 0, 0]
     assert any("drawn with seed 3" in note for note in notes)
-    assert (read_folder(tmp_path, seed=3)[0].splits == dataset.splits).all()
-    assert (read_folder(tmp_path, seed=4)[0].splits != dataset.splits).any()
+    assert (read_folder(tmp_path, ReadOptions(seed=3))[0].splits == dataset.splits).all()
+    assert (read_folder(tmp_path, ReadOptions(seed=4))[0].splits != dataset.splits).any()
 
 
 def test_a_split_that_got_no_image_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -172,16 +173,20 @@ def test_a_split_that_got_no_image_is_said_with_what_to_do(tmp_path: Path) -> No
             put(tmp_path / name / f"{name}{number}.png")
     note = "A split got none, since classes are so small; give it a larger share with --split."
     assert note in read_folder(tmp_path)[1]
-    dataset, notes = read_folder(tmp_path, split=(0.6, 0.2, 0.2))
+    dataset, notes = read_folder(tmp_path, ReadOptions(split=(0.6, 0.2, 0.2)))
     assert counts(dataset) == {"train": 6, "val": 2, "test": 2}
     assert note not in notes
-    assert note not in read_folder(tmp_path, split=(0, 0, 1))[1]
+    assert note not in read_folder(tmp_path, ReadOptions(split=(0, 0, 1)))[1]
 
 
 def test_everything_can_be_test_to_evaluate_on_own_pictures(tmp_path: Path) -> None:
     put(tmp_path / "happy" / "1.png")
     put(tmp_path / "sad" / "2.png")
-    assert counts(read_folder(tmp_path, split=(0.0, 0.0, 1.0))[0]) == {"train": 0, "val": 0, "test": 2}
+    assert counts(read_folder(tmp_path, ReadOptions(split=(0.0, 0.0, 1.0)))[0]) == {
+        "train": 0,
+        "val": 0,
+        "test": 2,
+    }
 
 
 def test_class_folders_of_fer2013_files_are_split_by_file_name(tmp_path: Path) -> None:
@@ -217,7 +222,7 @@ def test_missing_val_is_set_aside_from_train_and_said(tmp_path: Path) -> None:
 def test_single_folder_in_between_is_stepped_into(tmp_path: Path) -> None:
     put(tmp_path / "archive" / "fer2013" / "train" / "happy" / "1.png")
     put(tmp_path / "archive" / "fer2013" / "test" / "happy" / "2.png")
-    dataset, _ = read_folder(tmp_path, split=(1.0, 0.0, 0.0))
+    dataset, _ = read_folder(tmp_path, ReadOptions(split=(1.0, 0.0, 0.0)))
     assert counts(dataset) == {"train": 1, "val": 0, "test": 1}
 
 
@@ -276,7 +281,9 @@ def test_corrupt_images_among_good_ones_are_all_named(tmp_path: Path) -> None:
 
 
 def test_corrupt_images_are_skipped_and_named_on_request(tmp_path: Path) -> None:
-    dataset, notes = read_folder(folder_with_bad_images(tmp_path), skip_bad=True, split=(1.0, 0.0, 0.0))
+    dataset, notes = read_folder(
+        folder_with_bad_images(tmp_path), ReadOptions(skip_bad=True, split=(1.0, 0.0, 0.0))
+    )
     assert len(dataset) == 4
     assert {image.tobytes() for image in dataset.pixels} == {
         read_grey(tmp_path / "train" / "happy" / f"{number}.jpg", 48).tobytes() for number in range(4)
@@ -288,7 +295,7 @@ def test_only_corrupt_images_are_refused_even_when_skipping(tmp_path: Path) -> N
     (tmp_path / "happy").mkdir()
     (tmp_path / "happy" / "1.jpg").write_text("no picture")
     with pytest.raises(FacelexError, match="None of the 1 images"):
-        read_folder(tmp_path, skip_bad=True)
+        read_folder(tmp_path, ReadOptions(skip_bad=True))
 
 
 def test_link_to_nowhere_counts_as_a_bad_image(tmp_path: Path) -> None:
@@ -405,7 +412,7 @@ def photos(folder: Path) -> Path:
 
 
 def test_faces_are_cut_out_of_photos_as_the_recogniser_does(tmp_path: Path) -> None:
-    dataset, notes = read_folder(photos(tmp_path), split=(1, 0, 0), find_faces=True)
+    dataset, notes = read_folder(photos(tmp_path), ReadOptions(split=(1, 0, 0), find_faces=True))
     assert dataset.labels.tolist() == [EMOTIONS.index(name) for name in ("happy", "neutral", "neutral")]
     assert any(note == "1 image: neutral/4.png left out, since no face was found." for note in notes)
     recogniser = Recognizer("tiny")
@@ -420,17 +427,19 @@ def test_faces_are_cut_out_of_photos_as_the_recogniser_does(tmp_path: Path) -> N
 def test_photos_without_any_face_and_csv_files_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "happy" / "1.png")
     with pytest.raises(FacelexError, match=r"No face was found in any of the 1 images.*--find-faces out"):
-        read_folder(tmp_path, find_faces=True)
+        read_folder(tmp_path, ReadOptions(find_faces=True))
     (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
-    with pytest.raises(FacelexError, match=r"--find-faces is for photos, and .* holds face crops"):
-        prepare(tmp_path / "fer2013.csv", tmp_path / "d.npz", PrepareOptions(find_faces=True))
+    with pytest.raises(
+        FacelexError, match=r"--find-faces is for a folder of images .* is FER2013's CSV\. Leave it out"
+    ):
+        prepare(tmp_path / "fer2013.csv", tmp_path / "d.npz", ReadOptions(find_faces=True))
 
 
 def test_an_umlaut_of_macos_and_a_space_at_the_end_are_the_same_name(tmp_path: Path) -> None:
     put(tmp_path / "train" / "mu\u0308de " / "1.png")
     put(tmp_path / "test" / "wach" / "2.png")
     for classes in (("wach", "m\u00fcde"), ("wach", "mu\u0308de"), AUTO):
-        dataset, _ = read_folder(tmp_path, classes=classes, split=(1, 0, 0))
+        dataset, _ = read_folder(tmp_path, ReadOptions(classes=classes, split=(1, 0, 0)))
         assert set(dataset.class_names) == {"wach", "m\u00fcde"}
         assert [dataset.class_names[label] for label in dataset.labels] == ["wach", "m\u00fcde"]
 
@@ -458,14 +467,17 @@ def test_shares_that_are_not_used_are_said(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         put(tmp_path / split / "happy" / f"{split}.png")
     unused = "The images have splits, so --split is not used."
-    assert unused in read_folder(tmp_path, split=(0, 0, 1))[1]
+    assert unused in read_folder(tmp_path, ReadOptions(split=(0, 0, 1)))[1]
     assert unused not in read_folder(tmp_path)[1]
 
 
 def test_classes_that_a_split_lacks_are_said(tmp_path: Path) -> None:
     for place in ("train/a", "train/b", "train/c", "val/a", "test/a", "test/b"):
         put(tmp_path / place / f"{place.replace('/', '-')}.png")
-    assert read_folder(tmp_path, classes=AUTO)[1] == ["No val image of: b, c.", "No test image of: c."]
+    assert read_folder(tmp_path, ReadOptions(classes=AUTO))[1] == [
+        "No val image of: b, c.",
+        "No test image of: c.",
+    ]
 
 
 def test_copies_of_training_images_and_contradictions_are_said(tmp_path: Path) -> None:
@@ -479,7 +491,7 @@ def test_copies_of_training_images_and_contradictions_are_said(tmp_path: Path) -
         ("test/b", 0),
     ):
         put(tmp_path / place / "1.png", images[image])
-    assert read_folder(tmp_path, classes=AUTO)[1] == [
+    assert read_folder(tmp_path, ReadOptions(classes=AUTO))[1] == [
         "2 of 2 test images have a pixel-identical copy in train; facelex evaluate scores with and without "
         "them.",
         "Pictures that occur in several classes: 1.",
@@ -491,7 +503,7 @@ def test_a_linked_folder_is_a_class_and_said_further_in(tmp_path: Path) -> None:
     put(tmp_path / "data" / "sad" / "2.png")
     (tmp_path / "data" / "happy").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "sad" / "circle").symlink_to(tmp_path / "data")
-    dataset, notes = read_folder(tmp_path / "data", split=(1, 0, 0))
+    dataset, notes = read_folder(tmp_path / "data", ReadOptions(split=(1, 0, 0)))
     assert len(dataset) == 2
     assert "Left out: 1 linked folders." in notes
 

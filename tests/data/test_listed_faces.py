@@ -12,6 +12,7 @@ from PIL import Image
 from facelex.cli.main import main
 from facelex.data.dataset import FaceDataset
 from facelex.data.listed import listed_files, read_listing
+from facelex.data.options import ReadOptions
 from facelex.data.pictures import SAME_FACE, Picture
 from facelex.data.splits import random_splits
 from facelex.errors import FacelexError
@@ -73,7 +74,7 @@ def test_each_row_gets_the_face_that_its_box_overlaps_best(tmp_path: Path, squar
         "one.png,sad,,,,\n"
         "two.png,angry,150.2,20,90,90\n",
     )
-    dataset, notes = read_listing(listing, split=(0, 0, 1), find_faces=True)
+    dataset, notes = read_listing(listing, ReadOptions(split=(0, 0, 1), find_faces=True))
     assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad", "angry"]
     expected = [crop(two, PLACES["left"]), crop(one, PLACES["left"]), crop(two, PLACES["right"])]
     np.testing.assert_array_equal(dataset.pixels, expected)
@@ -88,7 +89,7 @@ def test_a_box_that_no_face_overlaps_enough_is_the_face_itself(tmp_path: Path, s
         tmp_path / "faces.csv",
         "image,label,x,y,width,height\ntwo.png,happy,60,70,60,60\nempty.png,sad,200,100,40,50\n",
     )
-    dataset, _ = read_listing(listing, split=(0, 0, 1), find_faces=True)
+    dataset, _ = read_listing(listing, ReadOptions(split=(0, 0, 1), find_faces=True))
     np.testing.assert_array_equal(
         dataset.pixels, [crop(two, (60, 70, 60, 60)), crop(empty, (200, 100, 40, 50))]
     )
@@ -121,7 +122,7 @@ def test_a_box_that_cannot_be_one_is_told(tmp_path: Path, squares: Squares, box:
     rows = f"two.png,happy,30,40,60,60\ntwo.png,sad,{box}\n"
     listing = table(tmp_path / "faces.csv", "image,label,x,y,width,height\n" + rows)
     with pytest.raises(FacelexError, match=fault):
-        read_listing(listing, find_faces=True)
+        read_listing(listing, ReadOptions(find_faces=True))
 
 
 def test_a_picture_listed_twice_needs_boxes(tmp_path: Path, squares: Squares, capsys: Captured) -> None:
@@ -136,20 +137,22 @@ def test_a_picture_listed_twice_needs_boxes(tmp_path: Path, squares: Squares, ca
         assert "columns x, y, width and height" in told
     table(listing, "image,label,x,y,width,height\n" + rows.replace("\n", ",,,,\n"))
     with pytest.raises(FacelexError, match=r"more than once in .*, without the box .*: two\.png\."):
-        read_listing(listing, find_faces=True)
+        read_listing(listing, ReadOptions(find_faces=True))
     assert squares.asked == 0
-    dataset, _ = read_listing(listing, mapping={"angry": "ignore"}, split=(0, 0, 1), find_faces=True)
+    dataset, _ = read_listing(
+        listing, ReadOptions(mapping={"angry": "ignore"}, split=(0, 0, 1), find_faces=True)
+    )
     assert len(dataset) == 2
 
 
 def test_boxes_are_not_passed_over_in_silence(tmp_path: Path, squares: Squares) -> None:
     photo(tmp_path / "two.png")
     listing = table(tmp_path / "faces.csv", "image,label,x,y,width,height\ntwo.png,happy,no,box,at,all\n")
-    _, notes = read_listing(listing, split=(0, 0, 1))
+    _, notes = read_listing(listing, ReadOptions(split=(0, 0, 1)))
     assert "The boxes of faces.csv (x, y, width, height) are not used without --find-faces." in notes
     table(listing, "image,label,width,height\ntwo.png,happy,300,180\n")  # the size of the pictures
     for find_faces in (False, True):
-        _, notes = read_listing(listing, split=(0, 0, 1), find_faces=find_faces)
+        _, notes = read_listing(listing, ReadOptions(split=(0, 0, 1), find_faces=find_faces))
         assert not any("boxes" in note for note in notes)
 
 
@@ -210,9 +213,12 @@ def test_what_has_no_photos_is_told_why_no_faces_can_be_found(tmp_path: Path, ca
     prepared = tmp_path / "held.npz"
     assert main(["data", "sketch", "--count", "70", "-o", str(prepared)]) == 0
     for source, said in (
-        (crops, "--find-faces is for photos, and"),
-        (unknown, "Expected a column of image files (image, path, file, filename, filepath, source) in"),
-        (prepared, "--find-faces is for photos, and"),
+        (crops, "--find-faces is for a folder of images or a CSV that lists images, and"),
+        (
+            unknown,
+            "Expected a column of image files (image, path, file, filename, filepath, source), or FER2013's",
+        ),
+        (prepared, "--find-faces is for a folder of images or a CSV that lists images, and"),
     ):
         verbs = [["evaluate", "tiny", "--data"]]
         verbs += [["data", "prepare", "-o", str(tmp_path / "d.npz")]] * (source != prepared)
@@ -253,7 +259,7 @@ def test_the_faces_of_one_photo_are_drawn_into_one_split(
 def test_photos_of_one_face_each_are_drawn_as_face_crops_are(tmp_path: Path, squares: Squares) -> None:
     rows = list(noisy_photos(tmp_path, 40))[::2]
     listing = table(tmp_path / "faces.csv", "\n".join(["image,label,x,y,width,height", *rows]) + "\n")
-    dataset, notes = read_listing(listing, find_faces=True)
+    dataset, notes = read_listing(listing, ReadOptions(find_faces=True))
     expected = random_splits(dataset.labels, np.arange(40), (0.8, 0.1, 0.1), seed=0)
     np.testing.assert_array_equal(dataset.splits, expected)
     assert not any("of one picture" in note for note in notes)
@@ -267,23 +273,23 @@ def test_a_box_that_is_large_beside_a_narrow_picture_can_be_left_out(
     text = "image,label,x,y,width,height\nstrip.png,sad,0,0,5000,5000\ntwo.png,happy,30,40,60,60\n"
     listing = table(tmp_path / "faces.csv", text)
     with pytest.raises(FacelexError, match=r"strip\.png \(no face can be cut out: .* 3000x180 pixels"):
-        read_listing(listing, find_faces=True)
-    dataset, _ = read_listing(listing, find_faces=True, skip_bad=True, split=(0, 0, 1))
+        read_listing(listing, ReadOptions(find_faces=True))
+    dataset, _ = read_listing(listing, ReadOptions(find_faces=True, skip_bad=True, split=(0, 0, 1)))
     assert len(dataset) == 1
 
 
 def test_columns_that_make_no_box_are_told(tmp_path: Path, squares: Squares) -> None:
     photo(tmp_path / "two.png")
     listing = table(tmp_path / "faces.csv", "image,label,x,y,w,h\ntwo.png,happy,30,40,60,60\n")
-    dataset, notes = read_listing(listing, split=(0, 0, 1), find_faces=True)
+    dataset, notes = read_listing(listing, ReadOptions(split=(0, 0, 1), find_faces=True))
     assert (
         "faces.csv has a column x, y, but none width, height: no boxes are read, and the largest face of "
         "each picture is taken."
     ) in notes
     np.testing.assert_array_equal(dataset.pixels, [crop(tmp_path / "two.png", PLACES["right"])])
     with pytest.raises(FacelexError, match=r"all four columns .* has a column x, y, width, but none height"):
-        read_listing(listing, find_faces=True, columns={"width": "w"})
+        read_listing(listing, ReadOptions(find_faces=True, columns={"width": "w"}))
     all_named = {"width": "w", "height": "h"}
-    dataset, notes = read_listing(listing, split=(0, 0, 1), find_faces=True, columns=all_named)
+    dataset, notes = read_listing(listing, ReadOptions(split=(0, 0, 1), find_faces=True, columns=all_named))
     assert not any("no boxes" in note for note in notes)
     np.testing.assert_array_equal(dataset.pixels, [crop(tmp_path / "two.png", PLACES["left"])])

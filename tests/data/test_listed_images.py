@@ -12,9 +12,11 @@ from PIL import Image
 from facelex.cli.main import main
 from facelex.data import prepare as prepare_module
 from facelex.data.dataset import FaceDataset
-from facelex.data.folder import AUTO, read_folder
+from facelex.data.folder import read_folder
 from facelex.data.listed import listed_files, read_listing
-from facelex.data.prepare import PrepareOptions, prepare, source_signature
+from facelex.data.options import AUTO, ReadOptions
+from facelex.data.prepare import prepare, source_signature
+from facelex.data.source import find_source
 from facelex.data.splits import even_splits
 from facelex.errors import FacelexError
 
@@ -41,7 +43,7 @@ def test_a_list_of_images_is_prepared_with_its_own_classes_and_splits(tmp_path: 
             for number, (name, split) in enumerate(row.split(",") for row in rows)
         ),
     )  # fmt: skip
-    prepared = prepare(table, tmp_path / "d.npz", PrepareOptions(classes=AUTO))
+    prepared = prepare(table, tmp_path / "d.npz", ReadOptions(classes=AUTO))
     dataset = prepared.dataset
     assert dataset.class_names == ("Bored", "awake")
     assert dataset.labels.tolist() == [0, 1, 0, 1, 0]
@@ -53,11 +55,11 @@ def test_a_list_of_images_is_prepared_with_its_own_classes_and_splits(tmp_path: 
 
 def test_a_list_without_splits_is_shared_out_as_a_folder_is(tmp_path: Path) -> None:
     text = "image\tlabel\n" + "".join(f"img/{number}.png\thappy\n" for number in range(20))
-    dataset, notes = read_listing(listing(tmp_path / "a", text, 20), seed=3)
+    dataset, notes = read_listing(listing(tmp_path / "a", text, 20), ReadOptions(seed=3))
     (tmp_path / "b" / "happy").mkdir(parents=True)
     for number, face in enumerate(faces(20)):
         Image.fromarray(face).save(tmp_path / "b" / "happy" / f"{number:02}.png")
-    assert dataset.fingerprint == read_folder(tmp_path / "b", seed=3)[0].fingerprint
+    assert dataset.fingerprint == read_folder(tmp_path / "b", ReadOptions(seed=3))[0].fingerprint
     assert any("drawn with seed 3: 16 train, 2 val, 2 test" in note for note in notes)
 
 
@@ -73,7 +75,7 @@ def test_the_classes_of_a_list_are_those_of_the_options(tmp_path: Path) -> None:
     table = listing(tmp_path, "image,label\nimg/0.png,Joy\nimg/1.png,bored\n")
     with pytest.raises(FacelexError, match=r"Unknown class 'bored' in .*labels\.csv\..*--classes auto"):
         prepare(table, tmp_path / "d.npz")
-    dataset, _ = read_listing(table, classes=("bored", "happy"), split=(1, 0, 0))
+    dataset, _ = read_listing(table, ReadOptions(classes=("bored", "happy"), split=(1, 0, 0)))
     assert dataset.labels.tolist() == [1, 0]
 
 
@@ -83,7 +85,7 @@ def test_an_image_of_a_list_that_cannot_be_read_is_named_or_left_out(tmp_path: P
         FacelexError, match=r"1 image: \.\./far/gone\.png \(there is no such file\) .*--skip-bad"
     ):
         read_listing(table)
-    dataset, notes = read_listing(table, skip_bad=True, split=(1, 0, 0))
+    dataset, notes = read_listing(table, ReadOptions(skip_bad=True, split=(1, 0, 0)))
     assert len(dataset) == 1
     assert any("gone.png" in note and "left out" in note for note in notes)
 
@@ -92,8 +94,8 @@ def test_votes_cannot_be_joined_to_a_list_of_images(tmp_path: Path) -> None:
     table = listing(tmp_path, "image,label\nimg/0.png,happy\n")
     votes = tmp_path / "votes.csv"
     votes.write_text("Usage\n")
-    with pytest.raises(FacelexError, match=r"pictures of .* are not its rows"):
-        prepare(table, tmp_path / "d.npz", PrepareOptions(ferplus=votes))
+    with pytest.raises(FacelexError, match=r"--ferplus is for FER2013's CSV, and .* lists images"):
+        prepare(table, tmp_path / "d.npz", ReadOptions(ferplus=votes))
 
 
 def test_columns_that_say_nothing_are_told_with_those_that_would(
@@ -101,7 +103,9 @@ def test_columns_that_say_nothing_are_told_with_those_that_would(
 ) -> None:
     table = listing(tmp_path, "photo,mood\nimg/0.png,happy\n")
     assert main(["data", "prepare", str(table), "-o", str(tmp_path / "d.npz")]) == 2
-    assert "a CSV that lists image files has a column image and a column label" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "or FER2013's column pixels, in" in told
+    assert "its columns are: photo, mood. If it is called otherwise, say so with the option --columns" in told
     table.write_text("image,mood\nimg/0.png,happy\n")
     with pytest.raises(FacelexError, match=r"column of class names \(label, emotion, class, expression\)"):
         listed_files(table)
@@ -145,23 +149,23 @@ def test_columns_are_kept_beside_the_images_that_can_be_read(tmp_path: Path) -> 
     rows = "".join(f"img/{n}.png,{'happy' if n % 2 else 'sad'},{20 + n},x\n" for n in range(6))
     table, output = listing(tmp_path, "image,label,Age,note\n" + rows), tmp_path / "d.npz"
     (tmp_path / "img" / "2.png").write_bytes(b"no picture")
-    options = PrepareOptions(skip_bad=True, keep=("age",))
+    options = ReadOptions(skip_bad=True, keep=("age",))
     dataset = prepare(table, output, options).dataset
     assert {name: values.tolist() for name, values in dataset.attributes.items()} == {
         "age": ["20", "21", "23", "24", "25"]
     }
     held = FaceDataset.load(output)
     assert held.attributes["age"].tolist() == dataset.attributes["age"].tolist()
-    assert held.fingerprint == read_listing(table, skip_bad=True)[0].fingerprint
+    assert held.fingerprint == read_listing(table, ReadOptions(skip_bad=True))[0].fingerprint
     assert prepare(table, output, options).reused
-    assert not prepare(table, output, PrepareOptions(skip_bad=True, keep=("age", "note"))).reused
+    assert not prepare(table, output, ReadOptions(skip_bad=True, keep=("age", "note"))).reused
 
 
 def test_a_column_that_occurs_twice_is_not_kept(tmp_path: Path) -> None:
     table = listing(tmp_path, "image,label,age,Age\nimg/0.png,happy,3,4\n")
     assert len(listed_files(table)[0]) == 1
     with pytest.raises(FacelexError, match=r"one column 'age' in .* several"):
-        listed_files(table, keep=["age"])
+        listed_files(table, ReadOptions(keep=("age",)))
 
 
 def test_files_prepared_before_columns_could_be_kept_are_still_up_to_date(
@@ -174,7 +178,7 @@ def test_files_prepared_before_columns_could_be_kept_are_still_up_to_date(
         return ""
 
     monkeypatch.setattr(prepare_module.json, "dumps", record)
-    source_signature(listing(tmp_path, "image,label\nimg/0.png,happy\n"), PrepareOptions())
+    source_signature(find_source(listing(tmp_path, "image,label\nimg/0.png,happy\n")), ReadOptions())
     assert list(described[0]["options"]) == [
         "ferplus", "size", "classes", "split", "seed", "skip_bad", "find_faces",
     ]  # fmt: skip
@@ -217,14 +221,14 @@ def test_a_map_is_for_folders_too_and_not_for_fer2013(tmp_path: Path) -> None:
     for name in ("joyful", "sad"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         Image.fromarray(faces(1)[0]).save(tmp_path / "photos" / name / "1.png")
-    options = PrepareOptions(mapping={"joyful": "happy"}, split=(1, 0, 0))
+    options = ReadOptions(mapping={"joyful": "happy"}, split=(1, 0, 0))
     dataset = prepare(tmp_path / "photos", tmp_path / "d.npz", options).dataset
     assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
     official = write(tmp_path / "fer2013.csv", official_csv())
-    with pytest.raises(FacelexError, match="--map is for folders and lists"):
+    with pytest.raises(FacelexError, match="--map is for a folder of images or a CSV that lists images"):
         prepare(official, tmp_path / "e.npz", options)
     with pytest.raises(FacelexError, match="--together is for a CSV"):
-        prepare(tmp_path / "photos", tmp_path / "e.npz", PrepareOptions(together="subject"))
+        prepare(tmp_path / "photos", tmp_path / "e.npz", ReadOptions(together="subject"))
 
 
 def test_nobody_is_in_two_splits_that_are_drawn(tmp_path: Path) -> None:
@@ -238,10 +242,10 @@ def test_nobody_is_in_two_splits_that_are_drawn(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "img" / "5.png", tmp_path / "img" / "77.png")  # one picture of two people
     plain, _ = read_listing(table)
     assert spread(plain.splits, people) > 5
-    dataset, notes = read_listing(table, together="subject", split=(0.5, 0.25, 0.25))
+    dataset, notes = read_listing(table, ReadOptions(together="subject", split=(0.5, 0.25, 0.25)))
     assert spread(dataset.splits, people) == 0
     assert dataset.attributes == {}  # who they are is not kept unless that is asked for
-    kept, _ = read_listing(table, together="subject", split=(0.5, 0.25, 0.25), keep=["subject"])
+    kept, _ = read_listing(table, ReadOptions(together="subject", split=(0.5, 0.25, 0.25), keep=("subject",)))
     assert kept.attributes["subject"].tolist() == people
     assert (kept.splits == dataset.splits).all()
     assert not dataset.seen_in("test").any()  # images that are the same stay together as well
@@ -250,7 +254,7 @@ def test_nobody_is_in_two_splits_that_are_drawn(tmp_path: Path) -> None:
         note.startswith("Images with the same subject are in one split; of 1,000 draws") for note in notes
     )
     split = "image,label,subject,split\nimg/0.png,sad,a,train\nimg/1.png,sad,a,test\nimg/2.png,sad,b,val\n"
-    _, notes = read_listing(listing(tmp_path, split), together="subject")
+    _, notes = read_listing(listing(tmp_path, split), ReadOptions(together="subject"))
     assert "The images have splits; 1 of 2 values of subject occur in more than one." in notes
 
 
@@ -266,19 +270,21 @@ def test_people_are_drawn_so_that_no_split_lacks_a_class_that_enough_of_them_sho
     shown = {f"p{n}": "hs" for n in range(30)} | {"p3": "hsf", "p11": "hsf", "p29": "hsf"}
     table = by_person(tmp_path, shown)
     for seed in range(3):
-        dataset, notes = read_listing(table, together="subject", seed=seed, keep=["subject"])
+        dataset, notes = read_listing(table, ReadOptions(together="subject", seed=seed, keep=("subject",)))
         for split in ("train", "val", "test"):
             rows = dataset.indices(split)
             assert len(np.unique(dataset.labels[rows])) == 3  # one of three people each: 1 draw in 23
         assert spread(dataset.splits, dataset.attributes["subject"].tolist()) == 0
         assert not any(" image of: " in note and not note.startswith("No image of") for note in notes)
-    again, _ = read_listing(table, together="subject", seed=2)
+    again, _ = read_listing(table, ReadOptions(together="subject", seed=2))
     assert (again.splits == dataset.splits).all()
 
 
 def test_a_class_that_too_few_people_show_is_told_with_their_number(tmp_path: Path) -> None:
     shown = {f"p{n}": "hs" for n in range(18)} | {"p4": "hsf", "p5": "hsf", "p7": "hsa"}
-    _, notes = read_listing(by_person(tmp_path, shown), together="subject", split=(0.6, 0.2, 0.2))
+    _, notes = read_listing(
+        by_person(tmp_path, shown), ReadOptions(together="subject", split=(0.6, 0.2, 0.2))
+    )
     lacking = [note for note in notes if note.startswith(("No train image", "No val image", "No test image"))]
     assert (
         sum(note.count("fear (2 values of subject)") for note in lacking) == 1
@@ -292,7 +298,7 @@ def test_val_that_is_set_aside_from_train_has_whole_people_and_every_class(tmp_p
     table = by_person(tmp_path, shown)
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0] + ",split", *(line + ",train" for line in lines[1:])]) + "\n")
-    dataset, _ = read_listing(table, together="subject", keep=["subject"])
+    dataset, _ = read_listing(table, ReadOptions(together="subject", keep=("subject",)))
     assert spread(dataset.splits, dataset.attributes["subject"].tolist()) == 0
     for split in ("train", "val"):
         assert len(np.unique(dataset.labels[dataset.indices(split)])) == 2
@@ -344,11 +350,11 @@ def test_columns_that_are_called_otherwise_are_named(
 def test_columns_of_a_list_without_a_header_are_numbered(tmp_path: Path) -> None:
     table = listing(tmp_path, "happy;IMG/0.png\nsad;IMG/1.png\n")
     (tmp_path / "img").rename(tmp_path / "IMG")  # names of the first row are no header in lower case
-    options = PrepareOptions(columns={"label": "1", "image": "2"}, split=(1, 0, 0))
+    options = ReadOptions(columns={"label": "1", "image": "2"}, split=(1, 0, 0))
     dataset = prepare(table, tmp_path / "d.npz", options).dataset
     assert [dataset.class_names[code] for code in dataset.labels] == ["happy", "sad"]
     with pytest.raises(FacelexError, match=r"Unknown column in .* '3'\. Known: 1, 2\."):
-        listed_files(table, columns={"label": "3", "image": "2"})
+        listed_files(table, ReadOptions(columns={"label": "3", "image": "2"}))
 
 
 @pytest.mark.parametrize("columns", ["photo=image", "image", "image=", "image=a,image=b"])
@@ -364,7 +370,7 @@ def test_columns_are_for_lists_alone(tmp_path: Path) -> None:
     official = write(tmp_path / "fer2013.csv", official_csv())
     for source in (official, tmp_path):
         with pytest.raises(FacelexError, match="--columns is for a CSV that lists images"):
-            prepare(source, tmp_path / "d.npz", PrepareOptions(columns={"image": "usage"}))
+            prepare(source, tmp_path / "d.npz", ReadOptions(columns={"image": "usage"}))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
@@ -389,7 +395,7 @@ def test_a_list_in_utf_16_without_a_mark_is_told_so(
     table = listing(tmp_path, "")
     table.write_bytes("image,label\nimg/0.png,happy\n".encode("utf-16-le"))
     assert main(["data", "prepare", str(table), "-o", str(tmp_path / "d.npz")]) == 2
-    assert "this looks like UTF-16, save it as UTF-8" in capsys.readouterr().err
+    assert "looks like UTF-16 without its mark. Save it as UTF-8." in capsys.readouterr().err
 
 
 def test_a_fault_below_rows_without_anything_is_told_by_its_line(tmp_path: Path) -> None:
@@ -401,7 +407,7 @@ def test_a_fault_below_rows_without_anything_is_told_by_its_line(tmp_path: Path)
 def test_columns_are_named_in_any_case_from_python_too(tmp_path: Path) -> None:
     text = "Photo,Mood,Subject\nimg/0.png,happy,Ann\nimg/1.png,sad,Bo\nimg/2.png,sad,Ann\n"
     table, output = listing(tmp_path, text), tmp_path / "d.npz"
-    options = PrepareOptions(
+    options = ReadOptions(
         columns={"image": "Photo", "label": " Mood"},
         together="Subject",
         keep=("Mood",),
@@ -415,16 +421,18 @@ def test_columns_are_named_in_any_case_from_python_too(tmp_path: Path) -> None:
     call = ["data", "prepare", str(table), "-o", str(output), "--columns", "image=photo,label=MOOD"]
     assert main([*call, "--together", "SUBJECT", "--keep", "mood", "--split", "0.5,0.5,0"]) == 0
     assert prepare(table, output, options).reused  # the same, however it is spelled
-    direct, _ = read_listing(table, columns=options.columns, together="Subject", keep=["Subject"])
+    direct, _ = read_listing(
+        table, ReadOptions(columns=options.columns, together="Subject", keep=("Subject",))
+    )
     assert direct.attributes["subject"].tolist() == ["Ann", "Bo", "Ann"]
     with pytest.raises(FacelexError, match=r"Unknown use of a column 'labels'\. Did you mean 'label'"):
-        prepare(table, output, PrepareOptions(columns={"labels": "Mood", "image": "Photo"}))
+        prepare(table, output, ReadOptions(columns={"labels": "Mood", "image": "Photo"}))
 
 
 def test_columns_may_be_numbers_in_python(tmp_path: Path) -> None:
     table = listing(tmp_path, "img/0.png,happy\nimg/1.png,sad\n")
     columns: dict = {"image": 1, "label": 2}
-    dataset = prepare(table, tmp_path / "d.npz", PrepareOptions(columns=columns, split=(1, 0, 0))).dataset
+    dataset = prepare(table, tmp_path / "d.npz", ReadOptions(columns=columns, split=(1, 0, 0))).dataset
     assert len(dataset) == 2
 
 
@@ -447,6 +455,6 @@ def test_a_header_that_numbers_pass_over_is_told(tmp_path: Path) -> None:
     table = listing(tmp_path, text)
     columns = {"image": "1", "label": "2"}
     with pytest.raises(FacelexError, match=r"got 'photo' and 'mood'\. If it is a header"):
-        listed_files(table, columns=columns)
+        listed_files(table, ReadOptions(columns=columns))
     table.write_text(text.replace("mood", "happy"))  # an image that is missing, not a header
-    assert len(listed_files(table, columns=columns)[0]) == 3
+    assert len(listed_files(table, ReadOptions(columns=columns))[0]) == 3

@@ -8,10 +8,11 @@ import pytest
 from fake_fer2013 import faces, ferplus_csv, official_csv, write
 from PIL import Image
 
-import facelex.data.prepare as module
+import facelex.data.official as module
 from facelex.data import FaceDataset
 from facelex.data.dataset import FORMAT, read_signature
-from facelex.data.prepare import PrepareOptions, prepare
+from facelex.data.options import ReadOptions
+from facelex.data.prepare import prepare
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
 
@@ -36,11 +37,11 @@ def image_folder(root: Path) -> Path:
 
 def test_csv_and_votes_become_one_file(tmp_path: Path, source: Path, votes: Path) -> None:
     output = tmp_path / "out" / "faces.npz"
-    prepared = prepare(source, output, PrepareOptions(ferplus=votes))
+    prepared = prepare(source, output, ReadOptions(ferplus=votes))
     dataset = FaceDataset.load(output)
     assert (dataset.pixels == faces(14)).all()
     assert dataset.votes is not None
-    assert dataset.votes.sum(axis=1).tolist() == [10] * 14
+    assert dataset.votes.counts.sum(axis=1).tolist() == [10] * 14
     assert (dataset.class_names, dataset.source) == (
         EMOTIONS,
         "FER2013 from fer2013.csv, FER+ from fer2013new.csv",
@@ -54,7 +55,7 @@ def test_csv_and_votes_become_one_file(tmp_path: Path, source: Path, votes: Path
 def test_second_prepare_reads_nothing(
     tmp_path: Path, source: Path, votes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output, options = tmp_path / "faces.npz", PrepareOptions(ferplus=votes)
+    output, options = tmp_path / "faces.npz", ReadOptions(ferplus=votes)
     first = prepare(source, output, options)
     changed = output.stat().st_mtime_ns
     monkeypatch.setattr(module, "read_fer2013", lambda *_: pytest.fail("read again"))
@@ -68,7 +69,7 @@ def test_second_prepare_reads_nothing(
 def test_any_change_is_read_again(
     tmp_path: Path, source: Path, votes: Path, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output, options = tmp_path / "faces.npz", PrepareOptions(ferplus=votes)
+    output, options = tmp_path / "faces.npz", ReadOptions(ferplus=votes)
     with monkeypatch.context() as earlier:
         earlier.setattr("facelex.data.dataset.FORMAT", 0 if change == "format" else FORMAT)
         prepare(source, output, options)
@@ -77,7 +78,7 @@ def test_any_change_is_read_again(
     elif change == "votes":
         os.utime(votes, ns=(1, 1))
     elif change == "size":
-        options = PrepareOptions(ferplus=votes, size=64)
+        options = ReadOptions(ferplus=votes, size=64)
     elif change == "cut":
         output.write_bytes(output.read_bytes()[:900])
     elif change == "flip":  # the pixels alone: what the file says it was made from stays readable
@@ -117,8 +118,8 @@ def test_cache_inside_its_source_does_not_count_as_a_change(tmp_path: Path) -> N
 def test_shares_are_not_drawn_where_the_csv_has_splits_and_a_note_says_so(
     tmp_path: Path, source: Path
 ) -> None:
-    drawn = prepare(source, tmp_path / "d.npz", PrepareOptions(split=(0, 0, 1)))
-    usual = prepare(source, tmp_path / "e.npz", PrepareOptions())
+    drawn = prepare(source, tmp_path / "d.npz", ReadOptions(split=(0, 0, 1)))
+    usual = prepare(source, tmp_path / "e.npz", ReadOptions())
     note = "The images have splits, so --split is not used."
     assert (note in drawn.notes, note in usual.notes) == (True, False)
     assert (drawn.dataset.splits == usual.dataset.splits).all()
@@ -130,22 +131,22 @@ def test_csv_is_found_in_a_downloaded_folder(tmp_path: Path, place: str) -> None
     assert len(prepare(tmp_path / "download", tmp_path / "faces.npz").dataset) == 14
 
 
-def test_votes_for_a_folder_of_images_are_refused_with_the_reason(tmp_path: Path, votes: Path) -> None:
-    with pytest.raises(FacelexError, match="joined to the official CSV row by row"):
-        prepare(image_folder(tmp_path / "faces"), tmp_path / "faces.npz", PrepareOptions(ferplus=votes))
+def test_votes_for_a_folder_of_images_are_refused(tmp_path: Path, votes: Path) -> None:
+    with pytest.raises(FacelexError, match=r"--ferplus is for FER2013's CSV, and .* is a folder of images"):
+        prepare(image_folder(tmp_path / "faces"), tmp_path / "faces.npz", ReadOptions(ferplus=votes))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (PrepareOptions(size=8), "size from 16 to 512"),
-        (PrepareOptions(seed=-1), "seed of 0 or more"),
-        (PrepareOptions(classes=("a", "b")), "--classes is for folders"),
-        (PrepareOptions(ferplus=Path("nowhere.csv")), "There is no file nowhere.csv"),
+        (ReadOptions(size=8), "size from 16 to 512"),
+        (ReadOptions(seed=-1), "seed of 0 or more"),
+        (ReadOptions(classes=("a", "b")), "--classes is for a folder of images or a CSV"),
+        (ReadOptions(ferplus=Path("nowhere.csv")), "There is no file nowhere.csv"),
     ],
 )
 def test_wrong_option_is_refused_and_nothing_is_written(
-    tmp_path: Path, source: Path, options: PrepareOptions, message: str
+    tmp_path: Path, source: Path, options: ReadOptions, message: str
 ) -> None:
     with pytest.raises(FacelexError, match=message):
         prepare(source, tmp_path / "new" / "faces.npz", options)
@@ -155,6 +156,12 @@ def test_wrong_option_is_refused_and_nothing_is_written(
 def test_missing_source_says_what_can_be_given(tmp_path: Path) -> None:
     with pytest.raises(FacelexError, match=r"no file or folder .*nowhere; give fer2013.csv.*data download"):
         prepare(tmp_path / "nowhere", tmp_path / "faces.npz")
+
+
+def test_a_file_of_another_kind_is_told_what_a_source_is(tmp_path: Path) -> None:
+    (tmp_path / "labels.docx").write_bytes(b"PK")
+    with pytest.raises(FacelexError, match=r"labels\.docx to be .* fer2013\.csv .* but it is none of these"):
+        prepare(tmp_path / "labels.docx", tmp_path / "faces.npz")
 
 
 def test_output_of_another_kind_is_refused_before_reading(tmp_path: Path, source: Path) -> None:
@@ -182,7 +189,7 @@ def test_other_size_scales_the_faces(tmp_path: Path) -> None:
     ramp = np.repeat(np.arange(48, dtype=np.uint8)[None] * 5, 48, axis=0)
     text = "emotion,pixels,Usage\n3," + " ".join(map(str, ramp.ravel())) + ",Training\n"
     pixels = prepare(
-        write(tmp_path / "fer2013.csv", text), tmp_path / "f.npz", PrepareOptions(size=96)
+        write(tmp_path / "fer2013.csv", text), tmp_path / "f.npz", ReadOptions(size=96)
     ).dataset.pixels
     assert pixels.shape == (1, 96, 96)
     assert (np.diff(pixels[0, 5].astype(int)) >= 0).all()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from facelex.data.dataset import FaceDataset
+from facelex.data.votes import Votes
 from facelex.emotions import EMOTIONS
 from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
@@ -25,7 +26,7 @@ def make_predictions(
         "labels": labels,
         "seen": rng.random(count) < 0.1,
         "classes": EMOTIONS,
-        "votes": rng.multinomial(10, np.full(10, 0.1), size=count).astype(np.uint8),
+        "votes": Votes(rng.multinomial(10, np.full(10, 0.1), size=count)),
         "model": "fake",
         "split": "test",
         "fingerprint": "f" * 64,

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,21 @@ def test_the_official_csv_keeps_its_splits(tmp_path: Path) -> None:
     dataset, _ = load_labelled(tmp_path / "fer2013.csv")
     assert (len(dataset.indices("train")), len(dataset.indices("test"))) == (1, 1)
     assert dataset.class_names == EMOTIONS
+
+
+def test_the_official_csv_is_scored_packed_or_in_its_folder_and_as_it_is(tmp_path: Path) -> None:
+    text = f"emotion,pixels,Usage\n3,{' '.join(['7'] * 2304)},PrivateTest\n"
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "fer2013.csv").write_text(text)
+    (tmp_path / "fer2013.csv.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("archive", "fer2013.csv.gz"):
+        assert load_labelled(tmp_path / name, size=96)[0].pixels.shape == (1, 48, 48)
+
+
+def test_one_picture_is_no_source(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 9)
+    with pytest.raises(FacelexError, match=r"a\.png is one picture; give the folder"):
+        load_labelled(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(

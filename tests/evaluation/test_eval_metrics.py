@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from facelex.data.votes import Votes
 from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation import metrics
@@ -171,7 +172,7 @@ def test_ferplus_accuracy_counts_contempt_as_wrong_and_leaves_out_undecided_face
     rows = np.concatenate([votes(happiness=9), votes(anger=9), votes(contempt=9), votes(sadness=5, fear=5)])
     probs = np.full((4, 7), 0.05)
     probs[:, EMOTIONS.index("happy")] = 0.7
-    scores = metrics.ferplus_scores(probs, rows, EMOTIONS)
+    scores = metrics.ferplus_scores(probs, Votes(rows), EMOTIONS)
     assert (scores.majority_count, scores.majority_accuracy) == (3, pytest.approx(1 / 3))
     assert (scores.known_count, scores.known_accuracy) == (2, 0.5)
 
@@ -179,7 +180,7 @@ def test_ferplus_accuracy_counts_contempt_as_wrong_and_leaves_out_undecided_face
 def test_ferplus_cross_entropy_and_divergence_by_hand() -> None:
     rows = np.concatenate([votes(happiness=3, neutral=1, unknown=6), votes(NF=10)])
     probs = np.tile(softmax(np.arange(7.0)), (2, 1))
-    scores = metrics.ferplus_scores(probs, rows, EMOTIONS)
+    scores = metrics.ferplus_scores(probs, Votes(rows), EMOTIONS)
     happy, neutral = probs[0, EMOTIONS.index("happy")], probs[0, EMOTIONS.index("neutral")]
     assert scores.votes_count == 1
     assert scores.cross_entropy == pytest.approx(-0.75 * math.log(happy) - 0.25 * math.log(neutral))
@@ -191,7 +192,7 @@ def test_ferplus_divergence_vanishes_when_the_model_says_what_the_taggers_said()
     probs = np.zeros((1, 7))
     for name, share in (("happy", 0.5), ("neutral", 0.3), ("sad", 0.2)):
         probs[0, EMOTIONS.index(name)] = share
-    assert metrics.ferplus_scores(probs, row, EMOTIONS).kl == pytest.approx(0, abs=1e-9)
+    assert metrics.ferplus_scores(probs, Votes(row), EMOTIONS).kl == pytest.approx(0, abs=1e-9)
 
 
 def test_ferplus_asks_a_model_that_knows_contempt_about_it() -> None:
@@ -200,7 +201,7 @@ def test_ferplus_asks_a_model_that_knows_contempt_about_it() -> None:
     probs = np.full((3, 8), 0.05)
     for row, name in enumerate(("contempt", "contempt", "happy")):
         probs[row, classes.index(name)] = 0.65
-    scores = metrics.ferplus_scores(probs, rows, classes)
+    scores = metrics.ferplus_scores(probs, Votes(rows), classes)
     assert (scores.majority_count, scores.majority_accuracy) == (3, pytest.approx(2 / 3))
     assert (scores.known_count, scores.known_accuracy) == (3, pytest.approx(2 / 3))
     expected = [-math.log(0.65), -math.log(0.05), -0.25 * math.log(0.05) - 0.75 * math.log(0.65)]
@@ -208,10 +209,23 @@ def test_ferplus_asks_a_model_that_knows_contempt_about_it() -> None:
 
 
 def test_ferplus_with_no_decided_face_is_nan() -> None:
-    scores = metrics.ferplus_scores(np.full((1, 7), 1 / 7), votes(), EMOTIONS)
+    scores = metrics.ferplus_scores(np.full((1, 7), 1 / 7), Votes(votes()), EMOTIONS)
     assert scores.majority_count == scores.votes_count == 0
     assert math.isnan(scores.majority_accuracy)
     assert math.isnan(scores.kl)
+
+
+def test_agreement_with_votes_by_hand() -> None:
+    votes_of = Votes(np.array([[3, 1, 6], [1, 1, 0], [0, 0, 9]]), ("joy", "sad", "unknown"))
+    probs = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
+    scores = metrics.vote_scores(probs, votes_of, ("sad", "happy"))
+    assert scores.count == 2  # nobody named a class of the third
+    assert (scores.agreement, scores.best_agreement) == (pytest.approx(0.625), pytest.approx(0.625))
+    expected = [-0.75 * math.log(0.8) - 0.25 * math.log(0.2), -0.5 * math.log(0.6 * 0.4)]
+    assert scores.cross_entropy == pytest.approx(np.mean(expected))
+    entropy = [-0.75 * math.log(0.75) - 0.25 * math.log(0.25), math.log(2)]
+    assert scores.kl == pytest.approx(np.mean(expected) - np.mean(entropy))
+    assert metrics.vote_scores(probs[:, ::-1], votes_of, ("sad", "happy")).agreement == pytest.approx(0.375)
 
 
 def test_bins_below_one_are_refused() -> None:

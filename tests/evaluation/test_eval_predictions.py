@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from evaluation_fakes import make_crop_probs, make_predictions
 
+from facelex.data.votes import Votes
 from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
 from facelex.evaluation.predictions import Predictions
@@ -14,7 +15,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
         20, temperature=1.7, crop_probs=make_crop_probs(20), window=0.75, weights="w" * 64, members=("a", "b")
     )
     back = Predictions.load(preds.save(tmp_path / "deep" / "predictions-test.npz"))
-    for name in ("probs", "mirror_probs", "crop_probs", "labels", "seen", "votes"):
+    for name in ("probs", "mirror_probs", "crop_probs", "labels", "seen"):
         ours, theirs = getattr(preds, name), getattr(back, name)
         np.testing.assert_array_equal(ours, theirs)
         assert ours.dtype == theirs.dtype
@@ -22,7 +23,22 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
         "classes", "model", "split", "fingerprint", "temperature", "window", "weights", "members",
     ):  # fmt: skip
         assert getattr(preds, name) == getattr(back, name)
+    assert preds.votes is not None
+    assert back.votes is not None
+    np.testing.assert_array_equal(preds.votes.counts, back.votes.counts)
+    assert preds.votes.names == back.votes.names
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["predictions-test.npz"]
+
+
+def test_votes_on_other_names_are_saved_with_them(tmp_path: Path) -> None:
+    preds = make_predictions(3, votes=Votes(np.array([[0.5, 0.25], [1, 0], [0, 0]]), ("happy", "sad")))
+    back = Predictions.load(preds.save(tmp_path / "p.npz"))
+    assert back.votes is not None
+    assert back.votes.names == ("happy", "sad")
+    assert back.votes.counts.tolist() == [[0.5, 0.25], [1, 0], [0, 0]]
+    np.savez(tmp_path / "q.npz", **{**np.load(tmp_path / "p.npz"), "vote_names": np.array(["happy"])})
+    with pytest.raises(FacelexError, match=r"q\.npz: expected votes of shape \(N, 1\), but got \(3, 2\)"):
+        Predictions.load(tmp_path / "q.npz")
 
 
 def test_a_file_with_the_documented_arrays_only_can_be_read(tmp_path: Path) -> None:
@@ -106,7 +122,7 @@ def test_no_example_is_allowed() -> None:
         ({"crop_probs": np.ones((9, 4, 7)) / 7}, r"crop_probs of shape \(10, 4, 7\), but got \(9, 4, 7\)"),
         ({"labels": np.array([0, 1, 2, 7])}, r"labels in 0\.\.6, but got 0\.\.7"),
         ({"seen": np.zeros(3, bool)}, r"seen of shape \(4,\), but got \(3,\)"),
-        ({"votes": np.zeros((4, 8))}, r"votes of shape \(4, 10\), but got \(4, 8\)"),
+        ({"votes": Votes(np.zeros((3, 10)))}, "votes on 4 examples, but got them on 3"),
         ({"classes": ("a", "b", "c", "d", "e", "f", "a")}, "each class once, but got a, b, c, d, e, f, a"),
         ({"temperature": 0.0}, r"positive temperature, but got 0\.0"),
     ],
@@ -117,8 +133,8 @@ def test_what_does_not_hold_together_is_refused(changes: dict, sentence: str) ->
 
 
 def test_all_faults_are_named_together() -> None:
-    with pytest.raises(FacelexError, match=r"seen of shape .*; expected votes of shape"):
-        make_predictions(4, seen=np.zeros(3, bool), votes=np.zeros((4, 8)))
+    with pytest.raises(FacelexError, match=r"seen of shape .*; expected votes on 4"):
+        make_predictions(4, seen=np.zeros(3, bool), votes=Votes(np.zeros((8, 10))))
 
 
 def test_missing_damaged_and_foreign_files_are_told_apart(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from evaluation_fakes import make_crop_probs, make_predictions
 
+from facelex.data.votes import Votes
 from facelex.errors import FacelexError
 from facelex.evaluation.ensemble import member_scores
 from facelex.evaluation.predictions import Predictions
@@ -25,8 +26,9 @@ def as_json(scores: SplitScores) -> Any:
         EVERYTHING,
         replace(EVERYTHING, split="test", temperature=1.0, votes=None, mirror_probs=None),
         EVERYTHING.subset(np.zeros(40, bool)),
+        replace(EVERYTHING, votes=Votes(np.ones((40, 2)), ("happy", "sad"))),
     ],
-    ids=["everything", "as little as can be", "no example"],
+    ids=["everything", "as little as can be", "no example", "other votes"],
 )
 def test_what_is_written_is_what_is_read(preds: Predictions) -> None:
     scores = score_split(preds, resamples=20)

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from evaluation_fakes import make_predictions
 
+from facelex.data.votes import Votes
 from facelex.evaluation import metrics
 from facelex.evaluation.scores import score_predictions
 
 
 def test_scores_are_plain_json_without_nan() -> None:
-    scores = score_predictions(make_predictions(60, votes=np.zeros((60, 10), np.uint8)))
+    scores = score_predictions(make_predictions(60, votes=Votes(np.zeros((60, 10)))))
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
     assert scores["views"]["single"]["official"]["ferplus"]["kl"] is None  # nobody voted
 

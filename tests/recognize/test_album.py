@@ -192,8 +192,8 @@ def test_a_photo_named_by_its_path_that_is_gone_is_removed_once_and_told_each_ti
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ([], "a folder of photos, but got no path"),
-        (None, "paths of folders and photos, but got NoneType"),
+        ([], "a folder of photos or videos, but got no path"),
+        (None, "paths of folders, photos and videos, but got NoneType"),
         (b"photos", "but got bytes"),
         ([np.zeros((9, 9), np.uint8)], "but got ndarray"),
     ],
@@ -280,7 +280,7 @@ def test_photos_that_may_not_be_looked_at_are_kept(disks, fer, monkeypatch):
     lstat = os.lstat
     monkeypatch.setattr(os, "lstat", guarded)
     index = AlbumIndex.load(disks / "i.index")
-    assert (index.forget_missing([str(disks)]), len(index.photos)) == (0, 4)
+    assert (index.forget_missing([str(disks)]), len(index.entries)) == (0, 4)
 
 
 def test_a_named_photo_that_is_gone_with_its_folder_leaves_nothing_in_the_index(disks, fer):
@@ -288,7 +288,7 @@ def test_a_named_photo_that_is_gone_with_its_folder_leaves_nothing_in_the_index(
     paths = [disks / "a", disks / "b" / "photos" / "2.png"]
     album = Album(paths, fer, disks / "i.index", recursive=True)
     assert (counts(changes := album.update()), list(changes.failed)) == ((0, 0, 1, 2), [str(paths[1])])
-    names = [Path(path).name for path in AlbumIndex.load(disks / "i.index").photos]
+    names = [Path(path).name for path in AlbumIndex.load(disks / "i.index").entries]
     assert names == ["0.png", "1.png", "3.png"]
 
 
@@ -669,8 +669,8 @@ def test_the_command_keeps_an_index_and_writes_a_sheet(run, photos, detector, tm
 def test_the_command_says_once_how_many_other_photos_the_index_loses(run, disks):
     options = ("-r", "--format", "csv", "--index", disks / "i.index")
     for folder, crops, said in (
-        ("a", ["--no-detect"], "2 other photos"),
-        ("a/photos/0.png", [], "1 other photo"),
+        ("a", ["--no-detect"], "2 other files"),
+        ("a/photos/0.png", [], "1 other file"),
     ):
         code, _, err = run("delighted", disks / folder, *options, *crops)
         assert code == 0
@@ -684,15 +684,19 @@ def test_the_command_says_once_how_many_other_photos_the_index_loses(run, disks)
         (["delighted"], "Name a folder"),
         (["delighted", "nowhere"], "No such file"),
         (
-            ["delighted", "my film.mp4"],
+            ["delighted", "my film.mp4", "--no-videos"],
             "facelex predict 'my film.mp4' --words \"bored, proud\" -o faces.csv.",
         ),
         (
-            ["delighted", "films"],
+            ["delighted", "films", "--no-videos"],
             "'films' gives videos alone, whose faces and scores are written by",
         ),
-        (["delighted", "films"], "-o faces.csv. To look into its folders too, add --recursive"),
-        (["delighted", "film?/*.mp4"], "facelex predict 'film?/*.mp4' --words"),
+        (["delighted", "films", "--no-videos"], "-o faces.csv. To look into its folders too, add"),
+        (["delighted", "film?/*.mp4", "--no-videos"], "facelex predict 'film?/*.mp4' --words"),
+        (["delighted", "album", "--no-videos", "--every", "1"], "--every without --no-videos"),
+        (["delighted", "films", "--every", "-1"], "every in seconds, 0 or more, but got -1.0"),
+        (["delighted", "my film.mp4"], "No such file: 'my film.mp4'"),
+        (["delighted", "webcam:0"], "but got the camera 'webcam:0'. Record it first"),
         (["delighted", "album", "--redact"], "--sheet"),
         (["delighted", "album", "--rebuild"], "--index"),
         (["x1", "album"], "No vector"),

@@ -10,6 +10,10 @@ from facelex.recognize.layouts import TableLayout
 from facelex.recognize.recognizer import Recognizer
 
 PLACE = "face,x,y,width,height,score,emotion,unsure"
+POINTS = (
+    "right_eye_x,right_eye_y,left_eye_x,left_eye_y,nose_x,nose_y,mouth_right_x,mouth_right_y,"
+    "mouth_left_x,mouth_left_y"
+)
 TRACK = "face,first_s,last_s,frames,video_s,video_frames,video_in_sight,interrupted"
 
 
@@ -18,6 +22,7 @@ TRACK = "face,first_s,last_s,frames,video_s,video_frames,video_in_sight,interrup
     [
         ({}, f"source,{PLACE},calm,class:face,word:proud,error"),
         ({"embed_dim": 2}, f"source,{PLACE},calm,class:face,word:proud,embedding:0,embedding:1,error"),
+        ({"landmarks": True}, f"source,{PLACE},calm,class:face,{POINTS},word:proud,error"),
         ({"video": True}, f"source,time_s,frame,{PLACE},calm,class:face,word:proud,error"),
         (
             {"summary": True},

@@ -57,6 +57,7 @@ def test_json_has_the_published_layout():
         "unsure": False,
         "probabilities": PROBABILITIES,
         "words": {"proud": 0.75},
+        "landmarks": None,
     }
     assert list(one["faces"][0]["probabilities"]) == list(EMOTIONS)
     assert empty == {"source": "empty.jpg", "width": 64, "height": 48, "faces": []}

@@ -36,8 +36,10 @@ def folder(tmp_path, monkeypatch) -> Path:
         write_video(tmp_path / name, still((30, 30)), seconds=1.0, sound=True)
     for seed in range(3):
         pixels = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{seed}.png")
+        for name in ("photos", "footage"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / name / f"{seed}.png")
+    write_video(tmp_path / "footage" / "a.mp4", still((30, 30)), seconds=1.0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -52,7 +54,7 @@ def page(request, monkeypatch) -> str:
 
 def test_command_line_examples_run(folder, page, capsys):
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    assert len(lines) == {"video.md": 8, "search.md": 5}[page]
+    assert len(lines) == {"video.md": 8, "search.md": 7}[page]
     for line in lines:
         command, *arguments = shlex.split(line, comments=True)
         assert command == "facelex"
@@ -69,7 +71,7 @@ def test_command_line_examples_run(folder, page, capsys):
             "out/a-faces.mp4",
             "out/b-faces.mp4",
         ],
-        "search.md": ["best.png", "redacted.png", "album.index"],
+        "search.md": ["best.png", "redacted.png", "album.index", "footage.index"],
     }[page]
     assert [name for name in made if not (folder / name).exists()] == []
 

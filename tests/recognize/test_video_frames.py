@@ -364,3 +364,23 @@ def test_a_camera_that_fails_ends_with_its_fault():
     newest = _Newest(camera())
     assert [index for index, _ in newest] in ([0], [])
     assert newest.fault == "No such device"
+
+
+@pytest.mark.parametrize("gop", [5, 25, 200])
+def test_frames_at_some_times_are_the_very_frames_of_an_earlier_reading(tmp_path, gop):
+    path = write_video(tmp_path / "a.mp4", moving, seconds=8.0, gop=gop, b_frames=2)
+    everything, _ = read(path, 0.0)
+    wanted = [everything[i] for i in (0, 3, 41, 42, 79)]
+    with FrameReader(path) as reader:
+        found = [
+            (f.index, f.time, f.pixels()) for f in reader.frames_at(time for _, time, *_ in wanted[::-1])
+        ]
+    assert [index for index, *_ in found] == [index for index, *_ in wanted]
+    for (_, _, pixels), (*_, expected) in zip(found, wanted):
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_a_time_without_a_frame_gives_the_next_one_and_one_after_the_end_none(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving, seconds=1.0)
+    with FrameReader(path) as reader:
+        assert [round(frame.time, 3) for frame in reader.frames_at([0.25, 7.0])] == [0.3]

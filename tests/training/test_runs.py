@@ -22,6 +22,7 @@ from tiny_training import (
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
+from facelex.data.votes import Votes
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
@@ -40,7 +41,7 @@ from facelex.training.run import Training, train_run
 
 def with_votes(votes: np.ndarray) -> FaceDataset:
     return FaceDataset.create(
-        FACES.pixels, FACES.labels, FACES.splits, FACES.class_names, source="votes", votes=votes
+        FACES.pixels, FACES.labels, FACES.splits, FACES.class_names, source="votes", votes=Votes(votes)
     )
 
 
@@ -318,7 +319,7 @@ def test_votes_share_the_target_and_pictures_without_votes_keep_their_label(tmp_
     torch.testing.assert_close(targets[0], expected)
     torch.testing.assert_close(targets[1], F.one_hot(torch.tensor(FACES.labels[train[1]]), 7).float())
     assert training.val.label_probs is None
-    with pytest.raises(FacelexError, match=r"no FER\+ votes"):
+    with pytest.raises(FacelexError, match=r"has no votes\. Prepare FER2013 with"):
         train_run(tiny_config("vote_weight=0.5"), FACES, tmp_path / "r", accelerator="cpu")
 
 
@@ -346,7 +347,7 @@ def test_a_second_head_predicts_votes_and_answers_nothing(tmp_path: Path) -> Non
     output = model(torch.rand(3, 1, 24, 24))
     assert output.logits.shape == (3, 7)
     assert output.vote_logits.shape == (3, 10)
-    with pytest.raises(FacelexError, match=r"loss votes is above zero, but the dataset has no FER\+ votes"):
+    with pytest.raises(FacelexError, match="loss votes is above zero, but the dataset has no votes"):
         train_run(config, FACES, tmp_path / "n", accelerator="cpu")
 
 

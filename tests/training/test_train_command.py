@@ -87,7 +87,7 @@ def test_a_refused_run_prints_nothing_but_the_reason(capsys: pytest.CaptureFixtu
         ),
         (["--resume", "-o", "."], "in ., but it holds no config.yaml. Check the name"),
         (["--resume", "-o", "nowhere", "--config", "nowhere/config.yaml"], "Cannot read the config nowhere"),
-        (["--config", "sketch", "--set", "vote_weight=0.5", "--data", "sketch:140"], "no FER+ votes"),
+        (["--config", "sketch", "--set", "vote_weight=0.5", "--data", "sketch:140"], "has no votes"),
         (["--config", "sketch", "--data", "sketch:140", "--set", "model.words={happi: [joy]}"], "'happi'"),
     ],
 )

@@ -432,7 +432,7 @@ def test_methods_of_other_phases_are_not_compared_midway(tmp_path: Path) -> None
         ("schedule.name=[cosine, linear]", "schedule.name: input should be 'constant', 'cosine'"),
         ("model.image_encoder=[tiny_cnn, vgg12]", "Unknown image encoder 'vgg12'. Did you mean 'vgg16'?"),
         ("model.encoder_options=[{}, {wdth: 2}]", "has no option 'wdth'"),
-        ("vote_weight=[0, 0.5]", "the dataset has no FER+ votes"),
+        ("vote_weight=[0, 0.5]", "the dataset has no votes"),
     ],
 )
 def test_what_no_trial_could_be_trained_with_is_found_first(

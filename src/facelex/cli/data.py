@@ -42,6 +42,7 @@ def prepare(
     map: str | None = None,
     together: str | None = None,
     columns: str | None = None,
+    votes: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Read labelled faces into one cached file; a second call with the same source reads nothing.
@@ -84,14 +85,19 @@ def prepare(
         Columns of a CSV that lists images, where they are called otherwise, as
         "image=subDirectory_filePath,label=expression"; also split, x, y, width, height. Numbers, as
         "image=1,label=2", for a CSV without a header line.
+    votes
+        Columns of a CSV that lists images with what several people took each for: "angry,happy,unknown"
+        with the number or share of votes on each, or one or more with class names, such as
+        "rater1,rater2", where an image may be in several rows. The label is what most people say. Where
+        the CSV has no column label, columns called like emotions are found without this.
     force
         Read again even if nothing changed, and replace what was made from another source.
     """
     from facelex.data.mapping import parse_columns, parse_mapping
-    from facelex.data.prepare import PrepareOptions
+    from facelex.data.options import ReadOptions
     from facelex.data.prepare import prepare as run
 
-    options = PrepareOptions(
+    options = ReadOptions(
         ferplus=ferplus,
         size=size,
         classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),
@@ -102,6 +108,7 @@ def prepare(
         mapping=parse_mapping(map),
         columns=parse_columns(columns),
         together=together,
+        votes=tuple(name for name in (votes or "").split(",") if name.strip()),
         keep=tuple(name for name in ",".join(keep or ()).split(",") if name.strip()),
     )
     path = output or DEFAULT_PATH
@@ -232,7 +239,7 @@ def _print_info(found: DatasetInfo) -> None:
         f"Images with a pixel-identical copy in another split: {copies}",
         f"Pictures that occur more than once: {found.duplicate_groups:,}, "
         f"{found.conflicting_groups:,} of them under different labels",
-        f"Size {width}x{height}; FER+ votes: {'yes' if found.votes else 'no'}",
+        f"Size {width}x{height}; votes: {printable(', '.join(found.vote_names)) or 'none'}",
         *([f"Kept columns: {', '.join(kept)}"] if kept else []),
         f"Fingerprint {found.fingerprint}",
     ):

@@ -29,7 +29,7 @@ VERBS: dict[str, str] = {
     "report": "Curves, confusion matrices and tables of runs as HTML and PNG.",
     "export": "Write a run as one ONNX file that needs no PyTorch.",
     "predict": "Recognise emotions in photos, folders, videos or a webcam.",
-    "search": "Find the photos whose faces best match a phrase.",
+    "search": "Find the photos, and the moments of videos, whose faces best match a phrase.",
     "serve": "Serve predictions over HTTP with a web page.",
 }
 

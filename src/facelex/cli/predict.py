@@ -39,6 +39,7 @@ def predict(
     resume: Annotated[bool, flag] = False,
     summary: Path | None = None,
     embedding: Annotated[bool, flag] = False,
+    landmarks: Annotated[bool, flag] = False,
     annotate: Path | None = None,
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
     redact: Annotated[bool, flag] = False,
@@ -73,6 +74,8 @@ def predict(
         .jsonl or .parquet. Videos and pictures without a face have a row, too.
     embedding
         Write each face's features too, numbers that place it among the words' meanings (not in a table).
+    landmarks
+        Write where each face's eyes, nose and mouth are into csv and parquet, too; json and jsonl always say.
     annotate
         Write each picture with its faces marked into this folder, as NAME-faces.jpg, .png or .mp4.
     detect
@@ -101,6 +104,11 @@ def predict(
             "Expected a format that holds features with --embedding, but got a table. Add --format json, "
             "jsonl, csv or parquet, or name a file with --output."
         )
+    if landmarks and kind == "table":
+        raise FacelexError(
+            "Expected a format that holds landmarks with --landmarks, but got a table. Add --format csv or "
+            "parquet, or name a file with --output."
+        )
     from facelex.recognize.earlier import EarlierRows
     from facelex.recognize.writers import check_output, check_summary, open_summary
 
@@ -122,7 +130,7 @@ def predict(
     if annotate in [path.parent for path in written] and annotate is not None and not annotate.suffix:
         annotate.mkdir(parents=True, exist_ok=True)  # which annotating does, but after the output is opened
     recognizer = options.create_recognizer(detect=detect)
-    layout = recognizer.table_layout(words, embedding=embedding, video=of_videos)
+    layout = recognizer.table_layout(words, embedding=embedding, landmarks=landmarks, video=of_videos)
     earlier = EarlierRows(output, kind, layout, sources) if resume and output is not None else None
     _tell_of_earlier(earlier, sources, "video" if of_videos else "picture")
     with (

@@ -75,6 +75,7 @@ def predict_videos(
                         table_format=format,
                         writer=writer,
                         embedding=layout.embed_dim > 0,
+                        landmarks=layout.landmarks,
                         annotate=annotated[source],
                         redact=redact,
                         timeline=timeline,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 @contextmanager
 def progress_bar(
     title: str, *, shown: bool = True, percent: bool = False
-) -> Iterator[Callable[[int, int], None]]:
+) -> Iterator[Callable[[float, int], None]]:
     """Give what takes the amount done and the whole, and shows them on stderr if a person is there to see it.
 
     Args:

@@ -1,4 +1,4 @@
-"""``facelex search``: the faces of an album that words fit best."""
+"""``facelex search``: the faces of an album, and the moments of its videos, that words fit best."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from facelex.errors import FacelexError, one_line
 from facelex.recognize.sources import films_alone, names_video
 
 if TYPE_CHECKING:
-    from facelex.recognize.album import Album, AlbumChanges, Match
+    from facelex.recognize.album import Album, AlbumChanges
+    from facelex.recognize.matches import Match
 
-app = App(name="search", help="Find the photos whose faces best match a phrase.")
+app = App(name="search", help="Find the photos, and the moments of videos, whose faces best match a phrase.")
 
 FAILURES_SHOWN = 10
 WORTH_AN_INDEX = 200
-"""Photos from which the index is mentioned."""
+"""Photos from which the index is mentioned; a video takes as long as many."""
 
 
 @app.default
@@ -42,21 +43,23 @@ def search(
     rebuild: Annotated[bool, flag] = False,
     recursive: Annotated[bool, recursive_flag] = False,
     detect: Annotated[bool, Parameter(negative="--no-detect", show_default=False)] = True,
+    videos: Annotated[bool, Parameter(negative="--no-videos", show_default=False)] = True,
+    every: float | None = None,
     options: NetworkOptions = NetworkOptions(),
 ) -> int:
     """Rank the faces of an album by how well words fit them.
 
     The model must know words, as those of the package do. Nothing is stored unless --index names a file.
-    Photos that cannot be read are reported, and the exit code is 1.
+    What cannot be read is reported, and the exit code is 1.
 
     Parameters
     ----------
     words
         A word or phrase: "delighted", "barely hidden anger". Several, separated by commas, are averaged.
     album
-        Folders, globs in quotes, photos.
+        Folders, globs in quotes, photos, videos; folders are searched for both.
     top
-        Faces shown.
+        Faces, and moments of videos, shown.
     min_size
         Pixels that the shorter side of a face must have.
     sheet
@@ -68,41 +71,58 @@ def search(
     redact_style
         How: blurred, as by default, or in large squares.
     index
-        Keep what was found in this file; the next search reads only photos that are new or changed.
+        Keep what was found in this file; the next search reads only what is new or changed.
     rebuild
-        Read all photos of the album anew.
+        Read all of the album anew.
     recursive
         Look into the folders' folders too.
     detect
-        --no-detect: the photos are face crops already.
+        --no-detect: the photos, and the frames of videos, are face crops already.
+    videos
+        --no-videos: leave videos out. They are searched after the photos and answer with their moments; a
+        minute of video takes about as long as a hundred photos, but with --index only once.
+    every
+        Videos: seconds between the frames that are looked at, 0.5 by default; 0 for each frame. Unless given,
+        what an index holds of a video is taken as it is.
     """
     if not album:
         raise FacelexError(
-            f"Expected an album to search for {words!r}, but got none. Name a folder of photos."
+            f"Expected an album to search for {words!r}, but got none. Name a folder of photos or videos."
         )
-    if all(map(names_video, album)):
+    if not videos and every is not None:
+        raise FacelexError("Expected --every without --no-videos, since it concerns videos. Leave one out.")
+    if not videos and all(map(names_video, album)):
         raise films_alone(album[0])
     if top < 1:
         raise FacelexError(f"Expected --top to be 1 or more, but got {top}.")
     style = redaction_asked(redact, redact_style, sheet, "--sheet FILE")
     if rebuild and index is None:
-        raise FacelexError("Expected --index FILE with --rebuild: without one, all photos are read anyway.")
+        raise FacelexError("Expected --index FILE with --rebuild: without one, everything is read anyway.")
     from facelex.recognize.album import Album
 
     recognizer = options.create_recognizer(detect=detect)
-    photos = Album(album, recognizer, index, recursive=recursive, detect=detect, rebuild=rebuild)
-    photos.check_words(words)
-    _check_sheet(sheet, [*photos.sources, *map(str, options.files), *([str(index)] if index else [])])
-    with progress_bar("Reading photos") as progress:
-        changes = photos.update(progress)
-    matches = photos.search(words, top, min_size=min_size)
+    found = Album(
+        album,
+        recognizer,
+        index,
+        recursive=recursive,
+        detect=detect,
+        rebuild=rebuild,
+        videos=videos,
+        every=every,
+    )
+    found.check_words(words)
+    _check_sheet(sheet, [*found.sources, *map(str, options.files), *([str(index)] if index else [])])
+    with progress_bar(f"Reading {_counted(found)}", percent=bool(found.videos)) as progress:
+        changes = found.update(progress)
+    matches = found.search(words, top, min_size=min_size)
     with outliving_the_reader():
         _print(format, matches, words, changes)
     if sheet is not None:
         from facelex.recognize.contact_sheet import save_contact_sheet
 
         save_contact_sheet(sheet, matches, words, redact=style)
-    return _report(changes, photos, format, index)
+    return _report(changes, found, format, index)
 
 
 def _check_sheet(sheet: Path | None, sources: Sequence[str]) -> None:
@@ -126,7 +146,7 @@ def _print(format: str, matches: Sequence[Match], words: str, changes: AlbumChan
         records = [match.to_dict() for match in matches] + failed
         print(json.dumps(records, ensure_ascii=not shows_all(sys.stdout), indent=2, allow_nan=False))
     elif format == "csv":
-        from facelex.recognize.album import match_columns
+        from facelex.recognize.matches import match_columns
         from facelex.recognize.words import parse_words
 
         rows = csv.DictWriter(sys.stdout, match_columns(parse_words(words)), lineterminator="\n")
@@ -145,7 +165,10 @@ def _print_table(matches: Sequence[Match]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("score", justify="right")
-    table.add_column("photo", overflow="fold")
+    moments = any(match.time is not None for match in matches)
+    table.add_column("file" if moments else "photo", overflow="fold")
+    for heading in ("time", "lasts") if moments else ():
+        table.add_column(heading, justify="right")
     table.add_column("face", justify="right")
     table.add_column("emotion")
     several = bool(matches) and len(matches[0].face.words) > 1
@@ -159,6 +182,7 @@ def _print_table(matches: Sequence[Match]) -> None:
             str(match.rank),
             f"[bold]{match.score:.3f}[/]",
             escape(one_line(match.source)),
+            *(_times(match) if moments else ()),
             str(match.number),
             emotion,
             *words,
@@ -167,10 +191,27 @@ def _print_table(matches: Sequence[Match]) -> None:
     console.print(table if matches else "No face found.")
 
 
-def _report(changes: AlbumChanges, photos: Album, format: str, index: Path | None) -> int:
+def _times(match: Match) -> tuple[str, str]:
+    """Return when a moment is and how long it lasts, for people; nothing of a photo."""
+    from facelex.recognize.moments import clock
+
+    if match.time is None or match.start is None or match.end is None:
+        return "", ""
+    lasts = f"{match.end - match.start:.1f} s" if match.end > match.start else "one look"
+    return clock(match.time), lasts
+
+
+def _counted(album: Album) -> str:
+    """Return what an album has, in words: ``512 photos and 1 video``."""
+    numbers = {"photo": len(album.sources) - len(album.videos), "video": len(album.videos)}
+    counted = [f"{count:,} {kind}{'' if count == 1 else 's'}" for kind, count in numbers.items() if count]
+    return " and ".join(counted)
+
+
+def _report(changes: AlbumChanges, album: Album, format: str, index: Path | None) -> int:
     """Say what was read and what could not be; returns the exit code."""
     if changes.dropped:
-        others = "1 other photo" if changes.dropped == 1 else f"{changes.dropped} other photos"
+        others = "1 other file" if changes.dropped == 1 else f"{changes.dropped} other files"
         tell(f"{others} dropped from the index: it was made with another model or other settings.")
     for source, error in list(changes.failed.items())[:FAILURES_SHOWN]:
         tell(error if source in error else f"{source}: {error}")
@@ -178,14 +219,18 @@ def _report(changes: AlbumChanges, photos: Album, format: str, index: Path | Non
         tell(f"and {len(changes.failed) - FAILURES_SHOWN} more that cannot be read")
     read = changes.added + changes.changed
     if changes.interrupted:
-        kept = "; the index keeps them" if index is not None else ""
-        tell(f"stopped; only the photos read so far were searched{kept}.")
+        kept = "; the index keeps it" if index is not None else ""
+        tell(f"stopped; only what was read so far was searched{kept}.")
         return STOPPED
     if format == "table" and sys.stderr.isatty():
-        note = f"{len(photos.sources)} photos, {photos.num_faces} faces"
+        note = f"{_counted(album)}, {album.num_faces} faces"
+        if album.videos:
+            from facelex.recognize.moments import clock
+
+            note += f", {clock(album.video_seconds)} of video"
         if index is not None:
             note += f"; read {read}, known {changes.unchanged}, gone {changes.removed}"
-        elif read >= WORTH_AN_INDEX:
+        elif read >= WORTH_AN_INDEX or album.videos:
             note += ". For a quick next search, keep an index: --index FILE"
         print(note, file=sys.stderr)
     return 1 if changes.failed else 0

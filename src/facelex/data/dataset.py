@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from facelex.data.duplicates import duplicate_groups
+from facelex.data.votes import Votes, read_vote_arrays
 from facelex.errors import FacelexError, unknown_name
 from facelex.files import replace_file
 from facelex.npz import read_npz
@@ -25,6 +26,9 @@ BLANK_BELOW = 5.0
 FORMAT = 1
 """Raise this when the cached file's arrays change, so that files of another version are not misread."""
 
+NAMED_VOTES = 2
+"""Format of a file whose votes are not FER+'s: it names what was voted for, which 1 does not know."""
+
 
 @dataclass(frozen=True, eq=False)
 class FaceDataset:
@@ -34,7 +38,7 @@ class FaceDataset:
         pixels: ``(N, H, W)`` uint8.
         labels: ``(N,)`` int64, class ids in ``class_names`` order.
         splits: ``(N,)`` uint8, 0 train, 1 val, 2 test.
-        votes: ``(N, 10)`` uint8 in ``FERPLUS_COLUMNS`` order, or None where nobody voted.
+        votes: What several people took each face for, or None where nobody was asked.
         groups: ``(N,)`` int64, equal ids exactly where pixels are equal.
         class_names: Class names in label order.
         source: One line on where the pictures came from.
@@ -47,7 +51,7 @@ class FaceDataset:
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     splits: NDArray[np.uint8]
-    votes: NDArray[np.uint8] | None
+    votes: Votes | None
     groups: NDArray[np.int64]
     class_names: tuple[str, ...]
     source: str
@@ -69,7 +73,7 @@ class FaceDataset:
         splits: NDArray[np.uint8],
         class_names: tuple[str, ...],
         source: str,
-        votes: NDArray[np.uint8] | None = None,
+        votes: Votes | None = None,
         attributes: Mapping[str, ArrayLike] | None = None,
     ) -> FaceDataset:
         """Build a dataset, working out duplicate groups and fingerprint.
@@ -84,14 +88,13 @@ class FaceDataset:
             raise ValueError(
                 f"Expected {count} labels and splits, but got {labels.shape} and {splits.shape}."
             )
-        if votes is not None and votes.shape != (count, 10):
-            raise ValueError(f"Expected votes of shape ({count}, 10), but got {votes.shape}.")
+        if votes is not None and len(votes) != count:
+            raise ValueError(f"Expected votes on {count} faces, but got them on {len(votes)}.")
         if count and not (
             labels.min() >= 0 and labels.max() < len(class_names) and splits.max() < len(SPLITS)
         ):
             raise ValueError(f"Expected labels below {len(class_names)} and splits below {len(SPLITS)}.")
         labels, splits = labels.astype(np.int64), splits.astype(np.uint8)
-        votes = None if votes is None else votes.astype(np.uint8)
         return cls(
             pixels=pixels,
             labels=labels,
@@ -152,7 +155,9 @@ class FaceDataset:
             "signature": np.array(signature),
         }
         if self.votes is not None:
-            arrays["votes"] = self.votes
+            arrays["votes"] = self.votes.counts
+            if not self.votes.of_ferplus:
+                arrays |= {"vote_names": np.array(self.votes.names), "facelex_dataset": np.array(NAMED_VOTES)}
         if self.attributes:
             arrays["attribute_names"] = np.array(list(self.attributes))
             arrays |= {f"attribute_{i}": values for i, values in enumerate(self.attributes.values())}
@@ -177,7 +182,7 @@ class FaceDataset:
                 pixels=arrays["pixels"],
                 labels=arrays["labels"],
                 splits=arrays["splits"],
-                votes=arrays.get("votes"),
+                votes=read_vote_arrays(arrays),
                 groups=arrays["groups"],
                 class_names=tuple(str(name) for name in arrays["class_names"]),
                 source=str(arrays["source"]),
@@ -235,10 +240,10 @@ def _unreadable(path: Path, error: Exception) -> FacelexError:
 
 
 def _check_format(path: Path, found: NDArray[np.int64]) -> None:
-    if found.tolist() != FORMAT:
+    if found.tolist() not in (FORMAT, NAMED_VOTES):
         raise FacelexError(
             f"The dataset {path} was written by another version of facelex (format {found}, this one reads "
-            f"{FORMAT}); prepare it again with: facelex data prepare SOURCE --output {path}"
+            f"{FORMAT} and {NAMED_VOTES}); prepare it again with: facelex data prepare SOURCE --output {path}"
         )
 
 
@@ -260,13 +265,14 @@ def _fingerprint(
     pixels: NDArray[np.uint8],
     labels: NDArray[np.int64],
     splits: NDArray[np.uint8],
-    votes: NDArray[np.uint8] | None,
+    votes: Votes | None,
     class_names: tuple[str, ...],
 ) -> str:
     digest = hashlib.sha256()
-    for array in (pixels, labels.astype("<i8"), splits, votes):
+    for array in (pixels, labels.astype("<i8"), splits, None if votes is None else votes.counts):
         if array is not None:
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array).data)
-    digest.update("\n".join(class_names).encode())
+    named = votes.names if votes is not None and not votes.of_ferplus else ()
+    digest.update("\n".join([*class_names, *named]).encode())
     return digest.hexdigest()

@@ -103,11 +103,6 @@ def _columns(header: Sequence[str]) -> tuple[int, int, int]:
         hint = ""
         if "\0" in got:
             hint = "; this looks like UTF-16, save it as UTF-8"
-        elif missing == list(expected):
-            hint = (
-                "; a CSV that lists image files has a column image and a column label, or is told with "
-                "--columns what they are called"
-            )
         elif missing == ["Usage"]:
             hint = (
                 "; this looks like the challenge's train.csv, take icml_face_data.csv or fer2013.csv instead"

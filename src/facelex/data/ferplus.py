@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from facelex.data.dataset import SPLITS
 from facelex.data.fer2013 import USAGES
 from facelex.data.packed import open_csv
-from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS, classes_named
+from facelex.data.votes import Votes
+from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 
 
-def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def read_votes(path: Path, splits: NDArray[np.uint8]) -> Votes:
     """Read ``fer2013new.csv`` and check that its rows are those of the official FER2013 file.
 
     The file has no pixels: row i belongs to row i of ``fer2013.csv``. What can be checked is the number of
@@ -27,7 +28,7 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
         splits: Split code of each FER2013 row, ``(N,)``.
 
     Returns:
-        Votes as given, ``(N, 10)`` uint8 in ``FERPLUS_COLUMNS`` order; they sum to ten in most rows.
+        Votes as given, in ``FERPLUS_COLUMNS`` order; they sum to ten in most rows.
 
     Raises:
         FacelexError: If a column is missing, a vote is not a number, or the rows are not those of ``splits``.
@@ -46,7 +47,7 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
             f"of the FER2013 file is in {SPLITS[int(splits[row_index])]}; "
             "the two files are not in the same order."
         )
-    return np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS))
+    return Votes(np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS)))
 
 
 def _read_rows(path: Path) -> tuple[list[list[int]], list[int]]:
@@ -89,51 +90,3 @@ def _columns(path: Path, header: Sequence[str]) -> list[int]:
 
 def _is_vote(cell: str) -> bool:
     return cell.isascii() and cell.isdigit() and len(cell) <= 3 and int(cell) <= 255
-
-
-def ferplus_classes(classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the class id of each FER+ column, ``(10,)``, -1 where ``classes`` have none or several for it.
-
-    Args:
-        classes: Class names in any spelling of ``facelex.emotions``; "contempt" is known where it is a class.
-    """
-    found = [classes_named(column, classes) for column in FERPLUS_COLUMNS]
-    return np.array([ids[0] if len(ids) == 1 else -1 for ids in found], np.int64)
-
-
-def class_votes(votes: NDArray[np.integer], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Count the votes on each class, ``(N, K)``; 0 for a class that no tagger was asked about.
-
-    Args:
-        votes: Votes, ``(N, 10)`` in ``FERPLUS_COLUMNS`` order.
-        classes: Class names, K of them.
-    """
-    counts = np.zeros((len(votes), len(classes)), np.int64)
-    for column, class_id in enumerate(ferplus_classes(classes)):
-        if class_id >= 0:
-            counts[:, class_id] = votes[:, column]
-    return counts
-
-
-def vote_shares(votes: NDArray[np.integer], classes: Sequence[str] = EMOTIONS) -> NDArray[np.float64]:
-    """Turn votes into a distribution over ``classes``.
-
-    Votes for anything outside ``classes`` are left out and the rest is scaled to sum to one: with the seven
-    emotions that drops contempt, unknown and NF ("not a face"); with an eighth class named "contempt" its
-    votes count. A row without any vote left becomes uniform: nobody named one of these classes.
-
-    Args:
-        votes: Votes, ``(N, 10)`` in ``FERPLUS_COLUMNS`` order.
-        classes: Class names in the order wanted, in any spelling of ``facelex.emotions``.
-
-    Returns:
-        Shares, ``(N, K)`` float64, non-negative, rows sum to 1.
-
-    Raises:
-        FacelexError: If FER+ has no votes on any of ``classes``.
-    """
-    if (ferplus_classes(classes) < 0).all():
-        raise FacelexError(f"FER+ has no votes on any of: {', '.join(classes)}.")
-    counts = class_votes(votes, classes).astype(np.float64)
-    totals = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, totals, out=np.full_like(counts, 1.0 / len(classes)), where=totals > 0)

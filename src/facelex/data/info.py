@@ -29,6 +29,7 @@ class DatasetInfo:
     duplicate_groups: int  # pictures that occur more than once
     conflicting_groups: int  # of these, the ones whose copies carry different labels
     votes: bool
+    vote_names: list[str]  # what people voted for
     attributes: dict[str, int]  # column kept beside the pictures -> different values of it
 
 
@@ -54,6 +55,7 @@ def describe(dataset: FaceDataset) -> DatasetInfo:
         duplicate_groups=int(np.sum(np.bincount(dataset.groups) > 1)),
         conflicting_groups=len(conflicting_groups(dataset.groups, dataset.labels)),
         votes=dataset.votes is not None,
+        vote_names=[] if dataset.votes is None else list(dataset.votes.names),
         attributes={name: len(set(values.tolist()) - {""}) for name, values in dataset.attributes.items()},
     )
 

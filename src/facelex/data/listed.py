@@ -14,10 +14,12 @@ from pathlib import Path
 
 from facelex.data.dataset import FaceDataset
 from facelex.data.fer2013 import Progress
-from facelex.data.folder import SPLIT_FOLDERS, LabelledFile, read_files
-from facelex.data.mapping import COLUMN_ROLES, column_name
+from facelex.data.labelled_file import SPLIT_NAMES, LabelledFile
+from facelex.data.labelled_images import read_files
+from facelex.data.mapping import COLUMN_ROLES
+from facelex.data.options import ReadOptions
 from facelex.data.packed import text_encoding
-from facelex.data.splits import DEFAULT_SHARES, Shares
+from facelex.data.voting import vote_columns, with_votes
 from facelex.errors import FacelexError, unknown_name
 from facelex.recognize.detection import Box
 
@@ -28,94 +30,26 @@ BOX_COLUMNS = ("x", "y", "width", "height")
 """Where in the picture a face is, in pixels, as ``facelex predict`` writes it; all four or none."""
 
 
-def is_listing(path: Path, columns: Mapping[str, str] | None = None) -> bool:
-    """Return whether a file is a CSV that has a column of image files and none of pixels.
-
-    ``columns`` is as in :func:`listed_files`.
-    """
-    if path.suffix.lower() != ".csv":
-        return False
-    try:
-        header = _read_header(path)
-    except FacelexError:
-        return False
-    return "pixels" not in header and any(name in (*header, *(columns or {})) for name in IMAGE_COLUMNS)
-
-
-def holds_pixels(path: Path) -> bool:
-    """Return whether a CSV has a column of pixels, as FER2013's does.
-
-    Raises:
-        FacelexError: If it is no CSV.
-    """
-    return "pixels" in _read_header(path)
-
-
-def refuse_find_faces(path: Path) -> None:
-    """Say why no faces can be found in what is neither a folder nor a list of images.
-
-    Raises:
-        FacelexError: Always; a CSV that has neither pixels nor image files is told which columns it lacks.
-    """
-    if path.suffix.lower() == ".csv" and not holds_pixels(path):
-        header = _read_header(path)
-        _role(path, header, header, IMAGE_COLUMNS, "image files")
-    raise FacelexError(f"--find-faces is for photos, and {path} holds face crops. Leave it out.")
-
-
 def read_listing(
-    path: Path,
-    size: int = 48,
-    classes: Sequence[str] | None = None,
-    split: Shares = DEFAULT_SHARES,
-    seed: int = 0,
-    skip_bad: bool = False,
-    progress: Progress | None = None,
-    *,
-    find_faces: bool = False,
-    keep: Sequence[str] = (),
-    mapping: Mapping[str, str] | None = None,
-    together: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    path: Path, options: ReadOptions | None = None, progress: Progress | None = None
 ) -> tuple[FaceDataset, list[str]]:
     """Read the images that a CSV lists, as :func:`facelex.data.folder.read_folder` does those of a folder.
 
     Args:
         path: The table; see :func:`listed_files`.
-        size: As for a folder, and so are the other arguments, with class names of the table for folders.
-        classes: Class names in label order, or ``AUTO``; by default the seven emotions in any spelling.
-        split: Shares of train, val and test where the table gives no splits.
-        seed: Seed of those splits.
-        skip_bad: Leave out images that cannot be read.
+        options: How to read.
         progress: Called now and then with images read and images in all.
-        find_faces: Take the face at the box of each row, or the largest of the image where there is no box,
-            and leave images without a face out.
-        keep: Further columns to keep beside the pictures, as ``FaceDataset.attributes``.
-        mapping: Class names of the table, case ignored, and what to call them, or ``ignore``.
-        together: A further column, such as ``subject``; images with the same value are drawn into one split.
-        columns: As in :func:`listed_files`.
 
     Raises:
         FacelexError: If the table or an image cannot be read, or a class is unknown.
     """
-    keep, together = [column_name(name) for name in keep], column_name(together or "") or None
-    forget = together if together not in keep else None
-    kept = [*keep, *([forget] if forget else [])]
-    files, notes = listed_files(path, kept, boxes=find_faces, columns=columns)
-    dataset, more = read_files(
-        path, files, size, classes, split, seed, skip_bad, progress,
-        find_faces=find_faces, what="class", mapping=mapping, together=together, forget=forget,
-    )  # fmt: skip
+    options = options or ReadOptions()
+    files, notes = listed_files(path, options)
+    dataset, more = read_files(path, files, options, progress)
     return dataset, notes + more
 
 
-def listed_files(
-    path: Path,
-    keep: Sequence[str] = (),
-    *,
-    boxes: bool = False,
-    columns: Mapping[str, str] | None = None,
-) -> tuple[list[LabelledFile], list[str]]:
+def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[LabelledFile], list[str]]:
     """Return the images that a CSV lists, in order, and notes on what was left out.
 
     Columns are known by their names, case ignored: ``image``, ``path``, ``file``, ``filename``, ``filepath``
@@ -125,21 +59,27 @@ def listed_files(
     they were named to it, else to the current folder. A row without a class name that says in the column
     ``error`` why its picture could not be read is left out.
 
+    Where several people judged the images, ``options.votes`` names columns of votes; without them, and
+    without class names, those that are called like emotions, or classes that the options name. Numbers are
+    votes for what the column is called. Else each column holds class names, one vote each; numbers are such
+    where ``options.mapping`` renames them and no column. The rows of one image, or one face where there are
+    boxes, are added up; what else they say is that of the first. Rows without an image are left out.
+
     Args:
         path: The table.
-        keep: Further columns, whose values become the files' attributes.
-        boxes: Read the boxes of the faces, where there are columns for them.
-        columns: Columns that are called otherwise: ``image``, ``label``, ``split`` or a name of
-            `BOX_COLUMNS`, and the column's own name, case ignored. If all are numbers, from 1, the table has
-            no header line.
+        options: How to read: columns to keep or to keep ``together`` become the files' attributes, the boxes
+            of faces are read with ``find_faces``.
 
     Raises:
         FacelexError: If the file is no such CSV, or a row of it has no image, class or split, or no box of
-            numbers with positive sides although some of it is there.
+            numbers with positive sides although some of it is there, or no votes that are numbers of 0 or
+            more; or rows of one image name different splits.
     """
+    options = options or ReadOptions()
+    columns, boxes = options.columns, options.find_faces
     with _open_csv(path, numbered=_are_numbers(columns)) as (header, lines):
         rows = list(lines)
-    places = _Columns.find(path, header, _called(path, header, columns), keep)
+    places = _Columns.find(path, header, options)
     if not rows:
         raise FacelexError(f"Expected at least one labelled image in {path}, but there is only a header.")
     for number, row in rows:
@@ -159,15 +99,30 @@ def listed_files(
         )
     if boxes:
         notes += _box_notes(path, header, columns, places)
+    if places.votes:
+        notes.append(_vote_note(header, places))
+        imageless = [number for number, row in labelled if not row[places.image].strip()]
+        if imageless:
+            notes.append(f"Left out: {len(imageless):,} row{'s' * (len(imageless) > 1)} without an image.")
+            labelled = [(number, row) for number, row in labelled if row[places.image].strip()]
+        if not labelled:
+            raise FacelexError(f"Expected at least one image in {path}, but no row names one.")
     files = [_labelled_file(path, places, row, number, boxes) for number, row in labelled]
     if _are_numbers(columns):
         _refuse_header(path, files)
+    if places.votes:
+        cells = [(line, [row[place].strip() for place in places.votes.values()]) for line, row in labelled]
+        files = with_votes(path, files, list(places.votes), cells, options.mapping)
     return files, notes
 
 
-def _box_notes(
-    path: Path, header: Sequence[str], columns: Mapping[str, str] | None, places: _Columns
-) -> list[str]:
+def _vote_note(header: Sequence[str], places: _Columns) -> str:
+    unused = [name for name in LABEL_COLUMNS if name in header and name not in places.votes]
+    instead = f"; the column {unused[0]} is not used" if unused else ""
+    return f"The label is what most votes in the columns {', '.join(places.votes)} say{instead}."
+
+
+def _box_notes(path: Path, header: Sequence[str], columns: Mapping[str, str], places: _Columns) -> list[str]:
     """Say that the columns there are do not make boxes; it is an error where some were named as such.
 
     A list may well have a width and a height alone, of its pictures.
@@ -177,7 +132,7 @@ def _box_notes(
         return []
     lacking = ", ".join(name for name in BOX_COLUMNS if name not in there)
     said = f"{path.name} has a column {', '.join(there)}, but none {lacking}"
-    if {*there} & {*(columns or {})}:
+    if {*there} & {*columns}:
         raise FacelexError(
             f"Expected all four columns of boxes, {', '.join(BOX_COLUMNS)}, or none of them, but {said}. "
             "Name the others with --columns as well."
@@ -207,7 +162,8 @@ class _Columns:
     """Where in a row is what; None, or empty, where the table does not have it."""
 
     image: int
-    label: int
+    label: int | None
+    votes: Mapping[str, int]
     split: int | None
     error: int | None
     box: Sequence[int]
@@ -216,12 +172,17 @@ class _Columns:
     """Whether files are in the column that ``facelex predict`` writes."""
 
     @classmethod
-    def find(cls, path: Path, named: Sequence[str], header: Sequence[str], keep: Sequence[str]) -> _Columns:
+    def find(cls, path: Path, named: Sequence[str], options: ReadOptions) -> _Columns:
         """Look for the columns in the header as `_called` gives it, and for those to keep as ``named``."""
-        image = _role(path, named, header, IMAGE_COLUMNS, "image files")
-        label = _role(path, named, header, LABEL_COLUMNS, "class names")
-        kept = {name: _kept(path, named, name) for name in map(column_name, keep)}
-        twice = [name for name in kept if named.count(name) > 1]
+        header = _called(path, named, options.columns)
+        image = _role(path, named, header, IMAGE_COLUMNS, "image files", "FER2013's column pixels")
+        there = {*LABEL_COLUMNS} & {*header}
+        votes = options.votes or (() if there else vote_columns(header, options))
+        label = None if votes else _role(path, named, header, LABEL_COLUMNS, "class names", "votes (--votes)")
+        together = [options.together] if options.together else []
+        kept = {name: _kept(path, named, name) for name in (*options.keep, *together)}
+        voted = {name: _kept(path, named, name) for name in votes}
+        twice = [name for name in (*kept, *voted) if named.count(name) > 1]
         if twice:
             raise FacelexError(
                 f"Expected one column {twice[0]!r} in {path}, but it has several. Rename the others."
@@ -229,6 +190,7 @@ class _Columns:
         return cls(
             image,
             label,
+            voted,
             split=next((header.index(name) for name in SPLIT_COLUMNS if name in header), None),
             error=header.index("error") if "error" in header else None,
             box=[header.index(name) for name in BOX_COLUMNS] if {*BOX_COLUMNS} <= {*header} else (),
@@ -238,12 +200,16 @@ class _Columns:
 
     def tells_error(self, row: Sequence[str]) -> bool:
         """Whether a row has no class, but says why its picture could not be read."""
-        return self.error is not None and bool(row[self.error].strip()) and not row[self.label].strip()
+        if self.error is None or not row[self.error].strip():
+            return False
+        said = self.votes.values() if self.label is None else [self.label]
+        return not any(row[place].strip() for place in said)
 
 
 def _labelled_file(path: Path, columns: _Columns, row: Sequence[str], line: int, boxes: bool) -> LabelledFile:
-    image, label = row[columns.image].strip(), row[columns.label].strip()
-    if not (image and label):
+    image = row[columns.image].strip()
+    label = "" if columns.label is None else row[columns.label].strip()
+    if not (image and (label or columns.votes)):
         what = "a class name" if image else "an image file"
         raise FacelexError(f"Expected {what} in every row of {path}, but line {line} has none.")
     return LabelledFile(
@@ -280,19 +246,19 @@ def _place(folder: Path, name: str, *, by_predict: bool) -> Path:
     return folder / name.replace("\\", "/")
 
 
-def _are_numbers(columns: Mapping[str, str] | None) -> bool:
-    return bool(columns) and all(name.isdecimal() for name in (columns or {}).values())
+def _are_numbers(columns: Mapping[str, str]) -> bool:
+    return bool(columns) and all(name.isdecimal() for name in columns.values())
 
 
-def _called(path: Path, header: Sequence[str], columns: Mapping[str, str] | None) -> Sequence[str]:
+def _called(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> Sequence[str]:
     """The header with the columns called what they hold; another column of that name loses it."""
     held: dict[int, str] = {}
-    for role, name in (columns or {}).items():
+    for role, name in columns.items():
         if role not in COLUMN_ROLES:
             raise unknown_name("use of a column", role, COLUMN_ROLES)
-        if column_name(name) not in header:
+        if name not in header:
             raise unknown_name(f"column in {path}:", name, filter(None, header))
-        held[header.index(column_name(name))] = role
+        held[header.index(name)] = role
     return [held.get(place, "" if name in held.values() else name) for place, name in enumerate(header)]
 
 
@@ -317,6 +283,8 @@ def _open_csv(
             )
             number, row = next(rows, (0, []))
             header = [name.strip().lower() for name in row]
+            if any("\0" in name for name in header):
+                raise FacelexError(f"{path} looks like UTF-16 without its mark. Save it as UTF-8.")
             if numbered:
                 header = [str(place) for place, _ in enumerate(row, start=1)]
                 rows = chain([(number, row)] if row else [], rows)
@@ -325,19 +293,27 @@ def _open_csv(
         raise FacelexError(f"Expected {path} to be a CSV file in UTF-8, but it is not: {error}.") from error
 
 
-def _read_header(path: Path) -> list[str]:
-    """Names of the columns, of a file in another encoding as well, which reading the rows will refuse."""
+def read_header(path: Path) -> list[str]:
+    """Names of a CSV's columns in lower case.
+
+    Those of a file in another encoding are read as well; reading its rows will refuse it.
+
+    Raises:
+        FacelexError: If the file is no CSV.
+    """
     with _open_csv(path, errors="replace") as (header, _):
         return header
 
 
-def _role(path: Path, named: Sequence[str], header: Sequence[str], names: Sequence[str], what: str) -> int:
-    """Find the column of one of the names in ``header``, as `_called` gives it; ``named`` is to be shown."""
+def _role(
+    path: Path, named: Sequence[str], header: Sequence[str], names: Sequence[str], what: str, other: str
+) -> int:
+    """Find the column of one of the names in ``header``, as `_called` gives it; the rest is for messages."""
     for name in names:
         if name in header:
             return header.index(name)
     raise FacelexError(
-        f"Expected a column of {what} ({', '.join(names)}) in {path}, but its columns are: "
+        f"Expected a column of {what} ({', '.join(names)}), or {other}, in {path}, but its columns are: "
         f"{', '.join(named) or 'none'}. If it is called otherwise, say so with the option "
         f"--columns {names[0]}=NAME of 'facelex data prepare'."
     )
@@ -350,7 +326,7 @@ def _kept(path: Path, named: Sequence[str], name: str) -> int:
 
 
 def _split(path: Path, name: str, line: int) -> int:
-    code = SPLIT_FOLDERS.get(name.strip().lower())
+    code = SPLIT_NAMES.get(name.strip().lower())
     if code is None:
         raise FacelexError(
             f"Expected train, val or test as the split in every row of {path}, but line {line} has {name!r}."

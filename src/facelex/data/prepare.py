@@ -6,49 +6,22 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from facelex.data.dataset import FaceDataset, is_dataset_file, read_signature
-from facelex.data.fer2013 import CSV_NAMES, SIDE, Progress, completeness_notes, read_fer2013
-from facelex.data.ferplus import read_votes
-from facelex.data.folder import labelled_files, read_folder
-from facelex.data.listed import is_listing, listed_files, read_listing, refuse_find_faces
-from facelex.data.mapping import column_name
-from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED, Shares
-from facelex.emotions import EMOTIONS
+from facelex.data.fer2013 import Progress
+from facelex.data.options import ReadOptions
+from facelex.data.source import PREPARED, Source, find_source
 from facelex.errors import FacelexError
-from facelex.recognize.sources import IMAGE_SUFFIXES
 
 READERS_VERSION = 8
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
-LATER_OPTIONS = ("keep", "mapping", "together", "columns")
+LATER_OPTIONS = ("keep", "mapping", "together", "columns", "votes")
 """Options that came later: where they are not used, files that were made before them are up to date."""
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """How a source is read; the names of columns in ``keep``, ``together`` and ``columns`` in any case."""
-
-    ferplus: Path | None = None
-    size: int = SIDE
-    classes: tuple[str, ...] | None = None
-    split: Shares = DEFAULT_SHARES
-    seed: int = 0
-    skip_bad: bool = False
-    find_faces: bool = False
-    keep: tuple[str, ...] = ()
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    together: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +36,7 @@ class Prepared:
 def prepare(
     source: str | Path,
     output: str | Path,
-    options: PrepareOptions | None = None,
+    options: ReadOptions | None = None,
     force: bool = False,
     progress: Progress | None = None,
     *,
@@ -84,74 +57,32 @@ def prepare(
     Raises:
         FacelexError: If the source cannot be used as it is; nothing is written then.
     """
-    source, output, options = Path(source), Path(output), _settled(options or PrepareOptions())
+    path, output, options = Path(source), Path(output), options or ReadOptions()
     check_output(output)
     if not 16 <= options.size <= 512:
         raise FacelexError(f"Expected a size from 16 to 512 pixels, but got {options.size}.")
-    if not source.exists():
+    if not path.exists():
         raise FacelexError(
-            f"There is no file or folder {source}; give fer2013.csv, icml_face_data.csv, a folder of images "
+            f"There is no file or folder {path}; give fer2013.csv, icml_face_data.csv, a folder of images "
             "or a CSV that lists them, or fetch FER2013 with: facelex data download"
         )
-    if source.suffix.lower() in IMAGE_SUFFIXES and source.is_file():
-        raise FacelexError(f"{source} is one picture; give the folder that holds the folders of the classes.")
-    if source.suffix.lower() == ".npz" and source.is_file():
+    found = find_source(path)
+    if found.kind is PREPARED:
         raise FacelexError(
-            f"{source} is an .npz file; look at a prepared dataset with: facelex data info {source}"
+            f"{path} is an .npz file; look at a prepared dataset with: facelex data info {path}"
         )
     if options.ferplus is not None and not options.ferplus.is_file():
         raise FacelexError(f"There is no file {options.ferplus}; give FER+'s fer2013new.csv with --ferplus.")
     if options.seed < 0:
         raise FacelexError(f"Expected a seed of 0 or more, but got {options.seed}.")
-    source = _csv_inside(source) or source
-    listed = is_listing(source, options.columns)
-    for name, given in (
-        ("--keep", options.keep),
-        ("--together", options.together),
-        ("--columns", options.columns),
-    ):
-        if given and not listed:
-            raise FacelexError(
-                f"{name} is for a CSV that lists images, with a column of files such as image, and {source} "
-                "is none. Leave it out."
-            )
-    if options.mapping and not (source.is_dir() or listed):
-        raise FacelexError(
-            f"--map is for folders and lists of images, and the classes of {source} are the seven emotions. "
-            "Leave it out."
-        )
-    signature = source_signature(source, options)
+    found.check(options)
+    signature = source_signature(found, options)
     if not force and read_signature(output) == signature and (held := _held(output)) is not None:
         return Prepared(held, reused=True)
-    replaced = replacing_notes(output, signature, source.resolve().name, force=force, replace=replace)
-    if source.is_dir() or listed:
-        if options.ferplus is not None:
-            raise FacelexError(
-                "FER+ votes are joined to the official CSV row by row, and the pictures of "
-                f"{source} are not its rows; give fer2013.csv or icml_face_data.csv with --ferplus, or leave "
-                "--ferplus out."
-            )
-        listing = partial(read_listing, keep=options.keep, together=options.together, columns=options.columns)
-        read = read_folder if source.is_dir() else listing
-        dataset, notes = read(
-            source, options.size, options.classes, options.split, options.seed, options.skip_bad, progress,
-            find_faces=options.find_faces, mapping=options.mapping,
-        )  # fmt: skip
-    else:
-        dataset, notes = _from_csv(source, options, progress)
+    replaced = replacing_notes(output, signature, found.path.resolve().name, force=force, replace=replace)
+    dataset, notes = found.read(options, progress)
     dataset.save(output, signature)
     return Prepared(dataset, reused=False, notes=[*notes, *replaced])
-
-
-def _settled(options: PrepareOptions) -> PrepareOptions:
-    """Options that mean the same, spelled alike, as signatures compare them."""
-    return replace(
-        options,
-        ferplus=None if options.ferplus is None else Path(options.ferplus),
-        keep=tuple(map(column_name, options.keep)),
-        together=column_name(options.together or "") or None,
-        columns={role: column_name(name) for role, name in options.columns.items()},
-    )
 
 
 def replacing_notes(output: Path, signature: str, name: str, *, force: bool, replace: bool) -> list[str]:
@@ -218,7 +149,7 @@ def check_output(output: Path) -> None:
         raise FacelexError(f"Expected an output file that ends in .npz, but got {output}.")
 
 
-def source_signature(source: Path, options: PrepareOptions) -> str:
+def source_signature(source: Source, options: ReadOptions) -> str:
     """Describe a source and how it is read: equal strings mean that reading again would change nothing.
 
     What stands before the hyphen is the source's place alone (`_is_of_another`).
@@ -226,27 +157,21 @@ def source_signature(source: Path, options: PrepareOptions) -> str:
     A file counts by path, size and time of change; a folder by those of its images, also behind links that
     the reader follows, a CSV that lists images by its own and theirs.
     """
+    images = source.kind.images
     described = {
         "version": READERS_VERSION,
         "options": {key: value for key, value in asdict(options).items() if key not in LATER_OPTIONS or value}
         | {"ferplus": None},
-        "source": _file_signature(source, options.columns),
+        "source": _file_signature(source.path) + ([_digest(images(source.path, options))] if images else []),
         "ferplus": options.ferplus and _file_signature(options.ferplus),
     }
-    place = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
-    return f"{place}-{hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()}"
+    where = hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()[:16]
+    return f"{where}-{hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()}"
 
 
-def _file_signature(path: Path, columns: Mapping[str, str] | None = None) -> list[str]:
-    if path.is_dir():
-        return [str(path.resolve()), _digest(file.path for file in labelled_files(path)[0])]
-    if is_listing(path, columns):
-        return [
-            str(path.resolve()),
-            _size_and_time(path),
-            _digest(file.path for file in listed_files(path, columns=columns)[0]),
-        ]
-    return [str(path.resolve()), _size_and_time(path)]
+def _file_signature(path: Path) -> list[str]:
+    """A folder's own time of change says nothing of what is in the folders below."""
+    return [str(path.resolve()), *([] if path.is_dir() else [_size_and_time(path)])]
 
 
 def _digest(files: Iterable[Path]) -> str:
@@ -262,46 +187,3 @@ def _size_and_time(file: Path) -> str:
     except (OSError, ValueError):  # a link to nowhere, or a name that no file can have: reading will say so
         return "missing"
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _csv_inside(source: Path) -> Path | None:
-    """Find the official CSV in a folder that was downloaded as a whole."""
-    if not source.is_dir():
-        return None
-    for name in CSV_NAMES:
-        for place in (source / name, source / "fer2013" / name):
-            if place.is_file():
-                return place
-    return None
-
-
-def _from_csv(
-    source: Path, options: PrepareOptions, progress: Progress | None
-) -> tuple[FaceDataset, list[str]]:
-    if options.classes is not None:
-        raise FacelexError(f"--classes is for folders of images; the classes of {source} are fixed.")
-    if options.find_faces:
-        refuse_find_faces(source)
-    faces = read_fer2013(source, progress)
-    votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
-    notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []
-    notes += completeness_notes(faces.splits)
-    dataset = FaceDataset.create(
-        resize_all(faces.pixels, options.size),
-        faces.labels,
-        faces.splits,
-        EMOTIONS,
-        f"FER2013 from {source.name}" + (f", FER+ from {options.ferplus.name}" if options.ferplus else ""),
-        votes,
-    )
-    return dataset, notes
-
-
-def resize_all(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Scale square grey images ``(N, H, H)`` to ``(N, size, size)``."""
-    if pixels.shape[1] == size:
-        return pixels
-    scaled = np.empty((len(pixels), size, size), np.uint8)
-    for row, image in enumerate(pixels):
-        scaled[row] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
-    return scaled

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.data.dataset import SPLITS, FaceDataset
+from facelex.data.votes import Votes
 from facelex.errors import FacelexError
 from facelex.evaluation.copies import seen_in_training
 from facelex.evaluation.labelled import match_classes
@@ -87,7 +88,7 @@ def answer_split(
         labels=labels,
         seen=None if seen is None else seen[chosen],
         classes=network.classes,
-        votes=None if dataset.votes is None else dataset.votes[rows],
+        votes=_votes(dataset, rows, mapping),
         mirror_probs=found.get("flip"),
         model=network.name,
         split=split,
@@ -140,7 +141,7 @@ def given_answers(
             f"Expected answers about the faces that are scored, in their order, but {fault}. Name the data "
             "that were answered with --data, or get answers about these."
         )
-    votes = None if dataset.votes is None else dataset.votes[dataset.indices(split)[chosen]]
+    votes = _votes(dataset, dataset.indices(split)[chosen], mapping)
     return replace(held, fingerprint=dataset.fingerprint, votes=held.votes if votes is None else votes)
 
 
@@ -157,6 +158,14 @@ def scored_rows(
     """
     labels = match_classes(dataset.class_names, classes, mapping)[dataset.labels[dataset.indices(split)]]
     return labels >= 0, labels[labels >= 0]
+
+
+def _votes(dataset: FaceDataset, rows: NDArray[np.int64], mapping: Mapping[str, str] | None) -> Votes | None:
+    """Return the votes on some examples, on classes as the mapping calls them; FER+'s columns have names."""
+    if dataset.votes is None:
+        return None
+    votes = dataset.votes[rows]
+    return votes if votes.of_ferplus else votes.renamed(mapping)
 
 
 def _ask(network: Network, pixels: NDArray[np.uint8], views: Collection[str]) -> dict[str, np.ndarray]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +22,11 @@ def load_labelled(
     """Read faces that are to be scored.
 
     Args:
-        source: A file of ``facelex data prepare``; ``fer2013`` or ``sketch``; a folder of images by class,
-            with or without split folders; FER2013's official CSV; or a CSV that lists image files, see
-            :func:`facelex.data.listed.listed_files`.
+        source: See :func:`facelex.data.source.find_source`.
         size: Side in pixels at which images are read.
         keep: Further columns to read of a CSV that lists image files.
-        find_faces: The images of a folder or list are photos, whose faces are cut out as by
-            :func:`facelex.data.folder.read_folder`; by default they are face crops.
+        find_faces: The images of a folder or list are photos, whose faces are cut out; by default they are
+            face crops.
 
     Returns:
         The dataset, in which examples that come without a split are all in ``test``, and notes for the user:
@@ -37,35 +35,17 @@ def load_labelled(
     Raises:
         FacelexError: If the source cannot be read as labelled faces.
     """
-    from facelex.data.folder import AUTO, read_folder
-    from facelex.data.listed import holds_pixels, read_listing, refuse_find_faces
-    from facelex.data.load import is_dataset_name, load_dataset
+    from facelex.data.options import AUTO, ReadOptions
+    from facelex.data.source import OFFICIAL, find_source
     from facelex.data.splits import SPLIT_UNUSED
 
-    path = Path(source)
-    is_csv = path.suffix.lower() == ".csv" and path.is_file()
-    if is_dataset_name(str(source)) or not (is_csv or path.is_dir()):
-        dataset = load_dataset(source)
-        if find_faces:
-            refuse_find_faces(path)
-        return dataset, []
-    if is_csv and holds_pixels(path):
-        if find_faces:
-            refuse_find_faces(path)
-        return _official(path)
-    read = partial(read_listing, keep=keep) if is_csv else read_folder
-    dataset, notes = read(path, size=size, classes=AUTO, split=_ALL_TEST, find_faces=find_faces)
+    found = find_source(source)
+    wanted = {"size": size, "classes": AUTO, "split": _ALL_TEST, "keep": tuple(keep)}
+    if found.kind is OFFICIAL:
+        del wanted["size"]  # a network that has learned from it knows it as it is
+    meant: dict[str, Any] = {name: value for name, value in wanted.items() if name in found.kind.options}
+    dataset, notes = found.read(ReadOptions(**meant, find_faces=find_faces))
     return dataset, [note for note in notes if note != SPLIT_UNUSED]  # nobody asked for other ones
-
-
-def _official(path: Path) -> tuple[FaceDataset, list[str]]:
-    from facelex.data.fer2013 import completeness_notes, read_fer2013
-    from facelex.emotions import EMOTIONS
-
-    faces = read_fer2013(path)
-    source = f"FER2013 from {path.name}"
-    dataset = FaceDataset.create(faces.pixels, faces.labels, faces.splits, EMOTIONS, source)
-    return dataset, completeness_notes(faces.splits)
 
 
 def match_classes(

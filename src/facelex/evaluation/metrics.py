@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelex.data.ferplus import class_votes, ferplus_classes
+from facelex.data.votes import Votes
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 
@@ -188,32 +188,70 @@ class FerplusScores:
     kl: float
 
 
-def ferplus_scores(probs: np.ndarray, votes: np.ndarray, classes: tuple[str, ...]) -> FerplusScores:
-    """Compare predictions with FER+ votes: the majority's emotion and the distribution of votes.
+@dataclass(frozen=True)
+class VoteScores:
+    """Agreement with the people who voted.
+
+    Attributes:
+        count: Images with at least one vote for a class of the model.
+        agreement: Mean share of an image's votes among the model's classes that are for the class it names.
+        best_agreement: The same of the class that most people chose: nobody can have more.
+        cross_entropy: Mean of ``-sum_k q_k log p_k`` in nats, q the shares of votes among its classes.
+        kl: Mean of ``sum_k q_k log(q_k / p_k)``: the cross-entropy less the entropy of the votes.
+    """
+
+    count: int
+    agreement: float
+    best_agreement: float
+    cross_entropy: float
+    kl: float
+
+
+def vote_scores(probs: np.ndarray, votes: Votes, classes: tuple[str, ...]) -> VoteScores:
+    """Compare predictions with the distribution of votes.
 
     Args:
         probs: Class probabilities, ``(n, K)``.
-        votes: Votes in ``FERPLUS_COLUMNS`` order, ``(n, 10)``.
+        votes: What people chose, n rows.
         classes: Class names, K of them.
     """
-    majority = ferplus_majority(votes)
-    decided = majority >= 0
-    truth = np.where(decided, ferplus_classes(classes)[majority], -1)
-    right = probs.argmax(axis=1) == truth
-    known = truth >= 0
-
-    counts = class_votes(votes, classes)
+    counts = votes.on(classes)
     voted = counts.sum(axis=1) > 0
+    if not voted.any():
+        return VoteScores(0, *[float("nan")] * 4)
     shares = counts[voted] / counts[voted].sum(axis=1, keepdims=True)
     log_probs = np.log(np.maximum(probs[voted].astype(np.float64), np.finfo(np.float32).tiny))
     cross_entropy = -(shares * log_probs).sum(axis=1)
     entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
+    return VoteScores(
+        int(voted.sum()),
+        float(np.take_along_axis(shares, probs[voted].argmax(axis=1)[:, None], axis=1).mean()),
+        float(shares.max(axis=1).mean()),
+        float(cross_entropy.mean()),
+        float((cross_entropy - entropy).mean()),
+    )
+
+
+def ferplus_scores(probs: np.ndarray, votes: Votes, classes: tuple[str, ...]) -> FerplusScores:
+    """Compare predictions with FER+ votes: the majority's emotion and the distribution of votes.
+
+    Args:
+        probs: Class probabilities, ``(n, K)``.
+        votes: FER+'s, n rows.
+        classes: Class names, K of them.
+    """
+    majority = ferplus_majority(votes.counts)
+    decided = majority >= 0
+    truth = np.where(decided, votes.class_ids(classes)[majority], -1)
+    right = probs.argmax(axis=1) == truth
+    known = truth >= 0
+    distribution = vote_scores(probs, votes, classes)
     return FerplusScores(
         int(decided.sum()),
         float(right[decided].mean()) if decided.any() else float("nan"),
         int(known.sum()),
         float(right[known].mean()) if known.any() else float("nan"),
-        int(voted.sum()),
-        float(cross_entropy.mean()) if voted.any() else float("nan"),
-        float((cross_entropy - entropy).mean()) if voted.any() else float("nan"),
+        distribution.count,
+        distribution.cross_entropy,
+        distribution.kl,
     )

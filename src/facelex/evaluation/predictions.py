@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from facelex.emotions import FERPLUS_COLUMNS
+from facelex.data.votes import Votes, read_vote_arrays
 from facelex.errors import FacelexError
 from facelex.evaluation.calibration import apply_temperature
 from facelex.evaluation.views import VIEWS, WINDOW
@@ -69,7 +69,7 @@ class Predictions:
         seen: True where the example has a pixel-identical copy among the pictures that the model was trained
             on, ``(n,)`` bool; None where these are not known.
         classes: Class names in the order of the columns.
-        votes: FER+ votes in ``FERPLUS_COLUMNS`` order, ``(n, 10)`` uint8, or None.
+        votes: What several people took each example for, or None.
         mirror_probs: Probabilities of the mirror image, as ``probs``, or None when it was not looked at.
         model: Name of the run or model.
         split: ``train``, ``val`` or ``test``.
@@ -89,7 +89,7 @@ class Predictions:
     labels: np.ndarray
     seen: np.ndarray | None
     classes: tuple[str, ...]
-    votes: np.ndarray | None = None
+    votes: Votes | None = None
     mirror_probs: np.ndarray | None = None
     model: str = ""
     split: str = "test"
@@ -139,10 +139,8 @@ class Predictions:
             )
         if self.seen is not None and self.seen.shape != (count,):
             faults.append(f"expected seen of shape ({count},), but got {self.seen.shape}")
-        if self.votes is not None and self.votes.shape != (count, len(FERPLUS_COLUMNS)):
-            faults.append(
-                f"expected votes of shape ({count}, {len(FERPLUS_COLUMNS)}), but got {self.votes.shape}"
-            )
+        if self.votes is not None and len(self.votes) != count:
+            faults.append(f"expected votes on {count} examples, but got them on {len(self.votes)}")
         if not (np.isfinite(self.temperature) and self.temperature > 0):
             faults.append(f"expected a positive temperature, but got {self.temperature}")
         return faults
@@ -245,7 +243,9 @@ class Predictions:
         if self.seen is not None:
             arrays["seen"] = self.seen
         if self.votes is not None:
-            arrays["votes"] = self.votes
+            arrays["votes"] = self.votes.counts
+            if not self.votes.of_ferplus:
+                arrays["vote_names"] = np.array(self.votes.names)
         arrays |= {VIEWS[view].array: probs for view, probs in self.answers.items()}
         if self.crop_probs is not None:
             arrays["window"] = np.array(float(self.window))
@@ -297,7 +297,7 @@ class Predictions:
                 labels=_class_ids(arrays["labels"]),
                 seen=arrays.get("seen"),
                 classes=_class_names(arrays["classes"]),
-                votes=arrays.get("votes"),
+                votes=read_vote_arrays(arrays),
                 mirror_probs=arrays.get("mirror_probs"),
                 model=str(arrays.get("model", "")),
                 split=str(arrays.get("split", "test")),

@@ -10,7 +10,7 @@ from typing import Any
 from facelex.data.dataset import SPLITS
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import Interval
-from facelex.evaluation.metrics import FerplusScores
+from facelex.evaluation.metrics import FerplusScores, VoteScores
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RENEW_SCORES, RunFolder, weights_digest
 from facelex.evaluation.views import VIEW_LABELS
@@ -59,7 +59,8 @@ class SetScores:
         area_under_risk_coverage: See ``calibration.RiskCoverage``.
         per_class: By class name.
         confusion: Counts, ``(K, K)``, one list a true class.
-        ferplus: None where votes are unknown.
+        ferplus: Agreement with FER+'s taggers; None where the votes are not FER+'s.
+        votes: Agreement with other people who voted; None where there are no such votes.
     """
 
     count: int
@@ -76,6 +77,7 @@ class SetScores:
     per_class: dict[str, ClassScores]
     confusion: list[list[int]]
     ferplus: FerplusScores | None = None
+    votes: VoteScores | None = None
 
 
 @dataclass(frozen=True)

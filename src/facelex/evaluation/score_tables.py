@@ -206,6 +206,13 @@ def summary_rows(scores: SetScores) -> list[tuple[str, str]]:
             ("FER+ cross-entropy", number(ferplus.cross_entropy)),
             ("FER+ KL divergence", number(ferplus.kl)),
         ]
+    if scores.votes:
+        votes = scores.votes
+        rows += [
+            ("votes for the answer", f"{percent(votes.agreement)} of {percent(votes.best_agreement)}"),
+            ("votes cross-entropy", number(votes.cross_entropy)),
+            ("votes KL divergence", number(votes.kl)),
+        ]
     return rows
 
 

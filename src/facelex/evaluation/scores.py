@@ -133,8 +133,17 @@ def score_view(
             for i, name in enumerate(preds.classes)
         },
         confusion=confusion.tolist(),
-        ferplus=None if preds.votes is None else metrics.ferplus_scores(probs, preds.votes, preds.classes),
+        **_against_votes(probs, preds),
     )
+
+
+def _against_votes(probs: np.ndarray, preds: Predictions) -> dict[str, Any]:
+    """Compare with the votes, if there are any; those of FER+ by its own rules as well."""
+    if preds.votes is None:
+        return {}
+    if preds.votes.of_ferplus:
+        return {"ferplus": metrics.ferplus_scores(probs, preds.votes, preds.classes)}
+    return {"votes": metrics.vote_scores(probs, preds.votes, preds.classes)}
 
 
 def _bins(bins: metrics.Reliability) -> ReliabilityBins:

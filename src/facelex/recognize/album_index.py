@@ -1,7 +1,7 @@
-"""What an album's photos hold: features and places of their faces, in memory or in one file.
+"""What an album's photos and videos hold: features and places of their faces, in memory or in one file.
 
-The file holds emotion features, boxes, file names, sizes and times of change; no picture and nothing by which
-a person could be known. Deleting it forgets everything.
+The file holds emotion features, boxes, when they were seen in a video, file names, sizes and times of change;
+no picture and nothing by which a person could be known. Deleting it forgets everything.
 """
 
 from __future__ import annotations
@@ -18,17 +18,33 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError
 from facelex.files import replacing
-from facelex.recognize.results import Face, ImageResult
+from facelex.recognize.results import ImageResult
 
-FORMAT = 1
+FORMAT = 2
+PHOTOS_ALONE = 1
+"""The format before, which knew no videos and is read as well."""
 KIND = "facelex album index"
 CLOSE = 1e-3
 """Features of the probe that differ by more come from another model."""
 
 
 @dataclass
-class Photo:
-    """One photo's faces, as they were when it was read."""
+class Looks:
+    """When the faces of a video were seen; each face has a row for each analysed frame that it is in."""
+
+    every: float
+    """Seconds between analysed frames that were asked for."""
+    seconds: float
+    """Time of the last analysed frame."""
+    times: NDArray[np.float64]
+    """Seconds from the first frame, ``(n,)``."""
+    tracks: NDArray[np.int64]
+    """Number of the face, the same as long as it stays in sight, ``(n,)``."""
+
+
+@dataclass
+class Entry:
+    """The faces of one photo or video, as they were when it was read."""
 
     size: int
     """Bytes of the file."""
@@ -43,30 +59,41 @@ class Photo:
     probabilities: NDArray[np.float32]
     """``(n, K)``"""
     error: str | None = None
-    """Why it could not be read; None when all went well."""
+    """Why it, or a part of a video, could not be read; None when all went well."""
+    looks: Looks | None = None
+    """Of a video that could be read, when its faces were seen."""
 
-    def is_current(self, path: str) -> bool:
-        """Return whether the file is still the one that was read; one that could not be is tried again."""
-        status = _status(path)
-        return self.error is None and status is not None and status == (self.size, self.changed)
+    def is_current(self, path: str, every: float | None = None) -> bool:
+        """Return whether the file is still the one that was read; one that could not be is tried again.
+
+        Args:
+            path: The file.
+            every: Seconds between analysed frames that are asked for; None for any.
+        """
+        if self.looks is None:
+            if self.error is not None:
+                return False
+        elif every not in (None, self.looks.every):
+            return False
+        return _status(path) == (self.size, self.changed)
 
 
 @dataclass
 class AlbumIndex:
-    """Photos by absolute path, and for which model and detector they were read."""
+    """Photos and videos by absolute path, and for which model and detector they were read."""
 
     classes: tuple[str, ...]
     settings: str
     """Detector and options that change what is found."""
     probe: NDArray[np.float32]
     """The model's features for a fixed pattern, by which it is known again, ``(P, E)``."""
-    photos: dict[str, Photo] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
 
     def add(self, path: str, result: ImageResult, status: tuple[int, int]) -> None:
         """Keep what was found in a photo whose size and time of change were ``status`` before it was read."""
         faces = result.faces
         width, count = self.probe.shape[1], len(self.classes)
-        self.photos[path] = Photo(
+        self.entries[path] = Entry(
             *status,
             np.array([face.box for face in faces], np.float32).reshape(-1, 4),
             np.array([face.score for face in faces], np.float32),
@@ -85,18 +112,18 @@ class AlbumIndex:
         )
 
     def forget_missing(self, searched: Iterable[str] = ()) -> int:
-        """Drop photos that are no longer on the disk; returns how many.
+        """Drop files that are no longer on the disk; returns how many.
 
         Those whose folder is not there either are kept, as of a disk that is not plugged in, unless they lie
         in a folder that was searched and is there.
 
         Args:
-            searched: Absolute paths of such folders, and of photos that are asked for by name.
+            searched: Absolute paths of such folders, and of files that are asked for by name.
         """
         places = set(searched)
         gone = [
             path
-            for path in self.photos
+            for path in self.entries
             if _is_gone(path)
             and (
                 os.path.isdir(os.path.dirname(path))  # noqa: PTH112, PTH120
@@ -104,19 +131,8 @@ class AlbumIndex:
             )
         ]
         for path in gone:
-            del self.photos[path]
+            del self.entries[path]
         return len(gone)
-
-    def face(self, path: str, number: int) -> Face:
-        """Return one face of a photo, without words."""
-        photo = self.photos[path]
-        probabilities = dict(zip(self.classes, photo.probabilities[number].tolist()))
-        x, y, width, height = map(float, photo.boxes[number])
-        emotion = max(probabilities, key=lambda name: probabilities[name])
-        return Face(
-            (x, y, width, height), float(photo.scores[number]), emotion, probabilities,
-            embedding=photo.features[number],
-        )  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Write the index in one piece; names are kept relative to it, so that both may move together.
@@ -124,24 +140,28 @@ class AlbumIndex:
         Raises:
             FacelexError: If it cannot be written.
         """
-        photos = list(self.photos.values())
+        entries = list(self.entries.values())
+        looks = [entry.looks for entry in entries]
         head = {
             "kind": KIND, "format": FORMAT, "classes": self.classes, "settings": self.settings,
-            "paths": [_relative(name, path) for name in self.photos],
-            "errors": [photo.error for photo in photos],
+            "paths": [_relative(name, path) for name in self.entries],
+            "errors": [entry.error for entry in entries],
+            "looks": [one and [one.every, one.seconds] for one in looks],
         }  # fmt: skip
         with replacing(path, mode=0o600) as part, part.open("wb") as stream:  # for no one else's eyes
             columns: dict[str, Any] = {
-                name: _joined([getattr(photo, name) for photo in photos], width)
+                name: _joined([getattr(entry, name) for entry in entries], width)
                 for name, width in self._widths().items()
             }
             np.savez(
                 stream,
                 head=np.frombuffer(json.dumps(head).encode(), np.uint8),
                 probe=self.probe,
-                sizes=np.array([photo.size for photo in photos], np.int64),
-                changed=np.array([photo.changed for photo in photos], np.int64),
-                counts=np.array([len(photo.boxes) for photo in photos], np.int64),
+                sizes=np.array([entry.size for entry in entries], np.int64),
+                changed=np.array([entry.changed for entry in entries], np.int64),
+                counts=np.array([len(entry.boxes) for entry in entries], np.int64),
+                times=np.concatenate([np.zeros(0), *(one.times for one in looks if one)]),
+                tracks=np.concatenate([np.zeros(0, np.int64), *(one.tracks for one in looks if one)]),
                 **columns,
             )
 
@@ -155,7 +175,10 @@ class AlbumIndex:
         with _opened(path) as stream:
             head, arrays = _read(path, stream)
         try:
-            if head["format"] != FORMAT:
+            if head["format"] == PHOTOS_ALONE:
+                head["looks"] = [None] * len(head["paths"])
+                arrays |= {"times": np.zeros(0), "tracks": np.zeros(0, np.int64)}
+            elif head["format"] != FORMAT:
                 raise FacelexError(
                     f"The index {str(path)!r} was written by another version of facelex. Delete it, and it "
                     "is made anew."
@@ -177,17 +200,30 @@ class AlbumIndex:
                 raise ValueError(name)
         columns = [np.split(arrays[name], ends)[:-1] for name in index._widths()]
         rows = zip(
-            head["paths"], arrays["sizes"].tolist(), arrays["changed"].tolist(), head["errors"], *columns,
-            strict=True,
+            head["paths"], arrays["sizes"].tolist(), arrays["changed"].tolist(), *columns, head["errors"],
+            _looks(head["looks"], arrays), strict=True,
         )  # fmt: skip
-        for name, size, changed, error, boxes, scores, features, probabilities in rows:
-            place = os.path.normpath(path.absolute().parent / name)
-            index.photos[place] = Photo(size, changed, boxes, scores, features, probabilities, error)
+        for name, *fields in rows:
+            index.entries[os.path.normpath(path.absolute().parent / name)] = Entry(*fields)
         return index
 
     def _widths(self) -> dict[str, int]:
         """Columns of each array that has a row a face; 0 for a plain column."""
         return {"boxes": 4, "scores": 0, "features": self.probe.shape[1], "probabilities": len(self.classes)}
+
+
+def _looks(described: list[Any], arrays: dict[str, NDArray[Any]]) -> list[Looks | None]:
+    """Return when the faces of each video were seen, None for each photo."""
+    videos = np.array([one is not None for one in described], bool)
+    ends = np.cumsum(arrays["counts"] * videos)
+    for name in ("times", "tracks"):
+        if arrays[name].shape != (sum(arrays["counts"][videos]),):
+            raise ValueError(name)
+    times, tracks = (np.split(arrays[name], ends)[:-1] for name in ("times", "tracks"))
+    return [
+        None if one is None else Looks(float(one[0]), float(one[1]), seen, numbers)
+        for one, seen, numbers in zip(described, times, tracks, strict=True)
+    ]
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -1,21 +1,27 @@
-"""A contact sheet: the faces found, best first, as a picture a person enjoys looking at."""
+"""A contact sheet: the faces found, best first, as a picture a person enjoys looking at.
+
+Of a video it shows the frames of its moments, read once more.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from facelex.errors import FacelexError
 from facelex.files import check_suffix, replacing
-from facelex.recognize.album import Match
 from facelex.recognize.chart_layout import drawable, text_font
 from facelex.recognize.drawing import WORD_COLOUR, colour_of
 from facelex.recognize.images import load_image
+from facelex.recognize.matches import Match
+from facelex.recognize.moments import clock
 from facelex.recognize.redaction import redact_faces, redaction_style
 
 TILE = 220
@@ -33,6 +39,8 @@ MOST_FACES = 1000
 BACKGROUND, CARD, TRACK = "#14181d", "#1d232b", "#39424e"
 BRIGHT, DIM = "#eef1f5", "#98a3b0"
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SAME_FRAME = 1e-4
+"""Seconds by which the time of a frame may differ from the one that is looked for."""
 CONTEXT = 1.7
 """Side of what is shown, in sides of the face's box."""
 
@@ -40,7 +48,7 @@ CONTEXT = 1.7
 def draw_contact_sheet(
     matches: Sequence[Match], title: str, *, redact: str | bool | None = None
 ) -> Image.Image:
-    """Draw each match as a card: the face, its score as a bar, the photo's name, the emotion.
+    """Draw each match as a card: the face, its score as a bar, the file's name, the emotion.
 
     Args:
         matches: Best first; what comes after the first ``MOST_FACES`` has no place on a sheet.
@@ -66,10 +74,11 @@ def draw_contact_sheet(
     count = f"the best {len(matches)} faces" if len(matches) != 1 else "the best face"
     count += f" of {found}" if found > len(matches) else ""
     draw.text((GAP, 58), count if matches else "no face found", fill=DIM, font=text_font(15))
-    for place, match in enumerate(matches):
+    for place, tile in _face_tiles(matches, style):
+        match = matches[place]
         left = GAP + place % columns * (TILE + GAP)
         top = HEADER + place // columns * (TILE + CAPTION + GAP)
-        _draw_card(sheet, (left, top), match, style)
+        _draw_card(sheet, (left, top), match, tile)
     return sheet
 
 
@@ -88,15 +97,13 @@ def save_contact_sheet(
         sheet.save(part, quality=92)
 
 
-def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, redact: str | None) -> None:
+def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, tile: Image.Image | None) -> None:
     left, top = corner
     draw = ImageDraw.Draw(sheet)
     draw.rounded_rectangle((left - 6, top - 6, left + TILE + 6, top + TILE + CAPTION), 12, fill=CARD)
-    tile = _face_tile(match, redact)
     if tile is None:
-        draw.text(
-            (left + TILE / 2, top + TILE / 2), "the photo is gone", fill=DIM, font=text_font(15), anchor="mm"
-        )
+        gone = f"the {'photo' if match.time is None else 'moment'} is gone"
+        draw.text((left + TILE / 2, top + TILE / 2), gone, fill=DIM, font=text_font(15), anchor="mm")
     else:
         sheet.paste(tile, corner, _rounded(tile.size, 8))
     _draw_rank(draw, (left + 8, top + 8), match.rank)
@@ -107,7 +114,12 @@ def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, redact
     draw.rounded_rectangle((left + 2, line - 4, end, line + 4), 4, fill=TRACK)
     filled = left + 2 + max(8.0, (end - left - 2) * min(1.0, max(0.0, match.score)))
     draw.rounded_rectangle((left + 2, line - 4, filled, line + 4), 4, fill=WORD_COLOUR)
-    name = _fit(Path(match.source).name, 14, TILE - 4)
+    room = TILE - 4.0
+    if match.time is not None:
+        time = clock(match.time)
+        draw.text((left + TILE - 2, line + 20), time, fill=DIM, font=text_font(14), anchor="rm")
+        room -= text_font(14).getlength(time) + 10
+    name = _fit(Path(match.source).name, 14, room)
     draw.text((left + 2, line + 20), name, fill=BRIGHT, font=text_font(14), anchor="lm")
     emotion = match.face.emotion
     draw.ellipse(
@@ -126,12 +138,46 @@ def _draw_rank(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int) ->
     draw.text((corner[0] + width / 2, corner[1] + 13), text, fill=BRIGHT, font=text_font(15), anchor="mm")
 
 
-def _face_tile(match: Match, redact: str | None) -> Image.Image | None:
-    """Return the face with what is around it; None if the photo cannot be read any more."""
-    try:
-        pixels = load_image(match.source)
-    except FacelexError:
-        return None
+def _face_tiles(matches: Sequence[Match], redact: str | None) -> Iterator[tuple[int, Image.Image | None]]:
+    """Yield each match's place and its face with what is around it, None where that cannot be read any more.
+
+    Photos come one by one, then each video, which is gone through once; one frame at a time is in memory.
+    """
+    videos: dict[str, dict[float, list[int]]] = {}
+    for place, match in enumerate(matches):
+        if match.time is not None:
+            videos.setdefault(match.source, {}).setdefault(match.time, []).append(place)
+            continue
+        try:
+            pixels = load_image(match.source)
+        except FacelexError:
+            yield place, None
+        else:
+            yield place, _face_tile(pixels, match, redact)
+    for source, places in videos.items():
+        for time, pixels in _frames_at(source, list(places)):
+            for place in places.pop(time):
+                yield place, _face_tile(pixels, matches[place], redact)
+        for gone in places.values():
+            yield from ((place, None) for place in gone)
+
+
+def _frames_at(source: str, times: Sequence[float]) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Yield those of some moments of a video that are there still, and their pixels ``(H, W, 3)``."""
+    from facelex.recognize.frames import FrameReader
+
+    left = sorted(times)
+    with suppress(FacelexError), FrameReader(source) as reader:
+        for frame in reader.frames_at(times):
+            # another file may have taken its place: of a frame beside it the boxes would hide nothing
+            close = [time for time in left if abs(time - frame.time) < SAME_FRAME]
+            left = [time for time in left if time not in close]
+            for time in close:
+                yield time, frame.pixels()
+
+
+def _face_tile(pixels: NDArray[np.uint8], match: Match, redact: str | None) -> Image.Image:
+    """Return the face with what is around it."""
     if redact is not None:
         pixels = redact_faces(pixels, {match.face.box, *match.boxes}, redact)
     x, y, width, height = match.face.box

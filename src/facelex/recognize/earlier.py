@@ -159,7 +159,11 @@ def _layouts(record: dict[str, Any], ours: TableLayout) -> list[TableLayout]:
     video = "time_s" in record
     return [
         TableLayout(
-            tuple(face["probabilities"]), tuple(face["words"]), len(face.get("embedding") or ()), video
+            tuple(face["probabilities"]),
+            tuple(face["words"]),
+            len(face.get("embedding") or ()),
+            video,
+            landmarks=ours.landmarks and "landmarks" in face,
         )
         for face in record["faces"]
     ] or [replace(ours, video=video)]

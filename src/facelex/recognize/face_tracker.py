@@ -70,11 +70,11 @@ class FrameResult:
             ],
         }
 
-    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
+    def to_rows(self, *, embedding: bool = False, landmarks: bool = False) -> list[dict[str, Any]]:
         """Return one flat row a face; a frame without faces has none."""
         place = {"source": self.source, "time_s": round(self.time, 3), "frame": self.frame}
         return [
-            {**place, "face": id_, **face.to_row(embedding=embedding)}
+            {**place, "face": id_, **face.to_row(embedding=embedding, landmarks=landmarks)}
             for id_, face in zip(self.ids, self.faces)
         ]
 
@@ -121,7 +121,7 @@ class FaceTracker:
         """The words asked for."""
         self.columns = TableLayout(recognizer.classes, self.words, video=True).columns
         """Columns of the table of its results."""
-        memory = max(1.0, 2.5 * check_seconds("every", every))
+        memory = out_of_sight(check_seconds("every", every))
         self._smoother = Smoother(check_seconds("smooth", smooth), recognizer.is_unsure, memory)
         # an unknown word is said now
         recognizer.describe(np.zeros((8, 8, 3), np.uint8), [], words=self.words or None)
@@ -190,6 +190,11 @@ class FaceTracker:
         if self._cuts.update(pixels):
             self._tracker.forget()
         return self._tracker.update(time, boxes)
+
+
+def out_of_sight(every: float) -> float:
+    """Return for how many seconds a face may be missed and keep its number, in frames so far apart."""
+    return max(1.0, 2.5 * every)
 
 
 def check_seconds(name: str, value: float) -> float:

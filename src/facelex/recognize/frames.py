@@ -7,7 +7,7 @@ import os
 import reprlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,22 @@ class FrameReader:
             if due or all_frames:
                 yield Frame(index, time, due, picture, self._stretch)
 
+    def frames_at(self, times: Iterable[float]) -> Iterator[Frame]:
+        """Yield the frame at each of some times, in order, or the first one after it.
+
+        Groups of frames between two key frames in which none of them lies are not decoded.
+
+        Args:
+            times: Seconds from the first frame, as an earlier reading of the file gave them.
+        """
+        clock = _Appointments(times)
+        for index, picture in self._decode(clock, None, skip=True):
+            time = self._time(picture, index)
+            if clock.due(time):
+                yield Frame(index, time, True, picture, self._stretch)
+            if math.isinf(clock.next):
+                return
+
     def _time(self, picture: Any, index: int) -> float:
         stamp = picture.time
         if stamp is None or (self._start is not None and abs(stamp - self._start) > LONGEST):
@@ -222,7 +238,9 @@ class FrameReader:
         self._shown_until = self.end + float((picture.duration or 0) * (picture.time_base or 0))
         return self.end
 
-    def _decode(self, clock: _Clock, sound: list[Any] | None, skip: bool) -> Iterator[tuple[int, Any]]:
+    def _decode(
+        self, clock: _Clock | _Appointments, sound: list[Any] | None, skip: bool
+    ) -> Iterator[tuple[int, Any]]:
         """Yield ``(index, picture)``, leaving out groups that end before the next frame that is due."""
         waiting: list[Any] = []
         position = index = 0  # packets read; number of the next frame out of the decoder
@@ -367,6 +385,24 @@ class _Clock:
             return False
         if self.every > 0:
             self.next = (math.floor((time + 1e-6) / self.every) + 1) * self.every
+        return True
+
+
+class _Appointments:
+    """Says which frames are due: the first at or after each of some times."""
+
+    def __init__(self, times: Iterable[float]) -> None:
+        self._times = sorted(set(times), reverse=True)
+
+    @property
+    def next(self) -> float:
+        return self._times[-1] if self._times else math.inf
+
+    def due(self, time: float) -> bool:
+        if time + 1e-6 < self.next:
+            return False
+        while self._times and self._times[-1] <= time + 1e-6:
+            self._times.pop()
         return True
 
 

@@ -9,7 +9,10 @@ _PLACE = ("face", "x", "y", "width", "height", "score", "emotion", "unsure")
 _TRACK = (
     "face", "first_s", "last_s", "frames", "video_s", "video_frames", "video_in_sight", "interrupted",
 )  # fmt: skip
-_OTHERS = {"source", "time_s", "frame", *_PLACE, *_TRACK, "faces", "error"}
+LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
+"""A detection's landmarks in order; right and left are the person's own."""
+LANDMARK_COLUMNS = tuple(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")
+_OTHERS = {"source", "time_s", "frame", *_PLACE, *LANDMARK_COLUMNS, *_TRACK, "faces", "error"}
 """Columns of all tables, but for those of classes, words and features."""
 FEATURE = "embedding:"
 """How the columns of features begin."""
@@ -55,7 +58,10 @@ class TableLayout:
     video: bool = False
     """Whether it is about videos, not pictures."""
     summary: bool = False
-    """Whether it has a row a face of a video, or a row a picture, with means; these have no features."""
+    """Whether it has a row a face of a video, or a row a picture, with means; these have neither features nor
+    landmarks."""
+    landmarks: bool = False
+    """Whether rows have each face's landmarks; JSON has them in any case."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -68,21 +74,24 @@ class TableLayout:
             return ("source", *place, "emotion", "unsure", *classes, *leads, *words, "error")
         time = ("time_s", "frame") if self.video else ()
         features = [f"{FEATURE}{i}" for i in range(self.embed_dim)]
-        return ("source", *time, *_PLACE, *classes, *words, *features, "error")
+        points = LANDMARK_COLUMNS if self.landmarks else ()
+        return ("source", *time, *_PLACE, *classes, *points, *words, *features, "error")
 
     def rows(self, result: Record) -> list[dict[str, Any]]:
         """Return a result's rows."""
-        return table_rows(result, embedding=self.embed_dim > 0)
+        return table_rows(result, embedding=self.embed_dim > 0, landmarks=self.landmarks)
 
     def record(self, result: Record) -> dict[str, Any]:
         """Return a result as one JSON object."""
-        return result.to_dict(**_features(self.embed_dim > 0))
+        return result.to_dict(**_asked(embedding=self.embed_dim > 0))
 
 
-def table_rows(result: Record, *, embedding: bool = False) -> list[dict[str, Any]]:
-    """Return a result's rows with a source that tables take, and each face's features if asked for."""
+def table_rows(result: Record, *, embedding: bool = False, landmarks: bool = False) -> list[dict[str, Any]]:
+    """Return a result's rows with a source that tables take, and what of each face is asked for."""
     source = table_source(result.source)
-    return [row | {"source": source} for row in result.to_rows(**_features(embedding))]
+    return [
+        row | {"source": source} for row in result.to_rows(**_asked(embedding=embedding, landmarks=landmarks))
+    ]
 
 
 def table_source(source: str) -> str:
@@ -95,6 +104,6 @@ def class_column(name: str) -> str:
     return f"class:{name}" if name in _OTHERS else name
 
 
-def _features(embedding: bool) -> dict[str, bool]:
-    """Return what asks a result for features: nothing where there are none to be had, as of summaries."""
-    return {"embedding": True} if embedding else {}
+def _asked(**asked: bool) -> dict[str, bool]:
+    """Return what asks a result for features or landmarks: nothing where there are none, as of summaries."""
+    return {name: True for name, wanted in asked.items() if wanted}

@@ -18,7 +18,7 @@ from facelex.errors import FacelexError
 from facelex.recognize.detection import Box, Detection, Detector
 from facelex.recognize.framing import crop_face, resize_crops
 from facelex.recognize.images import ImageInput, load_image, to_uint8, unit_floats
-from facelex.recognize.layouts import TableLayout
+from facelex.recognize.layouts import LANDMARKS, TableLayout
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
@@ -126,19 +126,26 @@ class Recognizer:
         return self._model.info
 
     def table_layout(
-        self, words: Words = None, *, embedding: bool = False, video: bool = False
+        self,
+        words: Words = None,
+        *,
+        embedding: bool = False,
+        landmarks: bool = False,
+        video: bool = False,
     ) -> TableLayout:
         """Return what a table of its results holds.
 
         Args:
             words: Words and phrases that are scored as well.
             embedding: Whether each face's features are written too.
+            landmarks: Whether each face's landmarks are, where rows are written; JSON has them in any case.
             video: Whether the results are frames of a video.
 
         Raises:
             FacelexError: If features are asked for and the model has none, or a word is empty or no text.
         """
-        return TableLayout(self.classes, parse_words(words), self.embed_dim if embedding else 0, video)
+        embed_dim = self.embed_dim if embedding else 0
+        return TableLayout(self.classes, parse_words(words), embed_dim, video, landmarks=landmarks)
 
     @cached_property
     def detector(self) -> Detector:
@@ -408,7 +415,15 @@ class Recognizer:
             unsure=self.is_unsure(float(probabilities[best]), detection.box),
             words=words,
             embedding=embedding,
+            landmarks=_named(detection.landmarks),
         )
+
+
+def _named(landmarks: NDArray[np.float32] | None) -> dict[str, tuple[float, float]] | None:
+    """Return landmarks ``(5, 2)`` by their names."""
+    if landmarks is None:
+        return None
+    return {name: (float(x), float(y)) for name, (x, y) in zip(LANDMARKS, landmarks, strict=True)}
 
 
 def check_recognizer(recognizer: object) -> None:

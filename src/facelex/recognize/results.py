@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, require
-from facelex.recognize.layouts import FEATURE, Record, TableLayout, class_column, table_rows
+from facelex.recognize.layouts import FEATURE, LANDMARK_COLUMNS, Record, TableLayout, class_column, table_rows
 
 
 class Result(Record, Protocol):
@@ -25,7 +25,7 @@ class Result(Record, Protocol):
         """Return one JSON object."""
         ...
 
-    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
+    def to_rows(self, *, embedding: bool = False, landmarks: bool = False) -> list[dict[str, Any]]:
         """Return one flat row a face."""
         ...
 
@@ -49,6 +49,11 @@ class Face:
     """Score in [0, 1] of each word asked for: the share of reference faces that it fits less well."""
     embedding: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     """Unit-length features ``(E,)`` in the space shared with words; None for a model without words."""
+    landmarks: dict[str, tuple[float, float]] | None = None
+    """``right_eye``, ``left_eye``, ``nose`` (its tip), ``mouth_right`` and ``mouth_left`` (corners), each
+    ``x, y`` in pixels of the upright image. Right and left are the person's own: in an image that is not
+    mirrored, the right eye is the one further left. None where the detector gives none, or the whole picture
+    is the face."""
 
     @property
     def probability(self) -> float:
@@ -64,15 +69,19 @@ class Face:
             "unsure": self.unsure,
             "probabilities": {name: round(float(p), 6) for name, p in self.probabilities.items()},
             "words": {word: round(float(score), 6) for word, score in self.words.items()},
-        }
+            "landmarks": None if self.landmarks is None else {
+                name: [round(float(value), 2) for value in point] for name, point in self.landmarks.items()
+            },
+        }  # fmt: skip
         if embedding:
             record["embedding"] = None if self.embedding is None else [float(v) for v in self.embedding]
         return record
 
-    def to_row(self, *, embedding: bool = False) -> dict[str, Any]:
+    def to_row(self, *, embedding: bool = False, landmarks: bool = False) -> dict[str, Any]:
         """Return the face as one flat row: box, score, emotion, a column a class, ``word:...`` columns.
 
-        ``embedding=True`` adds the features in columns ``embedding:0``, ``embedding:1`` and so on.
+        ``embedding=True`` adds the features in columns ``embedding:0``, ``embedding:1`` and so on,
+        ``landmarks=True`` those it has as ``right_eye_x``, ``right_eye_y`` and so on.
         """
         record = self.to_dict(embedding=embedding)
         x, y, width, height = record["box"]
@@ -85,9 +94,14 @@ class Face:
             "emotion": self.emotion,
             "unsure": self.unsure,
             **{class_column(name): p for name, p in record["probabilities"].items()},
+            **(_flat(record["landmarks"] or {}) if landmarks else {}),
             **{f"word:{word}": score for word, score in record["words"].items()},
             **{f"{FEATURE}{i}": value for i, value in enumerate(record.get("embedding") or ())},
         }
+
+
+def _flat(landmarks: dict[str, list[float]]) -> dict[str, float]:
+    return {f"{name}_{axis}": value for name, point in landmarks.items() for axis, value in zip("xy", point)}
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ class ImageResult:
             "faces": [face.to_dict(embedding=embedding) for face in self.faces],
         }
 
-    def to_rows(self, *, embedding: bool = False) -> list[dict[str, Any]]:
+    def to_rows(self, *, embedding: bool = False, landmarks: bool = False) -> list[dict[str, Any]]:
         """Return one flat row a face, led by ``source`` and ``face`` (0, 1, ...).
 
         An image without faces has no row; one that could not be read has one, with ``error`` filled.
@@ -133,23 +147,24 @@ class ImageResult:
         if self.error is not None:
             return [{"source": self.source, "error": self.error}]
         return [
-            {"source": self.source, "face": i, **face.to_row(embedding=embedding)}
+            {"source": self.source, "face": i, **face.to_row(embedding=embedding, landmarks=landmarks)}
             for i, face in enumerate(self.faces)
         ]
 
 
-def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
+def to_frame(results: Iterable[Record], *, embedding: bool = False, landmarks: bool = False) -> Any:
     """Return a pandas data frame, one row a face (an unreadable image is a row with ``error``).
 
     Of summaries (`ImageSummary`, `VideoResult`) it has their own rows. It has the columns of all results,
     which may come from calls with different words, and with ``embedding=True`` each face's features in
-    columns ``embedding:0``, ``embedding:1`` and so on.
+    columns ``embedding:0``, ``embedding:1`` and so on; with ``landmarks=True`` its landmarks in columns
+    ``right_eye_x``, ``right_eye_y`` and so on.
 
     Raises:
         FacelexError: If it is given something else than results, such as the faces of one picture.
         MissingExtraError: If pandas is not installed.
     """
-    return frame_of(results, TableLayout(), embedding=embedding)
+    return frame_of(results, TableLayout(landmarks=landmarks), embedding=embedding)
 
 
 def frame_of(results: Iterable[Record], layout: TableLayout, *, embedding: bool = False) -> Any:
@@ -168,13 +183,15 @@ def frame_of(results: Iterable[Record], layout: TableLayout, *, embedding: bool 
                 f"Expected results of predict_many or read_video, but got a {type(result).__name__}. For one "
                 "picture call predict_many([picture])."
             )
-        if embedding and not isinstance(getattr(result, "faces", None), Sequence):
+        if (embedding or layout.landmarks) and not isinstance(getattr(result, "faces", None), Sequence):
+            option, held = ("embedding", "features") if embedding else ("landmarks", "landmarks")
             raise FacelexError(
-                f"Expected results with faces for embedding=True, but got a {type(result).__name__}, a "
-                "summary without features. Leave embedding out."
+                f"Expected results with faces for {option}=True, but got a {type(result).__name__}, a "
+                f"summary without {held}. Leave {option} out."
             )
-        found = table_rows(result, embedding=embedding)
-        seen |= dict.fromkeys([*(result.columns or layout.columns), *(name for row in found for name in row)])
+        found = table_rows(result, embedding=embedding, landmarks=layout.landmarks)
+        known = [*(result.columns or layout.columns), *(LANDMARK_COLUMNS if layout.landmarks else ())]
+        seen |= dict.fromkeys([*known, *(name for row in found for name in row)])
         rows += found
     order = sorted(
         seen or layout.columns,

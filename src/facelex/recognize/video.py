@@ -89,17 +89,17 @@ class VideoResult:
         return [{"source": self.source, **face, **video} for face in faces]
 
 
-def to_frame(results: Iterable[Record], *, embedding: bool = False) -> Any:
+def to_frame(results: Iterable[Record], *, embedding: bool = False, landmarks: bool = False) -> Any:
     """Return a pandas data frame with the rows and the columns of all results.
 
     That is one row a face and frame, or of `VideoResult` one row a face. ``embedding=True`` adds each face's
-    features in columns ``embedding:0``, ``embedding:1`` and so on.
+    features in columns ``embedding:0``, ``embedding:1`` and so on, ``landmarks=True`` its landmarks.
 
     Raises:
         FacelexError: If it is given something else than results.
         MissingExtraError: If pandas is not installed.
     """
-    return frame_of(results, TableLayout(video=True), embedding=embedding)
+    return frame_of(results, TableLayout(video=True, landmarks=landmarks), embedding=embedding)
 
 
 def read_video(
@@ -160,6 +160,7 @@ def predict_video(
     table_format: str | None = None,
     writer: Writer | None = None,
     embedding: bool = False,
+    landmarks: bool = False,
     annotate: str | os.PathLike[str] | None = None,
     redact: str | bool | None = None,
     timeline: str | os.PathLike[str] | None = None,
@@ -185,6 +186,7 @@ def predict_video(
             ``open_writer(kind, target, recognizer.table_layout(words, video=True))`` of
             ``facelex.recognize.writers``; it stays open.
         embedding: Write each face's features into ``table`` as well, which are those of the frame alone.
+        landmarks: Write each face's landmarks into a ``table`` of rows as well; JSON has them in any case.
         annotate: File for the annotated video (.mp4, .mov, .mkv), or a folder, which is there or has no
             suffix, for ``NAME-faces.mp4``.
         redact: ``"blur"`` (or True) or ``"pixelate"`` covers the faces in the annotated video. Every frame is
@@ -219,7 +221,9 @@ def predict_video(
             stack.callback(run.annotated.abandon)
         run.table = writer
         if table is not None:
-            layout = recognizer.table_layout(tracker.words or None, embedding=embedding, video=True)
+            layout = recognizer.table_layout(
+                tracker.words or None, embedding=embedding, landmarks=landmarks, video=True
+            )
             run.table = stack.enter_context(_open_table(table, table_format, layout))
         sound = None if run.annotated is None else run.annotated.sound
         frames = reader.frames(every, all_frames=run.annotated is not None, sound=sound)

@@ -169,7 +169,8 @@ def create_scorer(
     Args:
         arrays: What `TextProjection` consists of.
         trained_with: Name of the word vectors the model was trained with.
-        vocabulary: Those vectors, under whatever name; None where they are the packaged ones.
+        vocabulary: Those vectors, under whatever name; None where they are the packaged ones, which are then
+            moved towards their synonyms (`Vocabulary.retrofitted`). Given ones are taken as they are.
 
     Raises:
         FacelexError: If none is given but the packaged ones are others, or the widths differ.
@@ -182,4 +183,5 @@ def create_scorer(
                 f"packaged {vocabulary.name!r} are here. Give their file: --vocabulary FILE, in Python "
                 "Recognizer(..., vocabulary=Vocabulary.from_glove(FILE))."
             )
+        vocabulary = vocabulary.retrofitted()
     return WordScorer(TextProjection(**arrays), vocabulary)

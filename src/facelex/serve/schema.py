@@ -24,6 +24,11 @@ class FaceRecord(BaseModel):
     words: dict[str, float] = Field(
         description="Of each word asked for, the share of reference faces that it fits less well."
     )
+    landmarks: dict[str, tuple[float, float]] | None = Field(
+        None,
+        description="x, y of right_eye, left_eye, nose, mouth_right and mouth_left in pixels of the upright "
+        "picture, where the detector finds them; right and left are the person's own.",
+    )
     embedding: list[float] | None = Field(None, description="Features of unit length, if asked for.")
 
 

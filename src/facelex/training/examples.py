@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from facelex.data.dataset import FaceDataset
-from facelex.data.ferplus import vote_shares
 from facelex.data.splits import draw_share
 from facelex.errors import FacelexError
 from facelex.models.text_fit import check_faces_of_classes
@@ -41,8 +40,8 @@ def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:
     if (config.vote_weight or config.predicts_votes) and dataset.votes is None:
         what = "vote_weight" if config.vote_weight else "The weight of the loss votes"
         raise FacelexError(
-            f"{what} is above zero, but the dataset has no FER+ votes. "
-            "Prepare it with --ferplus fer2013new.csv."
+            f"{what} is above zero, but the dataset has no votes. Prepare FER2013 with --ferplus "
+            "fer2013new.csv, or a list of images with columns of votes."
         )
     if config.model.text_fit and config.has_words:
         check_faces_of_classes(dataset.labels[training_index(config, dataset)], dataset.class_names)
@@ -136,14 +135,16 @@ def _training_split(
     split = device_split(dataset, index, device)
     if weight := config.vote_weight:
         assert dataset.votes is not None
-        shares = torch.from_numpy(vote_shares(dataset.votes[index], dataset.class_names)).float().to(device)
-        hard = F.one_hot(split.labels, len(dataset.class_names)).float()
-        known = (shares != shares[:, :1]).any(1, keepdim=True)  # without votes all shares are equal
+        votes, names = dataset.votes[index], dataset.class_names
+        shares = torch.from_numpy(votes.shares(names)).float().to(device)
+        hard = F.one_hot(split.labels, len(names)).float()
+        known = torch.from_numpy(votes.on(names).any(axis=1, keepdims=True)).to(device)
         label_probs = torch.where(known, (1 - weight) * hard + weight * shares, hard)
         split = split._replace(label_probs=label_probs)
     if config.predicts_votes:
         assert dataset.votes is not None
-        counts = dataset.votes[index].astype(np.float32)
-        votes = torch.from_numpy(counts / np.maximum(counts.sum(1, keepdims=True), 1)).to(device)
-        split = split._replace(vote_shares=votes)
+        counts = dataset.votes.counts[index].astype(np.float32)
+        totals = counts.sum(1, keepdims=True)
+        chosen = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+        split = split._replace(vote_shares=torch.from_numpy(chosen).to(device))
     return split

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
-from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.models.spec import ModelSpec
 from facelex.models.text import class_words, create_word_vectors, load_vocabulary
@@ -73,7 +72,7 @@ def describe_model(
         word_vectors_shape=None if words is None else _three(words.shape),
         text_encoder=None if words is None else config.model.text_encoder,
         vocabulary=None if words is None else config.model.vocabulary,
-        num_votes=len(FERPLUS_COLUMNS) if config.predicts_votes else 0,
+        num_votes=len(dataset.votes.names) if config.predicts_votes and dataset.votes is not None else 0,
         words={k: list(v) for k, v in class_words(dataset.class_names, config.model.words).items()},
     )
 

@@ -78,3 +78,8 @@ def fingerprint(words: Sequence[str], codes: NDArray[np.int8]) -> str:
     digest = hashlib.sha256("\n".join(words).encode())
     digest.update(np.ascontiguousarray(codes).tobytes())
     return digest.hexdigest()
+
+
+def words_digest(words: Sequence[str]) -> str:
+    """Return the SHA-256 over the words alone."""
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()

@@ -161,7 +161,7 @@ def known_forms(token: str, known: Container[str]) -> list[str]:
     if "-" in plain:
         parts = [known_forms(part, known) for part in plain.split("-") if part not in STOP_WORDS]
         return [word for part in parts for word in part] if parts and all(parts) else []
-    bases = (base for base in _base_forms(plain) if base in known)
+    bases = (base for base in base_forms(plain) if base in known)
     return next(([base] for base in bases if not _is_misspelled(plain, base, known)), [])
 
 
@@ -174,7 +174,7 @@ def _without_accents(token: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", token) if not unicodedata.combining(c))
 
 
-def _base_forms(word: str) -> list[str]:
+def base_forms(word: str) -> list[str]:
     """Return spellings the word may have been built from, the likeliest first."""
     bases = []
     for ending, replacements in _ENDINGS:
@@ -192,7 +192,7 @@ def _base_forms(word: str) -> list[str]:
 def _is_misspelled(word: str, base: str, known: Container[str]) -> bool:
     """Return whether a known word that is not of ``base`` is spelled like ``word`` but for one letter."""
     return any(
-        near in known and near != base and base not in _base_forms(near) for near in _one_letter_off(word)
+        near in known and near != base and base not in base_forms(near) for near in _one_letter_off(word)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, shorten
 from facelex.vocabulary import phrases
+from facelex.vocabulary.thesaurus import MOBY_WEIGHT, WORDNET_WEIGHT, Thesaurus
 
 Vector = NDArray[np.float32]
 
@@ -72,6 +74,7 @@ class Vocabulary:
         self.words = tuple(words)
         self.name = name
         self._rows = vectors  # int8 codes where packaged: widened row by row, or at once by `vectors`
+        self._thesaurus: Thesaurus | None = None
         self._index = {word: i for i, word in enumerate(self.words)}
         if len(self._index) < len(self.words):
             raise FacelexError("Expected each word once, but some come twice. Keep the first vector of each.")
@@ -104,6 +107,26 @@ class Vocabulary:
 
         return Vocabulary(*read_glove(Path(path), limit))
 
+    def retrofitted(self, thesaurus: Thesaurus | None = None) -> Vocabulary:
+        """Return the same words with each one's vector moved towards those of its synonyms.
+
+        That is how the recogniser asks faces for words: ``facelex.vocabulary.thesaurus`` says why and how,
+        ``docs/open-vocabulary.md`` what it gains. Words without synonyms keep their vectors.
+
+        Args:
+            thesaurus: Of the language of the words; the packaged one, which is English, by default.
+
+        Example:
+            >>> plain = Vocabulary.packaged()
+            >>> moved = plain.retrofitted()
+            >>> plain.nearest("gleeful", 2)[1][0], moved.nearest("gleeful", 2)[1][0]
+            ('maniacal', 'joyful')
+        """
+        moved = copy(self)
+        vars(moved).pop("vectors", None)
+        moved._thesaurus = thesaurus or Thesaurus.packaged()
+        return moved
+
     @property
     def dim(self) -> int:
         """Length of a vector."""
@@ -112,7 +135,7 @@ class Vocabulary:
     @cached_property
     def vectors(self) -> Vector:
         """All vectors at unit length, ``(N, D)`` float32, in the order of ``words``."""
-        return _unit_rows(self._rows)
+        return _unit_rows(self._rows) if self._thesaurus is None else self._unit(self.words)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -206,7 +229,25 @@ class Vocabulary:
         return [(self.words[i], float(cosines[i])) for i in best]
 
     def _unit(self, words: Sequence[str]) -> Vector:
+        vectors = self._plain(words)
+        if self._thesaurus is None:
+            return vectors
+        return np.stack([self._moved(word, vector, self._thesaurus) for word, vector in zip(words, vectors)])
+
+    def _plain(self, words: Sequence[str]) -> Vector:
         return _unit_rows(self._rows[[self._index[word] for word in words]])
+
+    def _moved(self, word: str, vector: Vector, thesaurus: Thesaurus) -> Vector:
+        """Move a word's unit vector towards those of its synonyms, as `facelex.vocabulary.thesaurus` says."""
+        related = thesaurus.related(phrases.fold(word))
+        relatives, synonyms = ([other for other in others if other in self._index] for others in related)
+        if relatives:
+            closest_first = (np.arange(len(relatives)) + 1) ** -0.5
+            mean = closest_first.astype(np.float32) @ self._plain(relatives)
+            vector = vector + WORDNET_WEIGHT * _unit_length(mean)
+        if synonyms:
+            vector = vector + MOBY_WEIGHT * _unit_length(self._plain(synonyms).mean(axis=0))
+        return _unit_length(vector)
 
 
 def nearest_spellings(word: str, words: Iterable[str], k: int = 3) -> list[str]:
@@ -230,6 +271,11 @@ def nearest_spellings(word: str, words: Iterable[str], k: int = 3) -> list[str]:
 
 def _letter_pairs(word: str) -> set[str]:
     return {word[i : i + 2] for i in range(len(word) - 1)} | {word[:1], word[-1:]}
+
+
+def _unit_length(vector: Vector) -> Vector:
+    """Scale to unit length; zero, where others cancel each other out, stays zero."""
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def _unit_rows(rows: NDArray[np.generic]) -> Vector:

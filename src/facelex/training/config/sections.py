@@ -167,7 +167,8 @@ class LossConfig(Section):
     mirror_consistency: float = Field(default=0.0, ge=0)
     """Divergence of the probabilities of an image and its mirror image; doubles the cost of a step."""
     votes: float = Field(default=0.0, ge=0)
-    """Cross-entropy of a second head with all kinds of FER+ votes (extra annotation; report it as such)."""
+    """Cross-entropy of a second head with everything that was voted for (extra annotation; report it as
+    such)."""
 
     @model_validator(mode="after")
     def _some_loss(self) -> LossConfig:
@@ -254,7 +255,7 @@ class RunConfig(Section):
     ``cross_entropy``, in training alone (Menon et al. 2021): 1 aims at the mean accuracy over classes, 0 at
     accuracy."""
     vote_weight: float = Field(default=0.0, ge=0, le=1)
-    """Share of ``cross_entropy``'s target taken from FER+ votes (extra annotation; report it as such)."""
+    """Share of ``cross_entropy``'s target taken from people's votes (extra annotation; report it as such)."""
     image_to_text_weight: float = Field(default=0.75, ge=0, le=1)
     """The report's lambda."""
     contrast_temperature: float = Field(default=0.1, gt=0)
