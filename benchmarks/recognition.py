@@ -34,7 +34,7 @@ from peers.tables import tables
 from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
 from facelex.evaluation.comparison import paired_examples
-from facelex.evaluation.score_records import json_values
+from facelex.records import json_values
 
 SAMPLES = sorted((ROOT / "src" / "facelex" / "samples").glob("*.jpg"))
 

@@ -42,7 +42,7 @@ from facelex.models.prediction import images_from_pixels
 from facelex.models.text_fit import TEXT_FITS, create_text_arrays, trained_part, trained_text_arrays
 from facelex.models.weights import load_model
 from facelex.recognize.model import load_model as load_onnx
-from facelex.recognize.words import TextProjection, normalize
+from facelex.recognize.words import TextProjection, join_features, normalize
 from facelex.run_files import has_weights
 from facelex.vocabulary import Vocabulary
 from facelex.word_affect import AFFECT_WORDS
@@ -318,11 +318,11 @@ def _image_side(place: Path):  # type: ignore[no-untyped-def]
     if place.suffix == ".onnx":
         onnx = load_onnx(place, threads=1)
         arrays = {key: value for key, value in (onnx.arrays or {}).items() if key.startswith("text_")}
-        settings = onnx.info.get("training", {}).get("settings", {})
+        text_fit = onnx.metadata.recorded("settings", "model").get("text_fit")
         return (
             (lambda pixels: _encode(pixels, onnx.image_size, lambda x: onnx.run(x)[1])),
             onnx.classes,
-            _as_trained(arrays, settings.get("model", {}).get("text_fit"), place) if arrays else {},
+            _as_trained(arrays, text_fit, place) if arrays else {},
         )
     model, spec = load_model(place)
 
@@ -345,12 +345,12 @@ def _as_trained(arrays: dict[str, Floats], text_fit: str | None, place: Path) ->
 
 
 def _encode(pixels: NDArray[np.uint8], size: int, run) -> Floats:  # type: ignore[no-untyped-def]
-    """Features as the recogniser forms them: the normalised sum of a face's and its mirror image's."""
+    """Features of faces with their mirror images, as the recogniser forms them."""
     parts = []
     for start in range(0, len(pixels), 256):
         batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 256])).unsqueeze(1)
         images = np.ascontiguousarray(images_from_pixels(batch, size).numpy())
-        parts.append(normalize(run(images) + run(np.ascontiguousarray(images[..., ::-1]))))
+        parts.append(join_features(run(images), run(np.ascontiguousarray(images[..., ::-1]))))
     return np.concatenate(parts)
 
 

@@ -17,8 +17,9 @@ from tell_mistakes import tell_mistakes
 from facelex.data.dataset import FaceDataset
 from facelex.emotions import EMOTIONS
 from facelex.errors import FacelexError
+from facelex.run_files import is_complete
 from facelex.training.config import RunConfig, load_config
-from facelex.training.resume import check_table, is_finished
+from facelex.training.resume import check_table
 from facelex.training.run import train_run
 
 
@@ -64,7 +65,7 @@ def main() -> None:
         own = {folders[run]: configs[run] for run in runs if run[2] == name}
         check_table(own, without_class(whole, name), train=True)
     for run, folder in folders.items():
-        if not is_finished(folder):
+        if not is_complete(folder):
             faces = without_class(whole, run[2])
             result = train_run(configs[run], faces, folder, resume=True, accelerator="cpu")
             print(f"{folder}: {result.val_accuracy:.3f} of the other six on val", flush=True)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from tell_mistakes import tell_mistakes
@@ -23,9 +22,10 @@ from tell_mistakes import tell_mistakes
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import predictions_file
+from facelex.evaluation.run_folder import load_run_folder
+from facelex.run_files import is_complete, predictions_file
 from facelex.training.config import RunConfig, load_config
-from facelex.training.resume import check_table, is_finished
+from facelex.training.resume import check_table
 from facelex.training.run import train_run
 
 BASE = "base"
@@ -112,20 +112,20 @@ def main() -> None:
     # figures of an earlier plan, or of other faces, would stand under the name of a change
     check_table({folders[key]: config for key, config in configs.items()}, dataset, train=train)
     for key, folder in folders.items():
-        if train and dataset is not None and not is_finished(folder):
+        if train and dataset is not None and not is_complete(folder):
             train_run(configs[key], dataset, folder, resume=True)
             print(f"{folder}: {accuracy(folder):.2%}", flush=True)
     print(f"\n| change | {arguments.epochs} epochs, val flip, % | difference to base | time |")
     print("|---|---|---|---|")
     base_seconds = None
     for name in names:
-        done = [s for s in arguments.seeds if is_finished(folders[name, s])]
+        done = [s for s in arguments.seeds if is_complete(folders[name, s])]
         if not done:
             continue
         values = {s: 100 * accuracy(folders[name, s]) for s in done}
         seconds = statistics.median(_seconds(folders[name, s]) for s in done)
         base_seconds = base_seconds or seconds
-        common = [s for s in done if is_finished(folders[BASE, s])]
+        common = [s for s in done if is_complete(folders[BASE, s])]
         gains = [values[s] - 100 * accuracy(folders[BASE, s]) for s in common]
         cells = ", ".join(f"{values[s]:.2f}" for s in done)
         gain = "" if name == BASE else _difference(gains)
@@ -140,8 +140,7 @@ def _difference(gains: list[float]) -> str:
 
 
 def _seconds(folder: Path) -> float:
-    rows = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
-    return float(np.sum(rows["seconds"]))
+    return load_run_folder(folder).seconds
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from facelex.data.dataset import FaceDataset
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import predictions_file
 from facelex.models.prediction import predict_probs
+from facelex.run_files import predictions_file
 from facelex.training.config import RunConfig, load_config
 from facelex.training.optimizers import create_schedule
 from facelex.training.run import train_run

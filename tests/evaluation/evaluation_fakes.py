@@ -71,6 +71,14 @@ model: {{image_encoder: vgg11, text_encoder: glove}}
 """
 
 
+SPEC = {
+    "image_encoder": "vgg11", "classes": list(EMOTIONS), "image_size": 16, "mean": 0.5, "std": 0.25,
+    "hidden_dim": 8, "embed_dim": 8, "dropout": 0, "temperature": 0.1, "center_words": False,
+    "mix_words": False, "has_words": True,
+}  # fmt: skip
+"""The least that ``model.json`` holds, as early versions wrote it."""
+
+
 def make_run_folder(folder: Path, dataset: FaceDataset, data: Path, finished: bool = True) -> Path:
     """Write a run folder in the documented layout, as far as the third of four epochs or whole."""
     folder.mkdir()
@@ -85,5 +93,5 @@ def make_run_folder(folder: Path, dataset: FaceDataset, data: Path, finished: bo
     (folder / "environment.json").write_text(json.dumps(environment))
     if finished:
         (folder / "model.safetensors").write_bytes(b"weights are read by the training side")
-        (folder / "model.json").write_text(json.dumps({"classes": list(EMOTIONS), "image_size": 16}))
+        (folder / "model.json").write_text(json.dumps(SPEC))
     return folder

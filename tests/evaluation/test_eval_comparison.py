@@ -155,7 +155,7 @@ def test_what_either_model_has_seen_is_left_out_of_both() -> None:
     for one, other in ((a, b), (b, a)):
         assert compare_predictions(one, other, deduplicated=True).count == int((~a.seen & ~b.seen).sum())
         with pytest.raises(FacelexError, match="Expected to know which examples fake was trained on"):
-            compare_predictions(one, replace(other, seen_known=False), deduplicated=True)
+            compare_predictions(one, replace(other, seen=None), deduplicated=True)
 
 
 def test_predictions_on_other_data_or_examples_are_not_compared() -> None:

@@ -73,7 +73,7 @@ def test_without_the_training_faces_there_are_no_deduplicated_scores(
     assert main([*argv, "-o", str(tmp_path / "p.npz")]) == 0
     assert "deduplicated" not in capsys.readouterr().out
     held = Predictions.load(tmp_path / "p.npz")
-    assert not held.seen_known
+    assert held.seen is None
     with pytest.raises(FacelexError, match="Expected to know which examples fake-run was trained on"):
         compare_predictions(held, held, deduplicated=True)
 
@@ -175,5 +175,5 @@ def test_fer2013_without_votes_holds_the_pictures_of_fer2013_with_votes(
 
 
 def test_predictions_without_knowledge_of_copies_are_compared_as_they_are() -> None:
-    preds = make_predictions(40, seen_known=False)
+    preds = make_predictions(40, seen=None)
     assert compare_predictions(preds, preds).count == 40

@@ -96,10 +96,17 @@ def test_each_member_is_compared_with_the_first_on_the_same_examples() -> None:
 
 
 def test_of_two_members_p_is_not_adjusted_and_unknown_copies_are_not_left_out() -> None:
-    a, b = (replace(one, seen_known=False) for one in members(2))
+    a, b = (replace(one, seen=None) for one in members(2))
     pair = member_scores([a, b], resamples=50)[1].views["flip"]
     assert pair.deduplicated is None
     assert pair.official.to_first.adjusted_p_value == pair.official.to_first.p_value
+
+
+def test_a_mean_knows_what_it_has_seen_if_all_members_do() -> None:
+    a, b = members(2)
+    b = replace(b, seen=np.roll(a.seen, 1))
+    np.testing.assert_array_equal(mean_predictions([a, b]).seen, a.seen | b.seen)
+    assert mean_predictions([a, replace(b, seen=None)]).seen is None
 
 
 def test_networks_that_answered_different_questions_are_refused() -> None:

@@ -50,6 +50,20 @@ def test_a_file_with_the_documented_arrays_only_can_be_read(tmp_path: Path) -> N
     assert (back.weights, back.members) == ("", ())
 
 
+def test_unknown_copies_stay_unknown_on_disk_and_in_files_of_earlier_versions(tmp_path: Path) -> None:
+    preds = make_predictions(5, seen=None)
+    with np.load(preds.save(tmp_path / "p.npz")) as arrays:
+        assert "seen" not in arrays
+        earlier = dict(arrays) | {"seen": np.zeros(5, bool), "seen_known": np.array(False)}
+    np.savez(tmp_path / "earlier.npz", **earlier)
+    for name in ("p.npz", "earlier.npz"):
+        back = Predictions.load(tmp_path / name)
+        assert back.seen is None
+        assert back.subset(np.arange(2)).seen is None
+        with pytest.raises(FacelexError, match="Expected to know which examples fake was trained on"):
+            back.deduplicated()
+
+
 def test_views_average_the_picture_and_its_mirror_image() -> None:
     preds = make_predictions(10)
     assert preds.mirror_probs is not None

@@ -57,7 +57,7 @@ def test_keys_of_a_later_version_are_passed_over() -> None:
         (
             "views.single.deduplicated.accuracy",
             {"value": 1},
-            "Expected low, high, level at views.single.dedu",
+            "Expected low, high at views.single.dedu",
         ),
         ("views.single.official.confusion", [[1]], "7 x 7 counts at views.single.official.confusion"),
         ("views.single.official.reliability.count", [1], "bins between all edges at views.single.official"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_fakes import make_faces, make_run_folder
+from evaluation_fakes import SPEC, make_faces, make_run_folder
 
 from facelex.cli.main import main
 from facelex.data.dataset import FaceDataset
@@ -114,7 +114,7 @@ def test_networks_that_do_not_belong_together_are_refused_before_they_are_asked(
     run, other = make_run("a"), make_run("b")
     for again in (f"{run}/", os.path.relpath(run), other / ".." / run.name):
         assert "given more than once" in error_of(capsys, "evaluate", run, again)
-    (other / "model.json").write_text(json.dumps({"classes": [*EMOTIONS[1:], EMOTIONS[0]]}))
+    (other / "model.json").write_text(json.dumps(SPEC | {"classes": [*EMOTIONS[1:], EMOTIONS[0]]}))
     sentence = error_of(capsys, "evaluate", run, other)
     assert "same classes in the same order" in sentence
     assert "Leave one of them out" in sentence
@@ -122,7 +122,9 @@ def test_networks_that_do_not_belong_together_are_refused_before_they_are_asked(
     elsewhere.save(tmp_path / "elsewhere.npz")
     foreign = make_run_folder(tmp_path / "foreign", elsewhere, tmp_path / "elsewhere.npz")
     assert f"{foreign} is a run folder from another dataset" in error_of(capsys, "evaluate", run, foreign)
-    assert "no final weights yet" in error_of(capsys, "evaluate", run, make_run("half", finished=False))
+    assert "model.safetensors and model.json are not there. The run has not finished" in error_of(
+        capsys, "evaluate", run, make_run("half", finished=False)
+    )
     assert "got none" in error_of(capsys, "evaluate")
     assert torch_side == []
     assert not (run / "predictions-test.npz").exists()

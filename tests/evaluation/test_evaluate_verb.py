@@ -222,7 +222,7 @@ def test_bad_arguments_are_one_sentence_each(
         capsys, "evaluate", onnx_file, *data, "-o", tmp_path / "s.txt"
     )
     assert "name=class pairs" in error_of(capsys, "evaluate", onnx_file, *data, "--map", "joy")
-    assert "no final weights yet" in error_of(capsys, "evaluate", make_run("half", finished=False))
+    assert "half holds no finished run" in error_of(capsys, "evaluate", make_run("half", finished=False))
 
 
 @pytest.mark.parametrize("content", ["seed: 3\nmethods: [align,\nmodel: {", "\x00\x01", "seed", ""])

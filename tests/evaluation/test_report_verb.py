@@ -54,7 +54,7 @@ def scored(run: Path, seed: int = 0, splits: tuple[str, ...] = ("test", "val")) 
                 200, labels=same.labels, seen=same.seen, split=split, probs=rng.dirichlet(np.ones(7), 200)
             )
         own(preds, run).save(run / f"predictions-{split}.npz")
-        merge_scores(run / "scores.json", split, score_predictions(preds, temperature=1.2, resamples=100))
+        merge_scores(run, split, score_predictions(preds, temperature=1.2, resamples=100))
     return run
 
 

@@ -365,12 +365,16 @@ def test_vectors_the_model_was_not_trained_with_are_refused_by_name(tiny_model):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"format": 2}, "format 1"),
+        ({"format": 2}, r"format 1, but '.*m\.onnx' has 2: a newer version .* exported it\. Update facelex"),
+        ({"format": "1.0"}, r"its format is '1\.0'\. Export the model again"),
         ({"classes": []}, "classes"),
         ({"classes": [1, 2]}, "classes"),
         ({"image_size": "big"}, "image_size"),
         ({"temperature": 0}, "temperature"),
+        ({"temperature": -1, "crop_size": 4}, r"its crop_size is 4; its temperature is -1\.0"),
         ({"unsure_below": None}, "unsure_below"),
+        ({"embed_dim": 5}, r"image_features have shape .* for an embed_dim of 5"),
+        ({"embed_dim": None}, "for an embed_dim of None"),
         ({"classes": ["happy", "sad"]}, "2 classes"),
         ({"image_size": 64}, r"\(B, 1, 64, 64\)"),
     ],

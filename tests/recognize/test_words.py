@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from tiny_recognition import EMBED, TinyVocabulary, word_arrays
 
 from facelex.errors import FacelexError
-from facelex.recognize.words import TextProjection, WordScorer, create_scorer, parse_words
+from facelex.recognize.words import (
+    TextProjection,
+    WordScorer,
+    create_scorer,
+    join_features,
+    parse_words,
+)
 from facelex.vocabulary import vocabulary
 
 
@@ -96,3 +102,11 @@ def test_any_words_are_scored_in_unit_range_or_refused(scorer, words):
         return
     assert scores.shape == (EMBED, len(parse_words(words)))
     assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_joined_features_are_the_mean_direction_of_both_views():
+    own, mirrored = (np.float32([[3, 4], [1, 0]]) / np.float32([[5], [1]]), np.float32([[0.8, 0.6], [-1, 0]]))
+    joined = join_features(own, mirrored)
+    np.testing.assert_allclose(joined[0], np.sqrt([0.5, 0.5]), rtol=1e-6)
+    np.testing.assert_array_equal(joined[1], [0, 0])  # opposite ones leave nothing
+    assert joined.dtype == np.float32

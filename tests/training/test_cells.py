@@ -110,6 +110,25 @@ def test_a_cell_that_died_between_its_description_and_its_weights_is_not_finishe
     assert not cell.finished
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"s0 holds a run, but no config\.yaml .*delete the folder to train anew"),
+        ("- 1", r"config\.yaml is damaged: it does not hold keys .*delete the folder to train anew"),
+        ("novel: 1", r"(?s)s0/config\.yaml \(perhaps of another version of facelex\) has .*key 'novel'"),
+    ],
+)
+def test_a_cell_whose_configuration_cannot_be_compared_is_named(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    (cell,) = list_cells(["tiny_cnn"], ["baseline"], [0], tmp_path)
+    fake_cell(cell, 10)
+    if content is not None:
+        (cell.folder / "config.yaml").write_text(content)
+    with pytest.raises(FacelexError, match=said):
+        check_cells([cell], tiny_config())
+
+
 def test_a_cell_of_another_dataset_is_refused_finished_or_begun(tmp_path: Path) -> None:
     (cell,) = list_cells(["tiny_cnn"], ["multimodal"], [0], tmp_path)
     train_cells([cell], tiny_config(*QUICKLY), FACES)

@@ -22,7 +22,6 @@ from facelex.recognize.recognizer import Recognizer
 from facelex.training import export, onnx_graph
 from facelex.training.export import export_run
 from facelex.training.run import train_run
-from facelex.vocabulary import Vocabulary
 
 VAL = FACES.indices("val")
 
@@ -111,9 +110,9 @@ def test_words_that_faces_have_drifted_away_from_are_said_to_be_stale(
 
 def test_words_mean_the_same_as_in_pytorch(run: Path, files: dict[str, Path]) -> None:
     model, _ = load_weights(run)
-    vocabulary = Vocabulary.packaged()
     words = ["bored", "proud", "anger"]
     recognizer = Recognizer(files["fp32"], threads=1)
+    vocabulary = recognizer._scorer.vocabulary  # the packaged words, moved towards their synonyms
     with torch.inference_mode():
         vectors = torch.from_numpy(np.stack([vocabulary.phrase(word) for word in words])).float()
         expected = model.encode_words(vectors).numpy()

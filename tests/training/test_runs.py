@@ -26,6 +26,7 @@ from facelex.data.votes import Votes
 from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
+from facelex.evaluation.run_folder import STANDARD_COLUMNS, TrainedOn, load_run_folder
 from facelex.models.weights import load_model
 from facelex.training import environment as surroundings
 from facelex.training.batches import batch_indices, steps_per_epoch
@@ -64,8 +65,10 @@ def test_run_folder_holds_what_is_promised(finished: Path) -> None:
     ]  # fmt: skip
     assert rows[0]["cross_entropy"] == ""
     assert float(rows[2]["cross_entropy"]) > 0
+    run = load_run_folder(finished)
+    assert set(run.phases[0].columns) == {*STANDARD_COLUMNS[1:], "alignment", "cross_entropy"}
+    assert run.trained_on == TrainedOn(FACES.source, FACES.fingerprint, FACES.pixels.shape[-1])
     environment = json.loads((finished / "environment.json").read_text())
-    assert environment["dataset"]["fingerprint"] == FACES.fingerprint
     assert "torch" in environment["versions"]
 
 

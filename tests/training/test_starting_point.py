@@ -18,12 +18,12 @@ from facelex.data.dataset import FaceDataset
 from facelex.data.sketch import sketch_dataset
 from facelex.errors import FacelexError
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import predictions_file
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.registry import create_image_encoder, list_image_encoders
 from facelex.models.text_fit import replace_text_projection, trained_part, trained_text_arrays
 from facelex.models.weights import create_model, load_model
 from facelex.recognize.model import load_model as load_onnx
+from facelex.run_files import predictions_file
 from facelex.training import starting_point
 from facelex.training.cells import check_cells, list_cells
 from facelex.training.config import RunConfig, load_config
@@ -159,7 +159,7 @@ def test_a_run_without_words_takes_the_faces_side(finished: Path) -> None:
 def test_every_encoder_runs_each_normalisation_right_behind_its_convolution(name: str) -> None:
     """Or a file in which the two are one could not be taken apart again."""
     spec = describe_model(tiny_config(f"model.image_encoder={name}"), FACES, TRAIN, None)
-    model = create_model(spec.model_copy(update={"has_words": False}), None)
+    model = create_model(dataclasses.replace(spec, has_words=False), None)
     modules = dict(model.image_encoder.named_modules(prefix="image_encoder"))
     folded = {key: torch.zeros(m.out_channels) for key, m in modules.items() if isinstance(m, nn.Conv2d)}
     norms = {key for key, module in modules.items() if isinstance(module, nn.BatchNorm2d)}

@@ -56,7 +56,7 @@ def test_a_refitted_run_keeps_the_scores_of_its_labels(plain, tmp_path):
     shutil.copytree(plain, run)
     preds = Predictions.load(run / "predictions-val.npz")
     for split, digest in (("val", preds.weights), ("test", "0" * 64)):
-        merge_scores(run / "scores.json", split, score_predictions(replace(preds, weights=digest)))
+        merge_scores(run, split, score_predictions(replace(preds, weights=digest)))
     scores = read_split_scores(load_run_folder(refit_run(run, tmp_path / "after", "blend", FACES)))
     assert list(scores) == ["val"]
     assert scores["val"].views == read_split_scores(load_run_folder(run))["val"].views

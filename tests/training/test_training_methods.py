@@ -23,10 +23,11 @@ from facelex.errors import FacelexError
 from facelex.losses.classification import mirror_consistency
 from facelex.losses.objective import Objective, Targets
 from facelex.models.weights import load_model, load_predictor
+from facelex.run_files import TEACHER_ANSWERS
 from facelex.training import teachers as teachers_module
 from facelex.training.batches import Batch, DeviceSplit, EpochExamples
 from facelex.training.config import AugmentConfig, load_config
-from facelex.training.examples import TEACHER_ANSWERS, Examples
+from facelex.training.examples import Examples
 from facelex.training.export import export_run
 from facelex.training.fabric import Fabric
 from facelex.training.phase import EpochResult, PhaseTrainer

@@ -148,10 +148,9 @@ def _check_words(models: Sequence[str], others: Sequence[str], output: Path | No
 
 def _check_output(output: Path, models: Sequence[str], data: str | None) -> None:
     from facelex.data.load import DEFAULT_PATH
-    from facelex.run_files import ENVIRONMENT, SCORES, SPEC
+    from facelex.run_files import is_record
 
-    recorded = output.name in (SCORES, SPEC, ENVIRONMENT) or output.name.startswith("predictions-")
-    if recorded and output.resolve().parent in {Path(model).resolve() for model in models}:
+    if is_record(output.name) and output.resolve().parent in {Path(model).resolve() for model in models}:
         raise FacelexError(
             f"{output} would replace a part of the run's own record, which evaluate keeps by itself. Name "
             "another file, or leave --output out."

@@ -48,12 +48,12 @@ def export(
     from facelex.training.export import export_run
 
     path = export_run(run, output, precision=precision, name=name, card=_read_card(card), data=data)
-    info = load_model(path).info
-    measured = info["precision"]
+    metadata = load_model(path).metadata
+    measured = metadata.precision
     Console(highlight=False, soft_wrap=True, markup=False, emoji=False).print(
         f"{path}: {path.stat().st_size / 1e6:.2f} MB, {precision}; validation accuracy "
         f"{100 * measured['val_accuracy']:.2f} % (PyTorch {100 * measured['val_accuracy_pytorch']:.2f} %), "
-        f"temperature {info['temperature']:.3f}, unsure below {info['unsure_below']:.2f}"
+        f"temperature {metadata.temperature:.3f}, unsure below {metadata.unsure_below:.2f}"
     )
 
 

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from facelex.cli.options import set_torch_threads
 from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
-from facelex.run_files import CHECKPOINT, CONFIG
+from facelex.run_files import CONFIG, has_checkpoint, is_complete
 
 app = App(name="train", help="Train one run: a baseline or a word-supervised network.")
 
@@ -56,7 +56,6 @@ def train(
     from facelex.training.config import load_config
     from facelex.training.fabric import rank_zero_only
     from facelex.training.progress import RichReporter, SilentReporter
-    from facelex.training.resume import is_finished
     from facelex.training.run import train_run
 
     if config is None:
@@ -72,9 +71,9 @@ def train(
     start = f" · from {run_config.start_from}" if run_config.start_from else ""
     network = run_config.model.image_encoder
     title = f"{run_config.method} · {network}{start} · seed {run_config.seed} → {output}"
-    if resume and not (output / CHECKPOINT).exists():
+    if resume and not has_checkpoint(output):
         title += f"\nNo checkpoint in {output} yet: starting from the beginning."
-    finished = resume and is_finished(output)
+    finished = resume and is_complete(output)
     result = train_run(
         run_config,
         load_dataset(run_config.data),

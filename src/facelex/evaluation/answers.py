@@ -17,8 +17,9 @@ from facelex.evaluation.copies import seen_in_training
 from facelex.evaluation.labelled import match_classes
 from facelex.evaluation.networks import Network
 from facelex.evaluation.predictions import Examples, Predictions
-from facelex.evaluation.run_folder import predictions_file, weights_digest
+from facelex.evaluation.run_folder import weights_digest
 from facelex.evaluation.views import VIEWS, WINDOW, chosen_views
+from facelex.run_files import predictions_file
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def answer_split(
     preds = Predictions(
         probs=found["single"],
         labels=labels,
-        seen=np.zeros(len(rows), bool) if seen is None else seen[chosen],
+        seen=None if seen is None else seen[chosen],
         classes=network.classes,
         votes=_votes(dataset, rows, mapping),
         mirror_probs=found.get("flip"),
@@ -95,7 +96,6 @@ def answer_split(
         temperature=network.temperature or 1.0,
         crop_probs=found.get("ten_crop"),
         weights=digest,
-        seen_known=seen is not None,
     )
     if path is None or not missing:
         return AnsweredSplit(preds, path, reused=path is not None)

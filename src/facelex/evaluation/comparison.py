@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -144,8 +144,8 @@ def compare_predictions(
     """
     check_same_examples([a, b])
     if deduplicated:
-        seen = a.seen | b.seen
-        a, b = (replace(preds, seen=seen).deduplicated() for preds in (a, b))
+        unseen = a.unseen() & b.unseen()
+        a, b = a.subset(unseen), b.subset(unseen)
     right = [preds.view_probs(view).argmax(axis=1) == preds.labels for preds in (a, b)]
     return paired_examples(right[0], right[1], seed=seed, resamples=resamples)
 

@@ -38,7 +38,8 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
 
     This is what the field reports for FER2013: softmax probabilities are summed with equal weights. Each
     member answers as it was trained, uncalibrated: a temperature of its own would weigh the members by how
-    sure they are. The mean holds the views that all of them hold, and has seen what any of them has.
+    sure they are. The mean holds the views that all of them hold, and has seen what any of them has, where
+    all of them know that.
 
     Args:
         members: What each network said about the same examples, two or more.
@@ -55,6 +56,7 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
         means[view.array] = np.mean(held, axis=0, dtype=np.float64) if len(held) == len(members) else None
     if len({member.window for member in members}) > 1:
         means[VIEWS["ten_crop"].array] = None  # windows of different sizes are different questions
+    seen = [member.seen for member in members if member.seen is not None]
     return replace(
         first,
         **means,
@@ -64,8 +66,7 @@ def mean_predictions(members: Sequence[Predictions]) -> Predictions:
         members=tuple(member.model for member in members),
         temperature=1.0,
         weights="",
-        seen=np.any([member.seen for member in members], axis=0),
-        seen_known=all(member.seen_known for member in members),
+        seen=np.any(seen, axis=0) if len(seen) == len(members) else None,
     )
 
 
@@ -96,7 +97,7 @@ def _accuracies(
     members: Sequence[Predictions], view: str, deduplicated: bool, seed: int, resamples: int
 ) -> list[AccuracyScore | None]:
     """Score one view of each member on one set; None where it lacks the view, or its copies are not known."""
-    known = [view in one.views and (one.seen_known or not deduplicated) for one in members]
+    known = [view in one.views and (one.seen is not None or not deduplicated) for one in members]
     pairs = {
         place: compare_predictions(members[0], one, view, deduplicated, seed, resamples)
         for place, one in enumerate(members)

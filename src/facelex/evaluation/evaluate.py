@@ -26,7 +26,6 @@ from facelex.evaluation.score_records import SplitScores
 from facelex.evaluation.scores import score_split
 from facelex.evaluation.views import VIEW_LABELS, chosen_views
 from facelex.recognize.model import PACKAGED
-from facelex.run_files import SCORES
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def evaluate(
     members: tuple[Predictions, ...] = ()
     if len(networks) > 1:
         members = tuple(a.predictions.only(views) for a in answers)
-        alike = [replace(one, seen=known.seen, seen_known=known.seen_known) for one in members]
+        alike = [replace(one, seen=known.seen) for one in members]
         scores = replace(scores, members=member_scores(alike, seed))
     notes = (*reading, *_notes(networks, dataset, answers, foreign, mapping, views), *unkept)
     return Evaluation(preds, scores, written, notes, members)
@@ -224,7 +223,7 @@ def _keep(
     faults = [a.unkept for a in answers if a.unkept]
     if run is not None:
         try:
-            written.append(merge_scores(run.path / SCORES, split, scores.to_json()))
+            written.append(merge_scores(run.path, split, scores.to_json()))
         except FacelexError as error:
             faults.append(str(error))
     return tuple(written), tuple(f"Not kept in the run folder: {fault}" for fault in faults)
@@ -265,12 +264,7 @@ def _load_dataset(
     if data is None and not asked:
         return None, []
     runs = [network.run for network in networks if network.run is not None]
-    if data is None and runs and runs[0].data is None:
-        raise FacelexError(
-            f"{runs[0].path} does not say which dataset it was trained on; name one with --data."
-        )
-    place = data if data is not None else runs[0].data if runs else "fer2013"
-    assert place is not None
+    place = data if data is not None else runs[0].require_data() if runs else "fer2013"
     size = max(network.crop_size or network.image_size for network in asked or networks)
     return load_labelled(place, size, columns, find_faces=find_faces)
 
@@ -306,7 +300,7 @@ def _notes(
     reused = [str(answer.stored) for answer in answers if answer.reused]
     if reused:
         notes.append(f"Not computed again, the weights are the same: {', '.join(reused)}")
-    unknown = [answer.predictions.model for answer in answers if not answer.predictions.seen_known]
+    unknown = [answer.predictions.model for answer in answers if answer.predictions.seen is None]
     if unknown:
         notes.append(
             f"Which of these examples are copies of pictures that {', '.join(unknown)} was trained on is not "

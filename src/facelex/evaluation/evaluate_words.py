@@ -14,8 +14,7 @@ from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import RESAMPLES
 from facelex.evaluation.labelled import load_labelled
 from facelex.evaluation.networks import names_answers, names_run, onnx_file
-from facelex.evaluation.onnx_model import run_onnx
-from facelex.evaluation.views import mirrored
+from facelex.evaluation.onnx_model import answer_onnx
 from facelex.evaluation.word_scores import (
     FEW,
     NAMES,
@@ -26,7 +25,7 @@ from facelex.evaluation.word_scores import (
     score_words,
 )
 from facelex.recognize.model import Model, load_model
-from facelex.recognize.words import WordScorer, create_scorer, normalize
+from facelex.recognize.words import WordScorer, create_scorer
 from facelex.vocabulary import Vocabulary
 from facelex.word_controls import class_word_vectors
 
@@ -77,17 +76,17 @@ def evaluate_words(
     network = _open(model, threads)
     scorer = _scorer(network, vocabulary)
     place = "fer2013" if data is None else data
-    dataset, notes = load_labelled(place, network.crop_size, find_faces=find_faces)
+    dataset, notes = load_labelled(place, network.metadata.crop_size, find_faces=find_faces)
     asked = phrases_by_class(words, dataset.class_names)
     rows = _rows(dataset, split, asked)
     asked = {name: phrases for name, phrases in asked.items() if phrases}
     class_word_vectors(scorer.vocabulary, asked)  # unknown words are said before the faces are looked at
-    flip = flip and bool(network.info["flip"])
+    flip = flip and network.metadata.flip
     faces = _ask(network, dataset, rows, flip)
     found, choice = score_words(faces, asked, scorer, seed=seed)
     labels = np.unique(faces.labels).tolist()
     report = WordReport(
-        model=str(network.info.get("name") or network.name),
+        model=network.title,
         split=split,
         classes=list(network.classes),
         fingerprint=dataset.fingerprint,
@@ -117,9 +116,9 @@ def _open(model: str | Path, threads: int | None) -> Model:
 
 
 def _scorer(network: Model, vocabulary: Vocabulary | str | Path | None) -> WordScorer:
-    arrays = network.word_arrays()
+    arrays, trained_with = network.word_side()
     vectors = Vocabulary.from_glove(vocabulary) if isinstance(vocabulary, str | Path) else vocabulary
-    return create_scorer(arrays, network.info["vocabulary"], vectors)
+    return create_scorer(arrays, trained_with, vectors)
 
 
 def _rows(dataset: FaceDataset, split: str, asked: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:
@@ -138,13 +137,6 @@ def _rows(dataset: FaceDataset, split: str, asked: Mapping[str, Sequence[str]]) 
 
 
 def _ask(network: Model, dataset: FaceDataset, rows: NDArray[np.int64], flip: bool) -> SortedFaces:
-    pixels = dataset.pixels[rows]
-    logits, features = run_onnx(network, pixels)
+    probs, features = answer_onnx(network, dataset.pixels[rows], flip=flip)
     assert features is not None
-    probs = network.probabilities(logits)
-    if flip:
-        turned, other = run_onnx(network, mirrored(pixels))
-        assert other is not None
-        probs = (probs + network.probabilities(turned)) / np.float32(2)
-        features = normalize(features + other)
     return SortedFaces(features, probs, network.classes, dataset.labels[rows], dataset.class_names)

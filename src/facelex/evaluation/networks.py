@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +13,10 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError, require
 from facelex.evaluation.onnx_model import predict_onnx
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import (
-    RESTORE,
-    RunFolder,
-    is_run_folder,
-    load_run_folder,
-    read_json_object,
-    weights_digest,
-)
+from facelex.evaluation.run_folder import RunFolder, TrainedOn, load_run_folder, weights_digest
+from facelex.models.spec import read_spec
 from facelex.recognize.model import PACKAGED, find_model, load_model
-from facelex.run_files import SPEC
+from facelex.run_files import is_run_folder, require_weights
 
 Classify = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From faces of any size, ``(n, H, W)``, to uncalibrated probabilities, ``(n, K)``."""
@@ -74,23 +67,21 @@ def open_network(model: str | Path, *, threads: int | None = None) -> Network:
     if names_run(model):
         return _open_run(load_run_folder(model), str(model))
     network = load_model(onnx_file(model), threads=threads)
-    training = network.info.get("training")
-    dataset = training.get("dataset") if isinstance(training, dict) else None
-    dataset = dataset if isinstance(dataset, dict) else {}
+    trained_on = TrainedOn.read(network.metadata.recorded("dataset"))
 
     def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return predict_onnx(network, pixels)
 
     return Network(
-        name=str(network.info.get("name") or network.name),
+        name=network.title,
         source=str(model),
         classes=network.classes,
         image_size=network.image_size,
         load=lambda: answer,
-        temperature=float(network.info["temperature"]),
-        fingerprint=str(dataset.get("fingerprint", "")),
-        dataset=str(dataset.get("source", "")),
-        crop_size=network.crop_size,
+        temperature=network.metadata.temperature,
+        fingerprint=trained_on.fingerprint,
+        dataset=trained_on.source,
+        crop_size=network.metadata.crop_size,
     )
 
 
@@ -143,7 +134,7 @@ def network_digest(model: str) -> str:
         FacelexError: If there is no such network, or a run without final weights.
     """
     if names_run(model):
-        _open_run(load_run_folder(model), model)  # raises unless its weights are there
+        require_weights(Path(model))
         return weights_digest(Path(model))
     with find_model(onnx_file(model)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -171,14 +162,7 @@ def onnx_file(model: str | Path) -> str:
 
 
 def _open_run(run: RunFolder, source: str) -> Network:
-    spec = read_json_object(run.path / SPEC, RESTORE)
-    if not run.finished or not spec.get("classes"):
-        raise FacelexError(
-            f"{run.path} has no final weights yet (model.safetensors and model.json). Finish the run with "
-            "'facelex train --resume', then evaluate it; 'facelex report' shows how far it has come."
-        )
-
-    classes, image_size = _classes_and_size(spec, run.path / SPEC)
+    spec, trained_on = read_spec(run.path), run.trained_on
 
     def load() -> Classify:
         require("torch", "train", "Evaluating a run folder")
@@ -189,21 +173,11 @@ def _open_run(run: RunFolder, source: str) -> Network:
     return Network(
         name=run.name,
         source=source,
-        classes=classes,
-        image_size=image_size,
+        classes=tuple(spec.classes),
+        image_size=spec.image_size,
         load=load,
         run=run,
-        fingerprint=run.fingerprint,
-        dataset=run.source,
-        crop_size=run.crop_size,
+        fingerprint=trained_on.fingerprint,
+        dataset=trained_on.source,
+        crop_size=trained_on.size,
     )
-
-
-def _classes_and_size(spec: Mapping[str, Any], path: Path) -> tuple[tuple[str, ...], int]:
-    classes, size = spec["classes"], spec.get("image_size", 48)
-    names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if not names or not isinstance(size, int) or size < 1:
-        raise FacelexError(
-            f"{path} is damaged: expected a list of class names and a size in pixels. {RESTORE}"
-        )
-    return tuple(classes), size

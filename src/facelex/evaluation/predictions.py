@@ -67,7 +67,7 @@ class Predictions:
         probs: Probabilities of the picture as it is, ``(n, K)`` float32, rows sum to 1, not calibrated.
         labels: True class ids, ``(n,)`` int64.
         seen: True where the example has a pixel-identical copy among the pictures that the model was trained
-            on, ``(n,)`` bool.
+            on, ``(n,)`` bool; None where these are not known.
         classes: Class names in the order of the columns.
         votes: What several people took each example for, or None.
         mirror_probs: Probabilities of the mirror image, as ``probs``, or None when it was not looked at.
@@ -80,7 +80,6 @@ class Predictions:
         window: Side of those windows as a share of the picture's side.
         weights: Digest of the weights that answered; empty when unknown.
         members: Names of the networks whose mean this is; empty for one network.
-        seen_known: Whether those pictures are known; False leaves ``seen`` without a meaning.
 
     Raises:
         FacelexError: If shapes disagree, a label is out of range or a row is no distribution.
@@ -88,7 +87,7 @@ class Predictions:
 
     probs: np.ndarray
     labels: np.ndarray
-    seen: np.ndarray
+    seen: np.ndarray | None
     classes: tuple[str, ...]
     votes: Votes | None = None
     mirror_probs: np.ndarray | None = None
@@ -100,12 +99,12 @@ class Predictions:
     window: float = WINDOW
     weights: str = ""
     members: tuple[str, ...] = ()
-    seen_known: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(str(name) for name in self.classes))
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
-        object.__setattr__(self, "seen", np.asarray(self.seen, dtype=bool))
+        if self.seen is not None:
+            object.__setattr__(self, "seen", np.asarray(self.seen, dtype=bool))
         object.__setattr__(self, "members", tuple(str(name) for name in self.members))
         for view, values in self.answers.items():
             object.__setattr__(self, VIEWS[view].array, np.asarray(values, dtype=np.float32))
@@ -138,7 +137,7 @@ class Predictions:
             faults.append(
                 f"expected labels in 0..{classes - 1}, but got {self.labels.min()}..{self.labels.max()}"
             )
-        if self.seen.shape != (count,):
+        if self.seen is not None and self.seen.shape != (count,):
             faults.append(f"expected seen of shape ({count},), but got {self.seen.shape}")
         if self.votes is not None and len(self.votes) != count:
             faults.append(f"expected votes on {count} examples, but got them on {len(self.votes)}")
@@ -199,7 +198,7 @@ class Predictions:
         return replace(
             self,
             labels=self.labels[keep],
-            seen=self.seen[keep],
+            seen=None if self.seen is None else self.seen[keep],
             votes=None if self.votes is None else self.votes[keep],
             **kept,
         )
@@ -211,18 +210,22 @@ class Predictions:
         }
         return replace(self, **dropped)
 
-    def deduplicated(self) -> Predictions:
-        """Return the examples without a pixel-identical copy among the training pictures.
+    def unseen(self) -> np.ndarray:
+        """Mark the examples without a pixel-identical copy among the training pictures, ``(n,)`` bool.
 
         Raises:
             FacelexError: If the training pictures are not known.
         """
-        if not self.seen_known:
+        if self.seen is None:
             raise FacelexError(
                 f"Expected to know which examples {self.model or 'the model'} was trained on, but these "
                 "predictions do not say. Compare all examples."
             )
-        return self.subset(~self.seen)
+        return ~self.seen
+
+    def deduplicated(self) -> Predictions:
+        """Return the examples that `unseen` marks, which raises where they are not known."""
+        return self.subset(self.unseen())
 
     def save(self, path: str | Path) -> Path:
         """Write ``predictions-SPLIT.npz``; the file appears whole or not at all."""
@@ -230,7 +233,6 @@ class Predictions:
         arrays = {
             "probs": self.probs,
             "labels": self.labels,
-            "seen": self.seen,
             "classes": np.array(self.classes),
             "model": np.array(self.model),
             "split": np.array(self.split),
@@ -238,6 +240,8 @@ class Predictions:
             "temperature": np.array(float(self.temperature)),
             "weights": np.array(self.weights),
         }
+        if self.seen is not None:
+            arrays["seen"] = self.seen
         if self.votes is not None:
             arrays["votes"] = self.votes.counts
             if not self.votes.of_ferplus:
@@ -245,8 +249,6 @@ class Predictions:
         arrays |= {VIEWS[view].array: probs for view, probs in self.answers.items()}
         if self.crop_probs is not None:
             arrays["window"] = np.array(float(self.window))
-        if not self.seen_known:
-            arrays["seen_known"] = np.array(False)
         if self.members:
             arrays["members"] = np.array(self.members)
 
@@ -274,6 +276,8 @@ class Predictions:
             raise FacelexError(
                 f"Expected {path} to be a predictions file (.npz), but it cannot be read: {error}"
             ) from error
+        if not arrays.get("seen_known", True):  # as earlier versions said that they are not known
+            arrays.pop("seen", None)
         missing = [name for name in ("probs", "labels", "classes") if name not in arrays]
         if missing:
             raise FacelexError(
@@ -291,7 +295,7 @@ class Predictions:
             return cls(
                 probs=arrays["probs"],
                 labels=_class_ids(arrays["labels"]),
-                seen=arrays.get("seen", np.zeros(arrays["labels"].shape, bool)),
+                seen=arrays.get("seen"),
                 classes=_class_names(arrays["classes"]),
                 votes=read_vote_arrays(arrays),
                 mirror_probs=arrays.get("mirror_probs"),
@@ -303,7 +307,6 @@ class Predictions:
                 window=float(arrays.get("window", WINDOW)),
                 weights=str(arrays.get("weights", "")),
                 members=tuple(arrays["members"].tolist()) if "members" in arrays else (),
-                seen_known=bool(arrays.get("seen_known", "seen" in arrays)),
             )
         except (FacelexError, TypeError, ValueError) as error:
             raise FacelexError(f"{path}: {error}") from error

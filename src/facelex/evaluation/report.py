@@ -205,7 +205,7 @@ def overview_rows(
 
 def _datasets(runs: Sequence[RunFolder]) -> dict[str, str]:
     """Return where the datasets of the runs came from, by fingerprint; those that are known."""
-    return {run.fingerprint: run.source for run in runs if run.fingerprint}
+    return {run.fingerprint: run.trained_on.source for run in runs if run.fingerprint}
 
 
 def _overview_notes(runs: Sequence[RunFolder], pairing: Pairing) -> list[str]:
@@ -386,7 +386,7 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
         ("weights", f"{parameters:,}" if isinstance(parameters, int) else None),
         ("training", duration(run.seconds) if run.seconds > 0 else None),
         ("device", run.environment.get("device")),
-        ("data", run.source or run.data),
+        ("data", run.trained_on.source or run.data),
     ]
     return [(label, str(value)) for label, value in facts if value not in (None, "")]
 

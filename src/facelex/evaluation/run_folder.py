@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from facelex.errors import FacelexError, require
 from facelex.files import write_text
-from facelex.run_files import CONFIG, ENVIRONMENT, METRICS, SCORES, SPEC, WEIGHTS, has_weights
+from facelex.records import read_json_object
+from facelex.run_files import CONFIG, ENVIRONMENT, METRICS, SCORES, SPEC, WEIGHTS, has_weights, is_run_folder
 
 if TYPE_CHECKING:
     from facelex.data.dataset import FaceDataset
@@ -27,8 +28,11 @@ STANDARD_COLUMNS: tuple[str, ...] = (
 REPAIR = "Restore it, or delete it and name the dataset with --data where it is asked for."
 """What to do about a damaged ``config.yaml``, which no score needs but for the dataset's name."""
 
-RESTORE = "Restore it from a copy: it says what the run was trained on and what its weights need."
-"""What to do about a damaged ``environment.json`` or ``model.json``."""
+RESTORE = "Restore it from a copy: it says what the run was trained on."
+"""What to do about a damaged ``environment.json``."""
+
+RENEW_SCORES = "Remove it; 'facelex evaluate' writes it again."
+"""What to do about a damaged ``scores.json``."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,29 @@ class Phase:
             for name, values in self.columns.items()
             if name not in STANDARD_COLUMNS and not all(map(math.isnan, values))
         }
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a run, or a network exported from it, says of the dataset it was trained on.
+
+    Attributes:
+        source: One line on where that came from, empty when unknown.
+        fingerprint: Its fingerprint, empty when unknown.
+        size: Side of its faces in pixels, None when unknown.
+    """
+
+    source: str = ""
+    fingerprint: str = ""
+    size: int | None = None
+
+    @classmethod
+    def read(cls, record: object) -> TrainedOn:
+        """Read as much as a record says, which others may have written."""
+        record = record if isinstance(record, Mapping) else {}
+        texts = {name: str(record.get(name, "")) for name in ("source", "fingerprint")}
+        size = record.get("size")
+        return cls(**texts, size=size if isinstance(size, int) and size > 0 else None)
 
 
 @dataclass(frozen=True)
@@ -74,23 +101,14 @@ class RunFolder:
         return self.path.resolve().name
 
     @property
+    def trained_on(self) -> TrainedOn:
+        """The dataset it was trained on."""
+        return TrainedOn.read(self.environment.get("dataset"))
+
+    @property
     def fingerprint(self) -> str:
-        """Fingerprint of the dataset it was trained on, empty when unknown."""
-        dataset = self.environment.get("dataset")
-        return str(dataset.get("fingerprint", "")) if isinstance(dataset, dict) else ""
-
-    @property
-    def source(self) -> str:
-        """One line on where that dataset came from, empty when unknown."""
-        dataset = self.environment.get("dataset")
-        return str(dataset.get("source", "")) if isinstance(dataset, dict) else ""
-
-    @property
-    def crop_size(self) -> int | None:
-        """Side of that dataset's faces in pixels, None when unknown."""
-        dataset = self.environment.get("dataset")
-        size = dataset.get("size") if isinstance(dataset, dict) else None
-        return size if isinstance(size, int) and size > 0 else None
+        """That dataset's fingerprint, empty when unknown."""
+        return self.trained_on.fingerprint
 
     def was_trained_on(self, dataset: FaceDataset) -> bool:
         """Whether a dataset is the run's own; True where the run does not say which that was."""
@@ -101,6 +119,18 @@ class RunFolder:
         """The dataset that the configuration names."""
         data = self.config.get("data")
         return None if data is None else str(data)
+
+    def require_data(self) -> str:
+        """Return the dataset that the configuration names.
+
+        Raises:
+            FacelexError: If it names none.
+        """
+        if self.data is None:
+            raise FacelexError(
+                f"{self.path} does not say which dataset it was trained on; name one with --data."
+            )
+        return self.data
 
     @property
     def epochs(self) -> int:
@@ -113,11 +143,6 @@ class RunFolder:
         return sum(sum(phase.columns.get("seconds", [])) for phase in self.phases)
 
 
-def predictions_file(folder: Path, split: str) -> Path:
-    """Where a run folder keeps what its network answers about a split of its own dataset."""
-    return folder / f"predictions-{split}.npz"
-
-
 def weights_digest(folder: Path) -> str:
     """Return a SHA-256 over a finished run's weights and their description: its answers follow from them."""
     digest = hashlib.sha256()
@@ -125,11 +150,6 @@ def weights_digest(folder: Path) -> str:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def is_run_folder(path: Path) -> bool:
-    """Say whether a folder looks like one that ``facelex train`` wrote."""
-    return path.is_dir() and any((path / name).exists() for name in (METRICS, CONFIG, SCORES, WEIGHTS))
 
 
 def load_run_folder(path: str | Path) -> RunFolder:
@@ -148,81 +168,94 @@ def load_run_folder(path: str | Path) -> RunFolder:
         )
     return RunFolder(
         path=path,
-        config=_read_config(path / CONFIG),
-        environment=read_json_object(path / ENVIRONMENT, RESTORE),
-        phases=tuple(read_phases(path / METRICS)),
-        scores=read_scores(path / SCORES),
+        config=read_config(path),
+        environment=read_environment(path),
+        phases=tuple(read_phases(path)),
+        scores=read_scores(path),
         finished=has_weights(path),
     )
 
 
-def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object, an empty dictionary where there is no file.
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Read ``environment.json`` of a run, an empty dictionary where there is none.
+
+    Raises:
+        FacelexError: If it holds no JSON object.
+    """
+    return read_json_object(folder / ENVIRONMENT, RESTORE)
+
+
+def read_trained_on(folder: Path) -> TrainedOn:
+    """Read what a run says of its dataset, from that file alone; raises as `read_environment`."""
+    return TrainedOn.read(read_environment(folder).get("dataset"))
+
+
+def read_config(folder: Path, remedy: str = REPAIR) -> dict[str, Any]:
+    """Read ``config.yaml`` of a run, an empty dictionary where there is none.
 
     Args:
-        path: The file.
+        folder: The run folder.
         remedy: What to do if it is damaged, as a sentence.
 
     Raises:
-        FacelexError: If the file is no JSON object.
+        FacelexError: If it holds no keys and values.
+        MissingExtraError: If PyYAML is not installed.
     """
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FacelexError(
-            f"Expected {path} to hold JSON, but it cannot be read: {error}. {remedy}"
-        ) from error
-    if not isinstance(found, dict):
-        raise FacelexError(f"Expected {path} to hold a JSON object, but got {type(found).__name__}. {remedy}")
-    return found
-
-
-def read_scores(path: str | Path) -> dict[str, Any]:
-    """Read ``scores.json`` of a run, an empty dictionary where there is none.
-
-    Raises:
-        FacelexError: If the file holds no JSON object of one object a split.
-    """
-    remedy = "Remove it; 'facelex evaluate' writes it again."
-    scores = read_json_object(Path(path), remedy)
-    for split, entry in scores.items():
-        if not isinstance(entry, dict):
-            raise FacelexError(
-                f"Expected {path} to hold the scores of each split, but got {json.dumps(entry)[:40]} for "
-                f"{split!r}. {remedy}"
-            )
-    return scores
-
-
-def merge_scores(path: str | Path, name: str, scores: Mapping[str, Any]) -> Path:
-    """Put ``scores`` under ``name`` (a split) into ``scores.json``, keeping what else it holds."""
-    merged = read_scores(path) | {name: dict(scores)}
-    return write_text(Path(path), json.dumps(merged, indent=1) + "\n")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
+    path = folder / CONFIG
     if not path.exists():
         return {}
     yaml = require("yaml", "report", "Reading config.yaml")
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # also a date that is none
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark is not None else ""
-        raise FacelexError(f"{path} is damaged: it is not valid YAML{line}. {REPAIR}") from error
+        raise FacelexError(f"{path} is damaged: it is not valid YAML{line}. {remedy}") from error
     if not isinstance(config, dict):
-        raise FacelexError(f"{path} is damaged: it does not hold keys and values. {REPAIR}")
+        raise FacelexError(f"{path} is damaged: it does not hold keys and values. {remedy}")
     return config
 
 
-def read_phases(path: Path) -> list[Phase]:
-    """Read ``metrics.csv`` phase by phase; none where there is no file yet.
+def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
+    """Write ``config.yaml`` of a run and return its path; raises as `read_config`."""
+    yaml = require("yaml", "report", "Writing config.yaml")
+    return write_text(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """Read ``scores.json`` of a run, an empty dictionary where there is none.
+
+    Raises:
+        FacelexError: If the file holds no JSON object of one object a split.
+    """
+    path = folder / SCORES
+    scores = read_json_object(path, RENEW_SCORES)
+    for split, entry in scores.items():
+        if not isinstance(entry, dict):
+            raise FacelexError(
+                f"Expected {path} to hold the scores of each split, but got {json.dumps(entry)[:40]} for "
+                f"{split!r}. {RENEW_SCORES}"
+            )
+    return scores
+
+
+def write_scores(folder: Path, scores: Mapping[str, Any]) -> Path:
+    """Write the scores of all splits into ``scores.json`` and return its path."""
+    return write_text(folder / SCORES, json.dumps(scores, indent=1) + "\n")
+
+
+def merge_scores(folder: Path, split: str, scores: Mapping[str, Any]) -> Path:
+    """Put the scores of a split into ``scores.json``, keeping what else it holds."""
+    return write_scores(folder, read_scores(folder) | {split: dict(scores)})
+
+
+def read_phases(folder: Path) -> list[Phase]:
+    """Read ``metrics.csv`` of a run phase by phase; none where there is no file yet.
 
     Raises:
         FacelexError: If the file is no CSV, has no ``phase`` or ``epoch`` column or holds what is no number.
     """
+    path = folder / METRICS
     if not path.exists():
         return []
     try:

@@ -1,26 +1,21 @@
-"""The scores of a split as one record, and that record as JSON: an entry of a run's ``scores.json``.
-
-The keys of the JSON objects are the fields of the classes below, in their order. A field that is None is left
-out; NaN and infinity, which JSON lacks, are written as ``null`` and read as NaN.
-"""
+"""The scores of a split as one record, and that record as JSON: an entry of a run's ``scores.json``."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from facelex.data.dataset import SPLITS
 from facelex.errors import FacelexError
 from facelex.evaluation.bootstrap import Interval
 from facelex.evaluation.metrics import FerplusScores, VoteScores
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import SCORES, RunFolder, predictions_file, weights_digest
+from facelex.evaluation.run_folder import RENEW_SCORES, RunFolder, weights_digest
 from facelex.evaluation.views import VIEW_LABELS
+from facelex.records import json_values, read_record
+from facelex.run_files import SCORES, predictions_file
 
 
 @dataclass(frozen=True)
@@ -259,7 +254,7 @@ class SplitScores:
         Raises:
             FacelexError: If a score is missing or of another kind, or they do not fit together.
         """
-        scores: SplitScores = _read(cls, entry, "")
+        scores: SplitScores = read_record(cls, entry)
         if not scores.views or not set(scores.views) <= set(VIEW_LABELS):
             raise FacelexError(
                 f"Expected views among {', '.join(VIEW_LABELS)}, but got {', '.join(scores.views) or 'none'}."
@@ -286,7 +281,7 @@ def read_split_scores(run: RunFolder) -> dict[str, SplitScores]:
         except FacelexError as error:
             raise FacelexError(
                 f"The scores of the split {split!r} in {run.path / SCORES} are damaged or not those of this "
-                f"version. {error} Remove the file; 'facelex evaluate' writes it again."
+                f"version. {error} {RENEW_SCORES}"
             ) from error
     return scores
 
@@ -317,50 +312,6 @@ def _keeps_answers_of_others(folder: Path, today: str) -> bool:
         except FacelexError:
             continue
     return False
-
-
-def json_values(value: Any) -> Any:
-    """Return plain values for JSON: records as dictionaries, NaN and infinity as None."""
-    if is_dataclass(value):
-        held = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: json_values(item) for name, item in held.items() if item is not None}
-    if isinstance(value, Mapping):
-        return {str(key): json_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_values(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read(kind: Any, value: object, place: str) -> Any:
-    """Read a value of a type that the records use; ``place`` says where it lies: ``views.flip.official``."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is UnionType:  # of a type and None
-        return None if value is None else _read(inner[0], value, place)
-    if origin is list and isinstance(value, list):
-        return [_read(inner[0], item, f"{place}[{i}]") for i, item in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {key: _read(inner[1], item, _inside(place, key)) for key, item in value.items()}
-    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
-        types = get_type_hints(kind)
-        missing = [key for key in types if key not in value and get_origin(types[key]) is not UnionType]
-        if missing:
-            raise FacelexError(f"Expected {', '.join(missing)} at {place or 'the top'}, but got none.")
-        return kind(**{key: _read(types[key], value.get(key), _inside(place, key)) for key in types})
-    if kind is float and value is None:
-        return math.nan
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, str) and type(value) is kind:
-        return value
-    names = {float: "a number", int: "a whole number", str: "text", list: "a list"}
-    wanted = names.get(origin or kind, "an object")
-    raise FacelexError(
-        f"Expected {wanted} at {place or 'the top'}, but got {json.dumps(value, default=str)[:40]}."
-    )
-
-
-def _inside(place: str, key: str) -> str:
-    return f"{place}.{key}" if place else key
 
 
 def _check_lengths(scores: SetScores, classes: list[str], place: str) -> None:

@@ -67,7 +67,7 @@ def score_split(
         The scores; on the validation split each view also holds its ``calibration``.
     """
     temperature = preds.temperature if temperature is None else temperature
-    kept = preds.deduplicated() if preds.seen_known else None
+    kept = None if preds.seen is None else preds.deduplicated()
     views = {
         view: ViewScores(
             official=score_view(preds, view, temperature, seed, resamples, stratified),

@@ -20,8 +20,8 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation import metrics
 from facelex.evaluation.bootstrap import RESAMPLES, Interval, confusion_interval
 from facelex.evaluation.open_vocabulary import auc, auc_interval, midranks, monte_carlo_p, rank_auc
-from facelex.evaluation.score_records import json_values
 from facelex.recognize.words import WordScorer, parse_words
+from facelex.records import json_values
 from facelex.word_controls import class_word_vectors, random_vectors
 
 Floats = NDArray[np.float32]

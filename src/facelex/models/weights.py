@@ -9,7 +9,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -18,8 +17,8 @@ from facelex.files import replace_file, write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import predict_probs
 from facelex.models.registry import create_image_encoder
-from facelex.models.spec import ModelSpec
-from facelex.run_files import CHECKPOINT, SPEC, WEIGHTS, has_weights
+from facelex.models.spec import ModelSpec, read_spec
+from facelex.run_files import SPEC, WEIGHTS
 
 
 def create_model(spec: ModelSpec, word_vectors: Tensor | None = None) -> DualEncoder:
@@ -55,8 +54,8 @@ def save_weights(folder: Path, model: DualEncoder, spec: ModelSpec) -> None:
     Where the weights lie, so does what they need.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    data = safetensors.torch.save(state, metadata={"facelex": spec.model_dump_json()})
-    write_text(folder / SPEC, spec.model_dump_json(indent=2))
+    data = safetensors.torch.save(state, metadata={"facelex": spec.to_text()})
+    write_text(folder / SPEC, spec.to_text())
     replace_file(folder / WEIGHTS, lambda file: file.write(data))
 
 
@@ -69,22 +68,16 @@ def load_model(folder: Path) -> tuple[DualEncoder, ModelSpec]:
     Raises:
         FacelexError: If the folder holds no finished run or its files are damaged.
     """
-    if not has_weights(folder):
-        hint = (
-            "The run has not finished; continue it with --resume."
-            if (folder / CHECKPOINT).exists()
-            else "Name a folder that 'facelex train' wrote."
-        )
-        raise FacelexError(f"{folder} holds no finished run ({SPEC} and {WEIGHTS}). {hint}")
+    spec = read_spec(folder)
     try:
-        spec = ModelSpec.model_validate_json((folder / SPEC).read_text(encoding="utf-8"))
         model = create_model(spec)
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise FacelexError(f"{folder / SPEC} is damaged: {faults}. Restore it, or train again.") from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise FacelexError(f"The weights in {folder} are damaged or do not fit {SPEC}: {error}") from error
+        reason = str(error).rstrip(".")
+        raise FacelexError(
+            f"The weights in {folder} are damaged or do not fit {SPEC}: {reason}. Restore both from a copy, "
+            "or train again."
+        ) from error
     return model.to(memory_format=torch.channels_last).eval(), spec  # type: ignore[call-overload]
 
 

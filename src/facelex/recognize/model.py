@@ -1,11 +1,7 @@
-"""The ONNX file: its session, and the metadata that travels inside it."""
+"""The ONNX file of a network, ready to run."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,7 +15,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, did_you_mean, require, shorten
+from facelex.recognize.metadata import Metadata, read_arrays, read_metadata, unusable
 from facelex.recognize.sessions import session_options
+from facelex.recognize.words import join_features
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
 PACKAGED = {
@@ -30,10 +28,6 @@ PACKAGED = {
 """The models of the package by name: the one that is taken by default, and two smaller and faster ones."""
 FACES_AT_ONCE = 32
 """Images in one run of the network. More are no faster on two cores, and each takes 2.5 MB while it runs."""
-FORMAT = 1
-ARRAYS = (
-    "text_center", "text_weight1", "text_bias1", "text_weight2", "text_bias2", "feature_mean", "feature_cov",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,28 +35,29 @@ class Model:
     """An emotion model ready to run."""
 
     session: onnxruntime.InferenceSession
-    info: Mapping[str, Any]
-    """The ``facelex`` metadata."""
+    metadata: Metadata
     name: str
     """File name, for messages."""
+
+    @property
+    def title(self) -> str:
+        """What the network is called, or else its file."""
+        return self.metadata.name or self.name
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
-        return tuple(self.info["classes"])
-
-    @cached_property
-    def image_size(self) -> int:
-        """Side of the square face crop in pixels."""
-        return int(self.info["image_size"])
+        return tuple(self.metadata.classes)
 
     @property
-    def crop_size(self) -> int:
-        """Side of the crops that faces are cut out as, pixels: that of the pictures it was trained with.
+    def image_size(self) -> int:
+        """Side of the square pictures that the network takes, pixels."""
+        return self.metadata.image_size
 
-        A network that takes smaller images than its dataset holds gets these scaled, as in its training.
-        """
-        return int(self.info.get("crop_size", self.image_size))
+    @cached_property
+    def info(self) -> Mapping[str, Any]:
+        """The metadata as plain values."""
+        return self.metadata.to_json()
 
     @cached_property
     def has_features(self) -> bool:
@@ -76,8 +71,7 @@ class Model:
         Raises:
             FacelexError: If the metadata holds them in no readable form.
         """
-        encoded = self.session.get_modelmeta().custom_metadata_map.get("facelex_arrays")
-        return None if encoded is None else _read_arrays(encoded, self.name)
+        return read_arrays(self.session.get_modelmeta().custom_metadata_map, self.name)
 
     def require_features(self, what: str) -> None:
         """Refuse what needs a model that was trained with words; ``what`` begins the sentence.
@@ -91,21 +85,22 @@ class Model:
                 f"{len(self.classes)} classes. Use the shipped model or another multimodal one."
             )
 
-    def word_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return `arrays`, which scores of words need.
+    def word_side(self) -> tuple[dict[str, NDArray[np.float32]], str]:
+        """Return what scores of words need: `arrays`, and the name of the word vectors they are for.
 
         Raises:
             FacelexError: If there are none.
         """
         self.require_features("Words")
-        if self.arrays is None:
-            raise FacelexError(f"{self.name!r} holds no text projection. Export the model again.")
-        return self.arrays
+        if self.arrays is None or self.metadata.vocabulary is None:
+            what = "holds no text projection" if self.arrays is None else "does not name its word vectors"
+            raise FacelexError(f"{self.name!r} {what}. Export the model again.")
+        return self.arrays, self.metadata.vocabulary
 
     @property
     def stale_words(self) -> str | None:
         """What is to be said of its scores of words if they are stale."""
-        if not self.info.get("words_stale"):
+        if not self.metadata.words_stale:
             return None
         return (
             f"Scores of words by the model {self.name!r} are stale: after its faces had been aligned with "
@@ -125,7 +120,7 @@ class Model:
         parts = (images[start : start + FACES_AT_ONCE] for start in range(0, len(images), FACES_AT_ONCE))
         batches = [self.session.run(names, {"images": np.ascontiguousarray(part)}) for part in parts]
         if not batches:
-            widths = (len(self.classes), int(self.info.get("embed_dim") or 0))
+            widths = (len(self.classes), self.metadata.embed_dim or 0)
             batches = [[np.zeros((0, width), np.float32) for width in widths[: len(names)]]]
         logits, *features = (np.concatenate(rows) for rows in zip(*batches))
         return logits, features[0] if features else None
@@ -138,9 +133,32 @@ class Model:
         """
         if not np.isfinite(logits).all():
             raise FacelexError(f"The model {self.name!r} gives logits that are not finite. Export it again.")
-        scaled = logits.astype(np.float64) / float(self.info["temperature"])
+        scaled = logits.astype(np.float64) / self.metadata.temperature
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def answer(
+        self, images: NDArray[np.float32], *, flip: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Read faces, with ``flip`` each together with its mirror image.
+
+        Args:
+            images: Grey faces in [0, 1], ``(N, S, S)``.
+            flip: Return the mean of both pictures' probabilities, and their features joined.
+
+        Returns:
+            Calibrated probabilities ``(N, K)`` and unit-length features ``(N, E)``, or None for a model
+            without words.
+        """
+        logits, features = self.run(images[:, None])
+        probabilities = self.probabilities(logits)
+        if not flip:
+            return probabilities, features
+        logits, mirrored = self.run(images[:, None, :, ::-1])
+        probabilities = (probabilities + self.probabilities(logits)) * np.float32(0.5)
+        if features is None or mirrored is None:
+            return probabilities, None
+        return probabilities, join_features(features, mirrored)
 
 
 def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:
@@ -166,7 +184,11 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
             f"Expected an ONNX model, but {str(path)!r} is none that ONNX Runtime can read "
             f"({str(error).splitlines()[0][:200]}). Write one with: facelex export RUN -o model.onnx"
         ) from error
-    return Model(session, _read_info(session, path), path.name)
+    metadata = read_metadata(session.get_modelmeta().custom_metadata_map, str(path))
+    faults = _graph_faults(session, metadata)
+    if faults:
+        raise unusable(str(path), faults)
+    return Model(session, metadata, path.name)
 
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:
@@ -218,60 +240,21 @@ def _from_hub(repository: str) -> Path:
         ) from error
 
 
-def _read_info(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
-    text = session.get_modelmeta().custom_metadata_map.get("facelex")
-    if text is None:
-        raise FacelexError(
-            f"Expected a model exported by facelex, but {str(path)!r} lacks its metadata. Write one "
-            "with: facelex export RUN -o model.onnx"
-        )
-    try:
-        info = json.loads(text)
-        found = info["format"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise FacelexError(f"The metadata of {str(path)!r} is damaged. Export the model again.") from error
-    if found != FORMAT:
-        raise FacelexError(
-            f"Expected model format {FORMAT}, but {str(path)!r} has {found}. Update facelex or export "
-            "it again."
-        )
-    faults = _info_faults(info) or _graph_faults(session, info)
-    if faults:
-        raise FacelexError(
-            f"{str(path)!r} is not a usable model: {'; '.join(faults)}. Export the model again."
-        )
-    return {"temperature": 1.0, "unsure_below": 0.4, "flip": True, **info}
-
-
-def _info_faults(info: dict[str, Any]) -> list[str]:
-    faults = []
-    classes = info.get("classes")
-    if not (isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes)):
-        faults.append("its classes are not a list of names")
-    for name in ("image_size", "crop_size"):
-        size = info.get(name, info.get("image_size"))
-        if not (isinstance(size, int) and 8 <= size <= 1024):
-            faults.append(f"its {name} is {size!r}")
-    for name in ("temperature", "unsure_below"):
-        value = info.get(name, 1.0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            faults.append(f"its {name} is {value!r}")
-    if info.get("temperature", 1.0) == 0:
-        faults.append("its temperature is 0")
-    return faults
-
-
-def _graph_faults(session: onnxruntime.InferenceSession, info: dict[str, Any]) -> list[str]:
+def _graph_faults(session: onnxruntime.InferenceSession, metadata: Metadata) -> list[str]:
+    """Say in what a graph is not what its metadata say."""
     inputs = {value.name: value.shape for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
     if list(inputs) != ["images"] or "logits" not in outputs:
         return [f"it takes {list(inputs)} and gives {list(outputs)}, not images and logits"]
-    side, count = info["image_size"], len(info["classes"])
+    side, count = metadata.image_size, len(metadata.classes)
     faults = []
     if not _fits(inputs["images"], (None, 1, side, side)):
         faults.append(f"its images have shape {inputs['images']}, not (B, 1, {side}, {side})")
     if not _fits(outputs["logits"], (None, count)):
         faults.append(f"its logits have shape {outputs['logits']} for {count} classes")
+    features = outputs.get("image_features")
+    if features is not None and not (metadata.embed_dim and _fits(features, (None, metadata.embed_dim))):
+        faults.append(f"its image_features have shape {features} for an embed_dim of {metadata.embed_dim}")
     return faults
 
 
@@ -280,16 +263,3 @@ def _fits(shape: Sequence[int | str | None], expected: Sequence[int | None]) -> 
     fixed = [size if isinstance(size, int) else None for size in shape]
     known = (a == b for a, b in zip(fixed, expected) if a is not None)
     return len(fixed) == len(expected) and all(known)
-
-
-def _read_arrays(encoded: str, name: str) -> dict[str, NDArray[np.float32]]:
-    try:
-        with np.load(io.BytesIO(base64.b64decode(encoded)), allow_pickle=False) as archive:
-            arrays = {key: np.asarray(archive[key], dtype=np.float32) for key in ARRAYS}
-        width, hidden, embed = len(arrays["text_center"]), *arrays["text_weight2"].shape[::-1]
-        shapes = [(width,), (hidden, width), (hidden,), (embed, hidden), (embed,), (embed,), (embed, embed)]
-        if [arrays[key].shape for key in ARRAYS] != shapes:
-            raise ValueError("shapes differ")
-    except Exception as error:  # a zip inside base64 inside a foreign file
-        raise FacelexError(f"The word arrays in {name!r} are damaged. Export the model again.") from error
-    return arrays

@@ -22,7 +22,7 @@ from facelex.recognize.layouts import LANDMARKS, TableLayout
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
-from facelex.recognize.words import WordScorer, create_scorer, normalize, parse_words
+from facelex.recognize.words import WordScorer, create_scorer, parse_words
 from facelex.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,8 @@ class Recognizer:
         self._detector = detector
         self._threads = threads
         self._vocabulary = vocabulary
-        self.flip = bool(flip and self._model.info["flip"])
-        self.unsure_below = float(self._model.info["unsure_below"] if unsure_below is None else unsure_below)
+        self.flip = bool(flip and self._model.metadata.flip)
+        self.unsure_below = float(self._model.metadata.unsure_below if unsure_below is None else unsure_below)
         self.readable_from = float(readable_from)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,7 +117,8 @@ class Recognizer:
             FacelexError: If the model was trained without words and so has no features.
         """
         self._model.require_features("Features")
-        return int(self.info["embed_dim"])
+        assert self._model.metadata.embed_dim is not None  # or it would not have been opened
+        return self._model.metadata.embed_dim
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -239,8 +240,7 @@ class Recognizer:
 
     def crop(self, image: NDArray[np.uint8], detections: Sequence[Detection]) -> NDArray[np.uint8]:
         """Cut faces out at the size of those that the model was trained with: grey, ``(N, S, S)`` uint8."""
-        size = self._model.crop_size
-        framing = self.info.get("framing")
+        size, framing = self._model.metadata.crop_size, self._model.metadata.framing
         crops = [crop_face(image, detection, size, framing) for detection in detections]
         return np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
 
@@ -255,7 +255,7 @@ class Recognizer:
     ) -> list[Face]:
         """Return a `Face` for each detection and its crop ``(N, S, S)``, possibly from several pictures."""
         labels = self._known_words(words)
-        probabilities, features = self._run(self._images(crops), self.flip)
+        probabilities, features = self._model.answer(self._images(crops), flip=self.flip)
         if labels is None:
             scores = np.zeros((len(detections), 0), np.float32)
         else:
@@ -292,7 +292,7 @@ class Recognizer:
         Raises:
             FacelexError: If the crops are no such array or list, or one of them cannot be read.
         """
-        return self._run(self._crops(crops, bgr), self.flip if flip is None else flip)[0]
+        return self._model.answer(self._crops(crops, bgr), flip=self.flip if flip is None else flip)[0]
 
     def embed(self, crops: Any, *, bgr: bool = False) -> NDArray[np.float32]:
         """Return the features ``(N, E)`` of face crops (as `classify` takes them), of unit length.
@@ -301,7 +301,7 @@ class Recognizer:
             FacelexError: As `classify`, or if the model was trained without words and so has no features.
         """
         self._model.require_features("Features")
-        features = self._run(self._crops(crops, bgr), self.flip)[1]
+        features = self._model.answer(self._crops(crops, bgr), flip=self.flip)[1]
         assert features is not None
         return features
 
@@ -335,7 +335,7 @@ class Recognizer:
 
     @cached_property
     def _scorer(self) -> WordScorer:
-        arrays = self._model.word_arrays()
+        arrays, trained_with = self._model.word_side()
         if self._model.stale_words is not None:
             logger.warning("%s", self._model.stale_words)
         vocabulary = self._vocabulary
@@ -343,11 +343,11 @@ class Recognizer:
             vocabulary = Vocabulary.from_glove(os.fspath(vocabulary))
         if vocabulary is not None:
             self._warn_of_strange(vocabulary)
-        return create_scorer(arrays, self.info["vocabulary"], vocabulary)
+        return create_scorer(arrays, trained_with, vocabulary)
 
     def _warn_of_strange(self, vocabulary: Vocabulary) -> None:
         """Say so where word vectors cannot be those of the training, since they lack a class's words."""
-        own: Mapping[str, Sequence[str]] = self.info.get("words") or {}
+        own = self._model.metadata.words
         strange = [name for name, words in own.items() if words and not _knows_any(vocabulary, words)]
         if strange:
             logger.warning(
@@ -367,7 +367,7 @@ class Recognizer:
 
     def _crops(self, crops: Any, bgr: bool) -> NDArray[np.float32]:
         """Return crops in any form as the network takes them, ``(N, S, S)`` in [0, 1]."""
-        size = self._model.crop_size
+        size = self._model.metadata.crop_size
         crops = _as_array(crops)
         if isinstance(crops, np.ndarray):
             if crops.ndim == 4 and crops.shape[1] == 1:
@@ -398,20 +398,6 @@ class Recognizer:
         else:
             images = to_uint8(crops, "the array of crops").astype(np.float32) / np.float32(255.0)
         return resize_crops(images, self._model.image_size)
-
-    def _run(
-        self, images: NDArray[np.float32], flip: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return probabilities ``(N, K)`` and features ``(N, E)`` of crops ``(N, S, S)`` in [0, 1]."""
-        logits, features = self._model.run(images[:, None])
-        probabilities = self._model.probabilities(logits)
-        if not flip:
-            return probabilities, features
-        mirrored_logits, mirrored = self._model.run(images[:, None, :, ::-1])
-        probabilities = (probabilities + self._model.probabilities(mirrored_logits)) * np.float32(0.5)
-        if features is None or mirrored is None:
-            return probabilities, None
-        return probabilities, normalize(features + mirrored)
 
     def _face(
         self,

@@ -72,6 +72,14 @@ def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
+def join_features(own: NDArray[np.float32], mirrored: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Join the features of faces with those of their mirror images, both ``(N, E)``: the sums, normalised.
+
+    Whatever is compared with a recogniser's features is to be formed like this.
+    """
+    return normalize(own + mirrored)
+
+
 def parse_words(words: Iterable[str] | str | None) -> tuple[str, ...]:
     """Return the words and phrases asked for, spaces tidied, each once, in order.
 

@@ -17,7 +17,7 @@ from facelex.data.load import load_dataset
 from facelex.errors import FacelexError, unknown_name
 from facelex.models.registry import check_image_encoder, create_image_encoder
 from facelex.models.spec import MEANINGFUL
-from facelex.run_files import CHECKPOINT, has_weights
+from facelex.run_files import has_checkpoint, has_weights
 from facelex.training.config import ModelConfig, RunConfig, validate_config
 from facelex.training.jobs import run_tasks
 from facelex.training.lock import RunInUseError
@@ -44,7 +44,7 @@ class Cell:
     @property
     def begun(self) -> bool:
         """Whether there is a checkpoint to continue from."""
-        return (self.folder / CHECKPOINT).is_file()
+        return has_checkpoint(self.folder)
 
 
 def list_cells(

@@ -22,7 +22,7 @@ from facelex.evaluation.comparison import (
 )
 from facelex.evaluation.evaluate import evaluate
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import load_run_folder
+from facelex.evaluation.run_folder import read_trained_on
 from facelex.training.cells import Cell
 
 METRICS: dict[str, Callable[[NDArray[np.int64]], NDArray[np.float64]]] = {
@@ -144,12 +144,12 @@ def _one_fingerprint(answers: Mapping[Cell, Predictions]) -> str:
 
 def _dataset_source(cells: Iterable[Cell]) -> str:
     """What the first cell that knows says about where its dataset came from."""
-    return next(filter(None, (load_run_folder(cell.folder).source for cell in cells)), "")
+    return next(filter(None, (read_trained_on(cell.folder).source for cell in cells)), "")
 
 
 def _predictions(cell: Cell, split: str, view: str, data: str | None) -> Predictions:
     """What the cell's weights answer: as stored, which needs no dataset, or computed if not all is there."""
-    held = stored_predictions(cell.folder, split, load_run_folder(cell.folder).fingerprint)
+    held = stored_predictions(cell.folder, split, read_trained_on(cell.folder).fingerprint)
     if held is not None and view in held.views:
         return held
     return evaluate(cell.folder, split, data).predictions
@@ -182,7 +182,7 @@ def _compare(
 
 def _deduplicated(answers: Mapping[int, Predictions]) -> dict[int, Predictions]:
     """The examples without a copy in the training split, of the seeds whose training pictures are known."""
-    return {seed: preds.deduplicated() for seed, preds in answers.items() if preds.seen_known}
+    return {seed: preds.deduplicated() for seed, preds in answers.items() if preds.seen is not None}
 
 
 def _scores(answers: Mapping[int, Predictions], view: str, metric: str) -> dict[int, float]:

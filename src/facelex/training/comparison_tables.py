@@ -17,9 +17,9 @@ from rich.table import Table
 
 from facelex.evaluation import figures
 from facelex.evaluation.bootstrap import Interval
-from facelex.evaluation.score_records import json_values
 from facelex.evaluation.views import VIEW_LABELS
 from facelex.files import replace_file, write_text
+from facelex.records import json_values
 from facelex.training.compare import Comparison
 
 METRIC_LABELS = {

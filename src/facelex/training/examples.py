@@ -14,14 +14,12 @@ from facelex.data.dataset import FaceDataset
 from facelex.data.splits import draw_share
 from facelex.errors import FacelexError
 from facelex.models.text_fit import check_faces_of_classes
+from facelex.run_files import TEACHER_ANSWERS
 from facelex.training.augment import alternating_reflection
 from facelex.training.batches import DeviceSplit, EpochExamples
 from facelex.training.config import PhaseConfig, RunConfig
 from facelex.training.fabric import Fabric
 from facelex.training.teachers import JudgedViews, Teachers, cached_teacher_probs
-
-TEACHER_ANSWERS = "teacher-answers"
-"""Folder of a run that holds what teachers said of augmented views, until the run is finished."""
 
 
 def check_dataset(config: RunConfig, dataset: FaceDataset) -> None:

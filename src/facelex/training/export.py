@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +19,7 @@ from facelex.errors import FacelexError, unknown_name
 from facelex.evaluation.calibration import softmax
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.run_folder import RunFolder, load_run_folder
-from facelex.evaluation.score_records import SplitScores, json_values, left_out_splits, read_split_scores
+from facelex.evaluation.score_records import SplitScores, left_out_splits, read_split_scores
 from facelex.evaluation.scores import calibrate
 from facelex.files import replace_file
 from facelex.models.dual_encoder import PARTS, DualEncoder
@@ -29,6 +27,9 @@ from facelex.models.prediction import images_from_pixels
 from facelex.models.spec import MEANINGFUL, ModelSpec, vocabulary_name
 from facelex.models.text_fit import trained_text_arrays
 from facelex.models.weights import load_model
+from facelex.recognize.metadata import Metadata
+from facelex.recognize.words import join_features
+from facelex.records import json_values
 from facelex.run_files import SCORES
 from facelex.training.onnx_graph import GraphSession, create_graph, halve_weights, quantize
 
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-FORMAT = 1
 TOLERANCE = 1e-4
 """Largest difference from PyTorch, absolute and relative, that a float32 file may show."""
 CALIBRATION_IMAGES = 512
@@ -139,44 +139,37 @@ def export_run(
         answers = _graph_answers(GraphSession(graph, threads), images)
 
     fit = calibrate(_predictions(answers, labels, dataset), "flip")
-    info = {
-        "format": FORMAT,
-        "name": name or run.name,
-        "classes": spec.classes,
-        "image_size": size,
-        "crop_size": dataset.pixels.shape[1],
-        "temperature": round(fit.temperature, 4),
-        "unsure_below": round(fit.unsure_below, 3),
-        "flip": True,
-        "framing": {},
-        "words": spec.words if with_words else {},
-        "embed_dim": spec.embed_dim if with_words else None,
-        "word_dim": spec.word_vectors_shape[-1] if spec.word_vectors_shape and with_words else None,
-        "vocabulary": vocabulary_name(spec.vocabulary) if with_words else None,
-        **({"words_stale": True} if with_words and _words_are_stale(run) else {}),
-        "precision": {
+    metadata = Metadata(
+        name=name or run.name,
+        classes=spec.classes,
+        image_size=size,
+        crop_size=dataset.pixels.shape[1],
+        temperature=round(fit.temperature, 4),
+        unsure_below=round(fit.unsure_below, 3),
+        words=spec.words if with_words else {},
+        embed_dim=spec.embed_dim if with_words else None,
+        word_dim=spec.word_vectors_shape[-1] if spec.word_vectors_shape and with_words else None,
+        vocabulary=vocabulary_name(spec.vocabulary) if with_words else None,
+        words_stale=with_words and _words_are_stale(run),
+        precision={
             "name": precision,
             "val_images": len(labels),
             "val_accuracy": answers.accuracy(labels),
             "val_accuracy_pytorch": expected.accuracy(labels),
             "mean_probability_change": float(np.abs(answers.probs - expected.probs).mean()),
         },
-        "scores": _short_scores(scores),
-        "training": _training_record(run, spec, model),
-    }
-    info["card"] = card if card is not None else _default_card(info)
-    properties = {"facelex": json.dumps(info)}
-    if with_words:
-        properties["facelex_arrays"] = _encode_arrays(_word_arrays(model, answers), small=precision != "fp32")
-    _save(graph, properties, output)
-    logger.info("wrote %s: %s", output, info["precision"])
+        scores=_short_scores(scores),
+        training=_training_record(run, spec, model),
+    )
+    metadata = replace(metadata, card=_default_card(metadata) if card is None else card)
+    arrays = _word_arrays(model, answers) if with_words else None
+    _save(graph, metadata.to_properties(arrays, half=precision != "fp32"), output)
+    logger.info("wrote %s: %s", output, metadata.precision)
     return output
 
 
 def _own_dataset(run: RunFolder, data: str | Path | None) -> FaceDataset:
-    place = data if data is not None else run.data
-    if place is None:
-        raise FacelexError(f"{run.path} does not say which dataset it was trained on; name one with --data.")
+    place = run.require_data() if data is None else data
     dataset = load_dataset(place)
     if not run.was_trained_on(dataset):
         raise FacelexError(
@@ -253,35 +246,20 @@ def _predictions(answers: _TwoViewOutput, labels: NDArray[np.int64], dataset: Fa
         probs=probs[0],
         mirror_probs=probs[1],
         labels=labels,
-        seen=np.zeros(len(labels), bool),
+        seen=None,
         classes=dataset.class_names,
         split="val",
     )
 
 
 def _word_arrays(model: DualEncoder, answers: _TwoViewOutput) -> dict[str, NDArray[np.float32]]:
-    """The text projection, and mean and covariance of the reference faces' features.
-
-    A face's features are the normalised sum of its own and its mirror image's, as the recogniser forms them.
-    """
+    """The text projection, and mean and covariance of the reference faces' features."""
     assert answers.features is not None
-    summed = answers.features.astype(np.float64).sum(0)
-    features = summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
+    features = join_features(*answers.features).astype(np.float64)
     return trained_text_arrays(model) | {
         "feature_mean": features.mean(0).astype(np.float32),
         "feature_cov": np.cov(features, rowvar=False, bias=True).astype(np.float32),
     }
-
-
-def _encode_arrays(arrays: Mapping[str, NDArray[np.float32]], *, small: bool) -> str:
-    """Base64 of a compressed npz; with ``small``, the projection's weights as float16."""
-    stored: dict[str, Any] = {
-        key: value.astype(np.float16) if small and key.startswith("text_") else value
-        for key, value in arrays.items()
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **stored)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _short_scores(scores: Mapping[str, SplitScores]) -> dict[str, Any]:
@@ -308,7 +286,6 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
     }
     if isinstance(settings.get("model"), dict):
         settings["model"] = settings["model"] | {"vocabulary": vocabulary_name(spec.vocabulary)}
-    dataset = environment.get("dataset") or {}
     return {
         "method": method,
         "image_encoder": spec.image_encoder,
@@ -320,8 +297,8 @@ def _training_record(run: RunFolder, spec: ModelSpec, model: DualEncoder) -> dic
         "settings": settings,
         "teachers": len(config.get("teachers") or ()),
         "dataset": {
-            "source": _without_paths(str(dataset.get("source", ""))),
-            "fingerprint": str(dataset.get("fingerprint", "")),
+            "source": _without_paths(run.trained_on.source),
+            "fingerprint": run.fingerprint,
         },
         **({"teacher_sha256": environment["teachers"]} if "teachers" in environment else {}),
         **({"start_sha256": environment["start_from"]} if "start_from" in environment else {}),
@@ -347,22 +324,22 @@ def _without_paths(text: str) -> str:
     return re.sub(r"(?:[A-Za-z]:)?[\\/~](?:[^\s,;:()'\"]*[\\/])?([^\s,;:()'\"\\/]+)", r"\1", text)
 
 
-def _default_card(info: Mapping[str, Any]) -> str:
-    training, measured = info["training"], info["precision"]
+def _default_card(metadata: Metadata) -> str:
+    training, measured = metadata.training, metadata.precision
     words = "It knows no other words than its classes."
-    if info["words"]:
+    if metadata.words:
         words = (
             "It also places faces and words in one space, so that other words than the classes can be asked "
             "for."
         )
-    if info.get("words_stale"):
+    if metadata.words_stale:
         words += " Their scores are stale: after the alignment with words it was trained on labels alone."
     return "\n".join(
         [
-            f"# {info['name']}",
+            f"# {metadata.name}",
             "",
-            f"Names one of {len(info['classes'])} classes ({', '.join(info['classes'])}) for a grey face of "
-            f"{info['image_size']}x{info['image_size']} pixels. {words}",
+            f"Names one of {len(metadata.classes)} classes ({', '.join(metadata.classes)}) for a grey face "
+            f"of {metadata.image_size}x{metadata.image_size} pixels. {words}",
             "",
             f"Trained on: {training['dataset']['source'] or 'unknown data'}. Network: "
             f"{training['image_encoder']}; {training['parameters']:,} parameters; "

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from facelex.data.dataset import FaceDataset
-from facelex.evaluation.run_folder import RESTORE, read_json_object
+from facelex.evaluation.run_folder import read_environment, write_config
 from facelex.files import write_text
-from facelex.run_files import CONFIG, ENVIRONMENT, METRICS
+from facelex.run_files import ENVIRONMENT, METRICS
 from facelex.training.config import RunConfig
 from facelex.training.environment import describe_environment
 from facelex.training.fabric import Fabric
@@ -46,7 +45,7 @@ def write_beginnings(
         **sources(config),
     }
     write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2))  # first: by it a folder is a run's
-    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    write_config(folder, settings)
     for tracker in fabric.loggers:
         tracker.log_hyperparams(settings)
 
@@ -59,10 +58,10 @@ def note_continuation(folder: Path, fabric: Fabric, epochs_done: int) -> None:
         fabric: The devices that the run goes on with.
         epochs_done: Finished epochs of all phases.
     """
-    environment = read_json_object(folder / ENVIRONMENT, RESTORE)
+    environment = read_environment(folder)
     if not environment:  # lost; what is left of the run says nothing about where it began
         return
-    continued = list(environment.get("continued", []))
+    continued = environment.get("continued") or []
     before = environment | (continued[-1] if continued else {})
     now = _surroundings(fabric)
     changed = {key for key in _NOTED_IF_CHANGED if before.get(key) != now[key]}

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from facelex.data.dataset import SPLITS, FaceDataset
 from facelex.evaluation.predictions import Predictions
-from facelex.evaluation.run_folder import predictions_file, weights_digest
+from facelex.evaluation.run_folder import weights_digest
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import predict_probs
 from facelex.models.spec import ModelSpec
 from facelex.models.weights import save_weights
-from facelex.run_files import SCORES
+from facelex.run_files import SCORES, TEACHER_ANSWERS, predictions_file
 from facelex.training.batches import DeviceSplit
-from facelex.training.examples import TEACHER_ANSWERS
 
 
 class RunResult(NamedTuple):

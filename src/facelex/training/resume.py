@@ -11,16 +11,29 @@ from typing import Any
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
 from facelex.evaluation.networks import network_digest
-from facelex.evaluation.run_folder import load_run_folder, predictions_file
-from facelex.run_files import CHECKPOINT, CONFIG, ENVIRONMENT, SCORES, WEIGHTS, has_weights
+from facelex.evaluation.run_folder import read_config, read_environment, read_trained_on
+from facelex.run_files import (
+    CHECKPOINT,
+    CONFIG,
+    ENVIRONMENT,
+    SCORES,
+    WEIGHTS,
+    has_begun,
+    has_checkpoint,
+    has_weights,
+    is_complete,
+)
 from facelex.training.checkpoint import load_checkpoint
-from facelex.training.config import RunConfig, load_config, validate_config
+from facelex.training.config import RunConfig, validate_config
 
 UNIMPORTANT = (
     "description", "data", "trackers", "methods", "max_epochs_per_phase", "cuda_graphs", "checkpoint_seconds",
 )  # fmt: skip
 """Settings that may change within a run: of methods only the phases that are run count, and the data are
 compared by their fingerprint."""
+
+ANOTHER_VERSION = "(perhaps of another version of facelex)"
+"""What is said behind the name of a file whose settings are not known."""
 
 
 def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
@@ -32,9 +45,17 @@ def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
     return sorted(key for key in new if old[key] != new[key])
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether everything a run leaves behind lies in the folder; the predictions are written last."""
-    return has_weights(folder) and predictions_file(folder, "val").is_file()
+def load_run_config(folder: Path) -> RunConfig:
+    """Read the configuration that a run began with, and fill in what came since.
+
+    Raises:
+        FacelexError: If it is lost or damaged, or this version knows other settings.
+    """
+    remedy = "Restore it from a copy, or delete the folder to train anew."
+    raw = read_config(folder, remedy)
+    if not raw:
+        raise FacelexError(f"{folder} holds a run, but no {CONFIG} that says how it was trained. {remedy}")
+    return validate_config(raw, f"{folder / CONFIG} {ANOTHER_VERSION}")
 
 
 def find_checkpoint(
@@ -59,19 +80,19 @@ def find_checkpoint(
             )
         _check_is_ours(folder)
         return None
-    if is_finished(folder) or not (folder / CHECKPOINT).exists():
+    if is_complete(folder) or not has_checkpoint(folder):
         _check_is_ours(folder)
         if (folder / CONFIG).exists():
-            fingerprint = load_run_folder(folder).fingerprint
-            _check_same_run(load_config(folder / CONFIG), fingerprint, config, dataset, folder)
-        if (folder / WEIGHTS).exists() and not is_finished(folder):
+            fingerprint = read_trained_on(folder).fingerprint
+            _check_same_run(load_run_config(folder), fingerprint, config, dataset, folder)
+        if (folder / WEIGHTS).exists() and not is_complete(folder):
             raise FacelexError(
                 f"{folder} holds weights, but no {CHECKPOINT} to go on from. Name another folder for the run."
             )
         return None
     state = load_checkpoint(folder / CHECKPOINT)
     before = validate_config(  # fills in what came since
-        json.loads(state["config"]), f"{folder / CHECKPOINT}, perhaps of another version of facelex,"
+        json.loads(state["config"]), f"{folder / CHECKPOINT} {ANOTHER_VERSION}"
     )
     _check_same_run(before, state["fingerprint"], config, dataset, folder)
     return state
@@ -125,18 +146,13 @@ def check_same_sources(folder: Path, config: RunConfig) -> None:
     Raises:
         FacelexError: If a name of ``start_from`` or ``teachers`` now means another network, or none.
     """
-    began = load_run_folder(folder).environment
+    began = read_environment(folder)
     for setting, digests in sources(config).items():
         if began.get(setting, digests) != digests:
             raise FacelexError(
                 f"The run in {folder} began with another network under the name that {setting} gives: the "
                 "weights differ. Name the file that it began with, or start a new run folder."
             )
-
-
-def has_begun(folder: Path) -> bool:
-    """Whether a run lies in the folder, finished or with a checkpoint to go on from."""
-    return has_weights(folder) or (folder / CHECKPOINT).is_file()
 
 
 def check_table(runs: Mapping[Path, RunConfig], dataset: FaceDataset | None, *, train: bool) -> None:
@@ -161,13 +177,13 @@ def check_table(runs: Mapping[Path, RunConfig], dataset: FaceDataset | None, *, 
 def _check_trained(folder: Path, config: RunConfig, known: str) -> str:
     """Refuse a run of other settings, or of another dataset than a ``known`` one; return its fingerprint."""
     state = "is finished" if has_weights(folder) else "has begun"
-    changed = changed_settings(load_config(folder / CONFIG), config)
+    changed = changed_settings(load_run_config(folder), config)
     if changed:
         raise FacelexError(
             f"{folder} {state}, but with other settings of {', '.join(changed)}. Ask for those settings, or "
             "give the table another --output, or delete that folder to train it anew."
         )
-    fingerprint = load_run_folder(folder).fingerprint
+    fingerprint = read_trained_on(folder).fingerprint
     if known and fingerprint not in ("", known):
         raise FacelexError(
             f"{folder} {state}, but on another dataset (fingerprint {fingerprint[:12]}) than the table's "
@@ -197,7 +213,7 @@ def _sources_of(
     folder: Path, setting: str, names: Sequence[str], digest: Callable[[str], str], train: bool
 ) -> Iterator[object]:
     """Digests of what a run has learned from so far, where it noted them, and of what it will learn from."""
-    noted = load_run_folder(folder).environment if has_begun(folder) else {}
+    noted = read_environment(folder) if has_begun(folder) else {}
     if setting in noted:
         yield noted[setting]
     if train and not has_weights(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from facelex.data.dataset import FaceDataset
 from facelex.models.weights import create_model
-from facelex.run_files import CHECKPOINT
+from facelex.run_files import CHECKPOINT, is_complete
 from facelex.training.batches import steps_per_epoch
 from facelex.training.build_phase import create_phase_trainer, freeze_all_but
 from facelex.training.checkpoint import remove_leftovers, save_checkpoint
@@ -36,7 +37,7 @@ from facelex.training.results import (
     run_result,
     write_results,
 )
-from facelex.training.resume import check_same_sources, find_checkpoint, is_finished
+from facelex.training.resume import check_same_sources, find_checkpoint
 from facelex.training.starting_point import open_starting_point
 from facelex.training.text_side import fit_text_side, text_hidden_dim
 
@@ -80,11 +81,11 @@ def train_run(
     """
     check_dataset(config, dataset)
     find_checkpoint(config, dataset, folder, resume=resume)  # what is wrong with it is said first
-    if resume and is_finished(folder):
+    if resume and is_complete(folder):
         return read_result(folder)
     fabric = create_fabric(config, folder, accelerator=accelerator, devices=devices, num_nodes=num_nodes)
     with launched(fabric), lock_for_all(folder, fabric), sizes_suit():
-        if resume and is_finished(folder):  # by another process, meanwhile
+        if resume and is_complete(folder):  # by another process, meanwhile
             return read_result(folder)
         state = find_checkpoint(config, dataset, folder, resume=resume) if fabric.is_global_zero else None
         state = fabric.broadcast(state)  # another node may still see an older one
@@ -259,7 +260,7 @@ class Training:
             self.model, kind, plain.pixels, plain.labels, image_size=config.image_size,
             vocabulary=config.model.vocabulary, words=self.spec.words,
         )  # fmt: skip
-        self.spec = self.spec.model_copy(update={"text_hidden_dim": text_hidden_dim(self.model)})
+        self.spec = replace(self.spec, text_hidden_dim=text_hidden_dim(self.model))
 
 
 def _warn_of_idle_teachers(config: RunConfig) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class StartingPoint:
             FacelexError: If the face network is another, or cannot be put together from the file.
         """
         mean, std = (round(float(self.tensors[f"pixel_{name}"]), 4) for name in ("mean", "std"))
-        spec = spec.model_copy(update={"mean": mean, "std": std})
+        spec = replace(spec, mean=mean, std=std)
         model = create_model(spec, word_vectors)
         self.check_encoder(model.image_encoder)
         chosen = np.random.default_rng(0).permutation(len(pixels))[:UNFOLDING_FACES]
@@ -121,7 +121,7 @@ class StartingPoint:
             text = trained_part(self.text) if self.text_fit == spec.text_fit == "blend" else self.text
             self._copy(model, "image_projection.")  # no learned temperature: an exported file has none
             replace_text_projection(model, text)
-            spec = spec.model_copy(update={"text_hidden_dim": len(text["text_bias1"])})
+            spec = replace(spec, text_hidden_dim=len(text["text_bias1"]))
             taken += ["image_projection", "text_projection"]
         logger.info("starts from %s: %s", self.name, ", ".join(taken))
         return model, spec
@@ -274,20 +274,19 @@ def open_starting_point(name: str) -> StartingPoint:
     onnx = require("onnx", "train", "Starting from an exported model")
     network = load_onnx(path, threads=torch.get_num_threads())
     tensors, biases = unpack_weights(onnx, onnx.load(str(path)).graph)
-    training = _part(network.info, "training")
-    model = _part(_part(training, "settings"), "model")
+    recorded = network.metadata.recorded
     return StartingPoint(
         name=name,
         image_size=network.image_size,
         classes=network.classes,
         tensors=tensors,
         answer=lambda images: network.run(images)[0],
-        image_encoder=training.get("image_encoder"),
-        encoder_options=_part(model, "encoder_options"),
+        image_encoder=recorded().get("image_encoder"),
+        encoder_options=recorded("settings", "model", "encoder_options"),
         folded_biases=biases,
         text=_text_side(network.arrays),
-        text_fit=model.get("text_fit"),
-        vocabulary=network.info.get("vocabulary"),
+        text_fit=recorded("settings", "model").get("text_fit"),
+        vocabulary=network.metadata.vocabulary,
     )
 
 
@@ -312,12 +311,6 @@ def _of_run(name: str) -> StartingPoint:
         text_fit=spec.text_fit,
         vocabulary=vocabulary_name(spec.vocabulary) if speaks else None,
     )
-
-
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object in a file's record of its training, empty where it is none: another program may write it."""
-    part = record.get(name)
-    return part if isinstance(part, dict) else {}
 
 
 def _text_side(arrays: TextArrays | None) -> TextArrays | None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, weights_digest
+from facelex.evaluation.run_folder import (
+    RunFolder,
+    load_run_folder,
+    weights_digest,
+    write_config,
+    write_scores,
+)
 from facelex.evaluation.score_records import outdated_splits
-from facelex.files import write_text
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import images_from_pixels
 from facelex.models.text import load_vocabulary
@@ -29,9 +32,10 @@ from facelex.models.text_fit import (
     trained_text_arrays,
 )
 from facelex.models.weights import load_model, save_weights
-from facelex.run_files import CHECKPOINT, CONFIG, SCORES
-from facelex.training.config import load_config
+from facelex.recognize.words import join_features
+from facelex.run_files import CHECKPOINT
 from facelex.training.examples import training_index
+from facelex.training.resume import load_run_config
 
 FIT_FACES = 6000
 """Training faces the fit looks at; 64 numbers a class need no more."""
@@ -104,7 +108,7 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
             f"The text side of {run_dir} was fitted as {spec.text_fit!r} in place of the trained one, so "
             "there is none to blend with. Choose another kind, or train anew with model.text_fit=blend."
         )
-    index = training_index(load_config(run_dir / CONFIG), dataset)
+    index = training_index(load_run_config(run_dir), dataset)
     fit_text_side(
         model,
         kind,
@@ -119,11 +123,10 @@ def refit_run(run_dir: Path, output: Path, kind: str, dataset: FaceDataset) -> P
     beside = output.with_name(f"{output.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(run_dir, beside, ignore=shutil.ignore_patterns(CHECKPOINT))
-    fitted = {"text_fit": kind, "text_hidden_dim": text_hidden_dim(model)}
-    save_weights(beside, model, spec.model_copy(update=fitted))
-    write_text(beside / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    save_weights(beside, model, replace(spec, text_fit=kind, text_hidden_dim=text_hidden_dim(model)))
+    write_config(beside, config)
     if run.scores:
-        write_text(beside / SCORES, json.dumps(_scores_carried_over(run, beside), indent=1) + "\n")
+        write_scores(beside, _scores_carried_over(run, beside))
     beside.rename(output)
     return output
 
@@ -144,11 +147,11 @@ def text_hidden_dim(model: DualEncoder) -> int:
 
 @torch.inference_mode()
 def _face_features(model: DualEncoder, pixels: Tensor, image_size: int) -> NDArray[np.float32]:
-    """Features as the recogniser forms them: the normalised sum of a face's and its mirror image's."""
+    """Features of faces with their mirror images, as the recogniser forms them."""
     model.eval()
     parts = []
     for batch in pixels.split(256):
         images = images_from_pixels(batch, image_size)
-        both = model(images).image_features + model(images.flip(3)).image_features
-        parts.append(F.normalize(both, dim=-1).cpu())
-    return torch.cat(parts).numpy()
+        views = (model(view).image_features.cpu().numpy() for view in (images, images.flip(3)))
+        parts.append(join_features(*views))
+    return np.concatenate(parts)

@@ -166,7 +166,7 @@ def read_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_UniqueKeys)
-    except (ValueError, TypeError) as error:  # a date that is none, a list as a key
+    except (ValueError, TypeError, RecursionError) as error:  # a date that is none, a list as a key, ...
         raise yaml.YAMLError(str(error)) from error
 
 

@@ -28,15 +28,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from facelex.data.dataset import FaceDataset
 from facelex.errors import FacelexError
-from facelex.evaluation.run_folder import load_run_folder
+from facelex.evaluation.run_folder import read_phases
 from facelex.models.registry import check_image_encoder, create_image_encoder
-from facelex.run_files import CHECKPOINT, METRICS
+from facelex.run_files import CHECKPOINT, METRICS, TEACHER_ANSWERS
 from facelex.training.config import RunConfig, override_config, validate_config
 from facelex.training.environment import UntrainableError
-from facelex.training.examples import TEACHER_ANSWERS, check_dataset
+from facelex.training.examples import check_dataset
 from facelex.training.lock import RunInUseError
 from facelex.training.progress import Reporter, SilentReporter
-from facelex.training.resume import changed_settings, sources
+from facelex.training.resume import ANOTHER_VERSION, changed_settings, sources
 from facelex.training.run import train_run
 from facelex.training.tuning.space import SearchSpace
 
@@ -129,9 +129,7 @@ class Search:
         before = self.study.user_attrs.get(IDENTITY)
         if before is None:
             return
-        began = validate_config(
-            json.loads(before["config"]), f"{self.folder / JOURNAL}, perhaps of another version of facelex,"
-        )
+        began = validate_config(json.loads(before["config"]), f"{self.folder / JOURNAL} {ANOTHER_VERSION}")
         names = {"space": "the varied settings", "data": "the dataset", "sources": "teachers or start_from"}
         changed = changed_settings(began, self.base)
         changed += [name for key, name in names.items() if before[key] != self._identity[key]]
@@ -375,8 +373,7 @@ class HalvingReporter:
             raise EndedElsewhereError
         self._done = round(self._epochs * done_images / total_images)
         self._announce(f"{self._place}{' (continued)' * (self._done > 0)}: {describe(self._trial.params)}")
-        phases = load_run_folder(self._folder).phases if (self._folder / METRICS).is_file() else ()
-        measured = [value for phase in phases for value in phase.columns["val_accuracy"]]
+        measured = [value for phase in read_phases(self._folder) for value in phase.columns["val_accuracy"]]
         for epoch, accuracy in enumerate(measured[: self._done], start=1):
             self._report(epoch, accuracy)
         self._is_behind = any(self._falls_behind(rung) for rung in self._rungs if rung <= self._done)
