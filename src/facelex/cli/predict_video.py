@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from facelex.cli.options import STOPPED
+from facelex.cli.options import DONE, FAILED, STOPPED
 from facelex.cli.screen import tell
 from facelex.errors import FacelexError, one_line
 from facelex.recognize.sources import check_there, is_camera
@@ -44,77 +45,120 @@ def predict_videos(
     One that cannot be read is told, has a row with an error, also in the summary, and the others go on.
     Videos that the rows of an earlier call have whole are left out.
     """
-    from facelex.recognize import video
     from facelex.recognize.frames import UnreadableVideoError
-    from facelex.recognize.results import ImageResult
     from facelex.recognize.writers import open_writer
 
     several = len(sources) > 1
     if several:
         _check_several(sources, annotate, timeline)
     rows, target = format != "table", output or sys.stdout
-    on_screen = rows and output is None
-    crossed = on_screen and sys.stdout.isatty()  # rows on the same screen would cross the bar
-    failed = False
-    shared = several or earlier is not None
-    annotated = dict(_annotated_paths(sources, annotate))
+    shared = rows and (several or earlier is not None)  # else `predict_video` opens and closes the table
     left = sources if earlier is None else earlier.left
     with (
         _screen_table(format, output) as shown,
-        open_writer(format, target, layout, earlier=earlier) if shared and rows else nullcontext() as writer,
+        open_writer(format, target, layout, earlier=earlier) if shared else nullcontext() as writer,
     ):
+        options |= {
+            "words": layout.words or None,
+            "table": target if rows and not shared else None,
+            "table_format": format,
+            "writer": writer,
+            "embedding": layout.embed_dim > 0,
+            "landmarks": layout.landmarks,
+            "redact": redact,
+            "timeline": timeline,
+        }
+        call = _Call(
+            recognizer,
+            options,
+            annotated=dict(_annotated_paths(sources, annotate)),
+            earlier=earlier,
+            summary=summary,
+            shown=shown,
+            several=several,
+            rows_on_screen=rows and output is None,
+        )
         for number, source in enumerate(left, start=1):
-            place = f"Reading {number} of {len(left)}" if several else "Reading"
             try:
-                with _shown(bar=not crossed, rows=on_screen, place=place) as progress:
-                    result = video.predict_video(
-                        source,
-                        recognizer,
-                        words=layout.words or None,
-                        table=target if rows and not shared else None,
-                        table_format=format,
-                        writer=writer,
-                        embedding=layout.embed_dim > 0,
-                        landmarks=layout.landmarks,
-                        annotate=annotated[source],
-                        redact=redact,
-                        timeline=timeline,
-                        progress=progress,
-                        **options,
-                    )
+                result = call.read(source, f"Reading {number} of {len(left)}" if several else "Reading")
             except UnreadableVideoError as error:
                 if not several:
                     raise
-                failed = True
-                tell(str(error))
-                for table in (writer, summary):
-                    if table is not None:
-                        table.write(ImageResult(source, error=str(error)))
+                call.leave_out(source, error)
                 continue
             except KeyboardInterrupt:  # before its first frame or after its last
                 if number == 1:
                     raise
                 tell(f"stopped at {source}; what was done is kept.")
                 return STOPPED
-            further = earlier is None or source != earlier.begun or result.seconds >= earlier.reached
-            if result.interrupted and not further:  # what lies in the output's place holds more of it
-                raise KeyboardInterrupt
-            if summary is not None:
-                summary.write(result)
-                if result.forgotten:
-                    tell(f"{source}: {result.forgotten:,} faces, seen most briefly, are not in the summary.")
-            if shown is not None:
-                if several:
-                    print(one_line(source), file=shown)
-                _print_table(result, shown)
-            if result.error is not None:
-                failed = True
-                tell(f"{source}: {result.error}")
+            call.keep(source, result)
             if result.interrupted:
                 where = f"in {source} at" if several else "at"
                 tell(f"stopped {where} {result.seconds:.1f} s; what was done is kept.")
                 return STOPPED
-    return 1 if failed else 0
+    return FAILED if call.failed else DONE
+
+
+@dataclass
+class _Call:
+    """One call's videos: how each is read, and where its results go beside the table."""
+
+    recognizer: Recognizer
+    options: Mapping[str, Any]
+    """Of `facelex.recognize.video.predict_video`, the same for all."""
+    annotated: Mapping[str, Path | None]
+    """Where the annotated copy of each goes."""
+    earlier: EarlierRows | None
+    summary: Writer | None
+    shown: IO[str] | None
+    """Where the table for people goes."""
+    several: bool
+    rows_on_screen: bool
+    failed: bool = False
+    """Whether a video could not be read to its end."""
+
+    def read(self, source: str, place: str) -> VideoResult:
+        """Analyse a video, its progress on the screen; ``place`` says which of how many it is."""
+        from facelex.recognize.video import predict_video
+
+        crossed = self.rows_on_screen and sys.stdout.isatty()  # rows on the same screen would cross the bar
+        with _shown(bar=not crossed, rows=self.rows_on_screen, place=place) as progress:
+            annotate = self.annotated[source]
+            return predict_video(
+                source, self.recognizer, annotate=annotate, progress=progress, **self.options
+            )
+
+    def leave_out(self, source: str, error: Exception) -> None:
+        """Tell of a video that cannot be read at all, in the tables too."""
+        from facelex.recognize.results import ImageResult
+
+        self.failed = True
+        tell(str(error))
+        for table in (self.options["writer"], self.summary):
+            if table is not None:
+                table.write(ImageResult(source, error=str(error)))
+
+    def keep(self, source: str, result: VideoResult) -> None:
+        """Write and show what came of a video.
+
+        Raises:
+            KeyboardInterrupt: If it was stopped before it was further than the earlier call.
+        """
+        earlier = self.earlier
+        further = earlier is None or source != earlier.begun or result.seconds >= earlier.reached
+        if result.interrupted and not further:  # what lies in the output's place holds more of it
+            raise KeyboardInterrupt
+        if self.summary is not None:
+            self.summary.write(result)
+            if result.forgotten:
+                tell(f"{source}: {result.forgotten:,} faces, seen most briefly, are not in the summary.")
+        if self.shown is not None:
+            if self.several:
+                print(one_line(source), file=self.shown)
+            _print_table(result, self.shown)
+        if result.error is not None:
+            self.failed = True
+            tell(f"{source}: {result.error}")
 
 
 def _check_several(sources: Sequence[str], annotate: Path | None, timeline: Path | None) -> None:
