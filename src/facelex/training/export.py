@@ -99,50 +99,22 @@ def export_run(
     if output.suffix.lower() != ".onnx":
         raise FacelexError(f"Expected an output file that ends in .onnx, but got {output}.")
     run = load_run_folder(run_dir)
-    scores = read_split_scores(run)
-    outdated = left_out_splits(run, scores)
-    if outdated:
-        logger.warning(
-            "The scores of %s in %s are of other weights and left out. Run: facelex evaluate %s",
-            ", ".join(outdated), run.path / SCORES, run.path,
-        )  # fmt: skip
+    scores = _own_scores(run)
     model, spec = load_model(run.path)
-    dataset = _own_dataset(run, data)
-    if list(dataset.class_names) != spec.classes:
-        raise FacelexError(
-            f"{run.path} knows the classes {', '.join(spec.classes)}, but the dataset has "
-            f"{', '.join(dataset.class_names)}."
-        )
-    size, threads = spec.image_size, torch.get_num_threads()
+    dataset = _own_dataset(run, spec, data)
     with_words = model.has_words and spec.text_encoder in MEANINGFUL
+    val = dataset.indices("val")
+    labels = dataset.labels[val]
+    _warn_of_few(len(labels), with_words)
 
-    images = _images(dataset, dataset.indices("val"), size)
-    labels = dataset.labels[dataset.indices("val")]
-    if len(labels) < FEW_FACES:
-        logger.warning(
-            "Temperature%s and the threshold of unsure rest on %d validation face%s alone and so are rough. "
-            "A larger val split would make them better.",
-            ", the scale of word scores" if with_words else "",
-            len(labels),
-            "s" * (len(labels) > 1),
-        )
+    images = _images(dataset, val, spec.image_size)
     expected = _torch_answers(model, images, with_words)
-    graph = create_graph(model, size, with_features=with_words)
-    answers = _graph_answers(GraphSession(graph, threads), images)
-    _check_parity(model, GraphSession(graph, threads), size, with_words, expected, answers)
-    if precision != "fp32":
-        graph = (
-            halve_weights(graph)
-            if precision == "fp16"
-            else quantize(graph, _calibration_images(dataset, size))
-        )
-        answers = _graph_answers(GraphSession(graph, threads), images)
-
+    graph, answers = _create_graph(model, spec.image_size, with_words, dataset, images, expected, precision)
     fit = calibrate(_predictions(answers, labels, dataset), "flip")
     metadata = Metadata(
         name=name or run.name,
         classes=spec.classes,
-        image_size=size,
+        image_size=spec.image_size,
         crop_size=dataset.pixels.shape[1],
         temperature=round(fit.temperature, 4),
         unsure_below=round(fit.unsure_below, 3),
@@ -168,7 +140,54 @@ def export_run(
     return output
 
 
-def _own_dataset(run: RunFolder, data: str | Path | None) -> FaceDataset:
+def _own_scores(run: RunFolder) -> dict[str, SplitScores]:
+    """The run's scores, less those of other weights, which are warned of."""
+    scores = read_split_scores(run)
+    outdated = left_out_splits(run, scores)
+    if outdated:
+        logger.warning(
+            "The scores of %s in %s are of other weights and left out. Run: facelex evaluate %s",
+            ", ".join(outdated), run.path / SCORES, run.path,
+        )  # fmt: skip
+    return scores
+
+
+def _warn_of_few(faces: int, with_words: bool) -> None:
+    if faces < FEW_FACES:
+        logger.warning(
+            "Temperature%s and the threshold of unsure rest on %d validation face%s alone and so are rough. "
+            "A larger val split would make them better.",
+            ", the scale of word scores" if with_words else "",
+            faces,
+            "s" * (faces > 1),
+        )
+
+
+def _create_graph(
+    model: DualEncoder,
+    size: int,
+    with_words: bool,
+    dataset: FaceDataset,
+    images: NDArray[np.float32],
+    expected: _TwoViewOutput,
+    precision: Precision,
+) -> tuple[Any, _TwoViewOutput]:
+    """Return the graph in its precision and what it answers; in float32 it must answer as PyTorch does."""
+    threads = torch.get_num_threads()
+    graph = create_graph(model, size, with_features=with_words)
+    session = GraphSession(graph, threads)
+    answers = _graph_answers(session, images)
+    _check_parity(model, session, size, with_words, expected, answers)
+    if precision == "fp32":
+        return graph, answers
+    if precision == "fp16":
+        graph = halve_weights(graph)
+    else:
+        graph = quantize(graph, _calibration_images(dataset, size))
+    return graph, _graph_answers(GraphSession(graph, threads), images)
+
+
+def _own_dataset(run: RunFolder, spec: ModelSpec, data: str | Path | None) -> FaceDataset:
     place = run.require_data() if data is None else data
     dataset = load_dataset(place)
     if not run.was_trained_on(dataset):
@@ -180,6 +199,11 @@ def _own_dataset(run: RunFolder, data: str | Path | None) -> FaceDataset:
     if len(dataset.indices("val")) == 0:
         raise FacelexError(
             f"{place} has no validation images to calibrate on. Export with the run's own data."
+        )
+    if list(dataset.class_names) != spec.classes:
+        raise FacelexError(
+            f"{run.path} knows the classes {', '.join(spec.classes)}, but the dataset has "
+            f"{', '.join(dataset.class_names)}."
         )
     return dataset
 
