@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "export": "Write a run as one ONNX file that needs no PyTorch.",
     "predict": "Recognise emotions in photos, folders, videos or a webcam.",
     "search": "Find the photos, and the moments of videos, whose faces best match a phrase.",
+    "words": "Say what a word will look for in faces.",
     "serve": "Serve predictions over HTTP with a web page.",
 }
 

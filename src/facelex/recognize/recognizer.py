@@ -22,6 +22,7 @@ from facelex.recognize.layouts import LANDMARKS, TableLayout
 from facelex.recognize.model import Model, load_model
 from facelex.recognize.results import Face, ImageResult
 from facelex.recognize.sources import find_images
+from facelex.recognize.word_meanings import WordMeaning, describe_words
 from facelex.recognize.words import WordScorer, create_scorer, parse_words
 from facelex.vocabulary import Vocabulary
 
@@ -332,6 +333,16 @@ class Recognizer:
         return [
             replace(face, words=dict(sorted(face.words.items(), key=lambda item: -item[1]))) for face in faces
         ]
+
+    def describe_words(self, words: Iterable[str] | str) -> list[WordMeaning]:
+        """Say what words will look for in faces, before any face is asked: which emotions they go with.
+
+        Raises:
+            FacelexError: If the model was trained without words, or a word is not known.
+        """
+        scorer = self._scorer
+        own: Mapping[str, Sequence[str]] = self.info.get("words") or {}
+        return describe_words(scorer, {name: own.get(name) or [name] for name in self.classes}, words)
 
     @cached_property
     def _scorer(self) -> WordScorer:

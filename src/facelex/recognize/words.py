@@ -60,10 +60,30 @@ class TextProjection:
         Returns:
             ``(N, W)`` in [0, 1]: the share of reference faces that the word fits less well than this face.
         """
-        spread = np.einsum("we,ef,wf->w", text_features, self.feature_cov, text_features)
-        deviation = np.sqrt(np.maximum(spread, 1e-12))
+        deviation = self._deviations(text_features)
         z = (image_features @ text_features.T - self.feature_mean @ text_features.T) / deviation
         return _normal_cdf(z) if z.size else z.astype(np.float32)
+
+    def correlations(
+        self, text_features: NDArray[np.float32], others: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Correlate the cosines of words with those of other words, over the reference faces.
+
+        Args:
+            text_features: ``u``, ``(W, E)``.
+            others: ``u'``, ``(O, E)``.
+
+        Returns:
+            ``u' C u / sqrt(u' C u' u C u)``, ``(W, O)`` in [-1, 1].
+        """
+        together = text_features @ self.feature_cov @ others.T
+        apart = self._deviations(text_features)[:, None] * self._deviations(others)
+        return np.clip(together / apart, -1, 1).astype(np.float32)
+
+    def _deviations(self, text_features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standard deviation of each word's cosine over the reference faces, ``(W,)``."""
+        spread = np.einsum("we,ef,wf->w", text_features, self.feature_cov, text_features)
+        return np.sqrt(np.maximum(spread, 1e-12))
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

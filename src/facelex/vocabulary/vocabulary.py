@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facelex.errors import FacelexError, shorten
 from facelex.vocabulary import phrases
-from facelex.vocabulary.thesaurus import MOBY_WEIGHT, WORDNET_WEIGHT, Thesaurus
+from facelex.vocabulary.thesaurus import MOBY_WEIGHT, WORDNET_WEIGHT, Related, Thesaurus
 
 Vector = NDArray[np.float32]
 
@@ -127,6 +127,13 @@ class Vocabulary:
         moved._thesaurus = thesaurus or Thesaurus.packaged()
         return moved
 
+    def related(self, word: str) -> Related:
+        """Return the words that one word is moved towards: none, unless the vocabulary is retrofitted."""
+        if self._thesaurus is None:
+            return Related((), ())
+        found = self._thesaurus.related(phrases.fold(word))
+        return Related(*(tuple(other for other in others if other in self._index) for others in found))
+
     @property
     def dim(self) -> int:
         """Length of a vector."""
@@ -232,15 +239,14 @@ class Vocabulary:
         vectors = self._plain(words)
         if self._thesaurus is None:
             return vectors
-        return np.stack([self._moved(word, vector, self._thesaurus) for word, vector in zip(words, vectors)])
+        return np.stack([self._moved(word, vector) for word, vector in zip(words, vectors)])
 
     def _plain(self, words: Sequence[str]) -> Vector:
         return _unit_rows(self._rows[[self._index[word] for word in words]])
 
-    def _moved(self, word: str, vector: Vector, thesaurus: Thesaurus) -> Vector:
+    def _moved(self, word: str, vector: Vector) -> Vector:
         """Move a word's unit vector towards those of its synonyms, as `facelex.vocabulary.thesaurus` says."""
-        related = thesaurus.related(phrases.fold(word))
-        relatives, synonyms = ([other for other in others if other in self._index] for others in related)
+        relatives, synonyms = self.related(word)
         if relatives:
             closest_first = (np.arange(len(relatives)) + 1) ** -0.5
             mean = closest_first.astype(np.float32) @ self._plain(relatives)
