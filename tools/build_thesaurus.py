@@ -3,8 +3,9 @@
     python tools/build_thesaurus.py WORDNET/dict moby/words.txt -o src/facelex/weights/thesaurus.npz
 
 For every word of the packaged vocabulary: its relatives in WordNet, over all its senses, those of frequent
-senses and of close relations first, and of the synonyms that Moby lists those nearest to the mean of all.
-``docs/words.md`` names the files used and the fingerprint the command must print.
+senses and of close relations first, and of the synonyms that Moby lists those nearest to the mean of all. A
+word that one of them lacks has a base form, if there is one: of several ("hat" and "hate" for "hates") that
+whose vector is nearest. ``docs/words.md`` names the files used and the fingerprint the command must print.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from facelex.vocabulary import Vocabulary
-from facelex.vocabulary.thesaurus import Lists, fingerprint, load_lists, save_lists
+from facelex.vocabulary.phrases import base_forms
+from facelex.vocabulary.thesaurus import Lists, Thesaurus, load_thesaurus, save_thesaurus
 
 MOST_RELATIVES = 12
 MOST_SYNONYMS = 10
@@ -103,8 +105,8 @@ def read_moby(path: Path) -> dict[str, list[str]]:
     return {words[0]: words[1:] for words in lines}
 
 
-def build(wordnet: Path, moby: Path, vocabulary: Vocabulary) -> tuple[Lists, Lists]:
-    """Find the relatives and synonyms of every word among the words of a vocabulary."""
+def build(wordnet: Path, moby: Path, vocabulary: Vocabulary) -> Thesaurus:
+    """Find the relatives, synonyms and base forms of every word among the words of a vocabulary."""
     synsets, senses = read_wordnet(wordnet)
     thesaurus = read_moby(moby)
     numbers = {word: number for number, word in enumerate(vocabulary.words)}
@@ -121,7 +123,14 @@ def build(wordnet: Path, moby: Path, vocabulary: Vocabulary) -> tuple[Lists, Lis
             others = others[:0]
         nearest = np.argsort(-(vectors[others] @ vectors[others].sum(axis=0)), kind="stable")
         found_synonyms.append(others[nearest[:MOST_SYNONYMS]].tolist())
-    return Lists.of(found_relatives), Lists.of(found_synonyms)
+    bases = np.full(len(vocabulary), -1, np.int32)
+    for word, number in numbers.items():
+        if not (found_relatives[number] and found_synonyms[number]):
+            forms = [numbers[form] for form in base_forms(word) if form in numbers]
+            forms = [form for form in forms if found_relatives[form] or found_synonyms[form]]
+            if forms:
+                bases[number] = forms[int((vectors[forms] @ vectors[number]).argmax())]
+    return Thesaurus(vocabulary.words, Lists.of(found_relatives), Lists.of(found_synonyms), bases)
 
 
 def main() -> None:
@@ -135,14 +144,15 @@ def main() -> None:
 
     vocabulary = Vocabulary.packaged()
     built = build(arguments.wordnet, arguments.moby, vocabulary)
-    save_lists(arguments.output, vocabulary.words, *built)
+    save_thesaurus(arguments.output, built)
 
-    for name, lists, read in zip(("WordNet", "Moby"), built, load_lists(arguments.output, vocabulary.words)):
-        assert all(np.array_equal(*pair) for pair in zip(lists, read))
+    assert load_thesaurus(arguments.output, vocabulary.words).fingerprint == built.fingerprint
+    for name, lists in zip(("WordNet", "Moby"), built._lists):
         with_any = int((np.diff(lists.starts) > 0).sum())
         print(f"{name:12} {len(lists.numbers):,} words for {with_any:,} of {len(vocabulary):,}")
+    print(f"base forms   {int((built._bases >= 0).sum()):,}")
     print(f"size         {arguments.output.stat().st_size:,} bytes")
-    print(f"fingerprint  {fingerprint(*built)}")
+    print(f"fingerprint  {built.fingerprint}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def scorer() -> WordScorer:
         feature_mean=rng.normal(size=embed).astype(np.float32),
         feature_cov=(root @ root.T).astype(np.float32),
     )
-    thesaurus = Thesaurus(WORDS, Lists.of([[1], [], [4], [], []]), Lists.of([[1, 4], [], [], [], []]))
+    thesaurus = Thesaurus(
+        WORDS, Lists.of([[1], [], [4], [], []]), Lists.of([[1, 4], [], [], [], []]), np.full(5, -1)
+    )
     vocabulary = Vocabulary(WORDS, rng.normal(size=(len(WORDS), dim)), "made").retrofitted(thesaurus)
     return WordScorer(projection, vocabulary)
 

@@ -13,7 +13,7 @@ from facelex.errors import FacelexError
 from facelex.recognize.words import create_scorer
 from facelex.vocabulary import Thesaurus
 from facelex.vocabulary.packed import words_digest
-from facelex.vocabulary.thesaurus import PACKAGED, Lists, fingerprint, load_lists, save_lists
+from facelex.vocabulary.thesaurus import PACKAGED, Lists, load_thesaurus, save_thesaurus
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["glad", "joyful", "merry", "table", "cheer", "sing", "singing"]
@@ -32,7 +32,7 @@ def plain() -> Vocabulary:
 def thesaurus() -> Thesaurus:
     wordnet = Lists.of([[1, 2], [], [], [], [], [4], []])
     moby = Lists.of([[2, 4], [0], [], [], [], [], []])
-    return Thesaurus(WORDS, wordnet, moby)
+    return Thesaurus(WORDS, wordnet, moby, np.array([-1, -1, -1, -1, -1, -1, 5]))
 
 
 def test_a_word_is_moved_by_what_both_dictionaries_relate_to_it(
@@ -82,8 +82,26 @@ def test_another_vocabulary_takes_the_related_words_that_it_has(thesaurus: Thesa
 
 def test_opposite_synonyms_leave_a_word_where_it_is() -> None:
     words = Vocabulary(["torn", "up", "down"], np.array([[0.0, 1], [1, 0], [-1, 0]]), "made")
-    thesaurus = Thesaurus(words.words, Lists.of([[], [], []]), Lists.of([[1, 2], [], []]))
+    thesaurus = Thesaurus(words.words, Lists.of([[], [], []]), Lists.of([[1, 2], [], []]), np.full(3, -1))
     np.testing.assert_allclose(words.retrofitted(thesaurus).vector("torn"), [0, 1])
+
+
+def test_relatives_without_a_direction_move_nothing() -> None:
+    words = Vocabulary(["torn", "up", "void"], np.array([[0.0, 1], [1, 0], [0, 0]]), "made")
+    for lists in ([[1, 2], [], []], [[2, 1], [], []], [[2], [], []]):
+        thesaurus = Thesaurus(words.words, Lists.of([[], [], []]), Lists.of(lists), np.full(3, -1))
+        expected = _unit(np.array([0.5 * (1 in lists[0]), 1]))
+        np.testing.assert_allclose(words.retrofitted(thesaurus).vector("torn"), expected, atol=1e-6)
+
+
+def test_a_small_vocabulary_is_moved_at_once_as_word_by_word(
+    plain: Vocabulary, thesaurus: Thesaurus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facelex.vocabulary.vocabulary._PART", 3)
+    moved = plain.retrofitted(thesaurus)
+    one_by_one = np.stack([moved.vector(word) for word in WORDS])
+    np.testing.assert_allclose(moved.vectors, one_by_one, atol=1e-6)
+    assert moved.nearest("glad", 1)[0][0] == WORDS[int(np.argsort(-(one_by_one @ one_by_one[0]))[1])]
 
 
 def test_lists_survive_their_file_and_a_damaged_one_says_so(tmp_path: Path) -> None:
@@ -91,30 +109,38 @@ def test_lists_survive_their_file_and_a_damaged_one_says_so(tmp_path: Path) -> N
     lists = [[] for _ in words]
     lists[3], lists[69_999] = [69_999, 0, 65_536], [1]
     path = tmp_path / "t.npz"
-    save_lists(path, words, Lists.of(lists), Lists.of(lists[::-1]))
-    wordnet, moby = load_lists(path, words)
-    assert (wordnet[3].tolist(), wordnet[4].tolist(), moby[0].tolist()) == ([69_999, 0, 65_536], [], [1])
+    bases = np.full(len(words), -1)
+    bases[66_000] = 69_999
+    made = Thesaurus(words, Lists.of(lists), Lists.of(lists[::-1]), bases)
+    save_thesaurus(path, made)
+    read = load_thesaurus(path, words)
+    assert read.related("w3").wordnet == ("w69999", "w0", "w65536")
+    assert read.related("w66000") == (("w69999", "w1"), ())
+    assert read.related("w0") == ((), ("w1",))
+    assert read.fingerprint == made.fingerprint
+    assert read.fingerprint != Thesaurus(words, Lists.of(lists), Lists.of(lists), bases).fingerprint
     assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
     with pytest.raises(FacelexError, match=r"made for another vocabulary.*Install facelex again"):
-        load_lists(path, words[1:])
+        load_thesaurus(path, words[1:])
     np.savez(path, words_digest=words_digest(words), wordnet_counts=np.uint8([1]))
     with pytest.raises(FacelexError, match=r"Cannot read the thesaurus t\.npz"):
-        load_lists(path, words)
+        load_thesaurus(path, words)
     path.write_bytes(b"PK")
     with pytest.raises(FacelexError, match="Install facelex again"):
-        load_lists(path, words)
+        load_thesaurus(path, words)
 
 
 def test_packaged_thesaurus_is_whole_and_the_documented_one() -> None:
-    words = Vocabulary.packaged().words
-    lists = load_lists(PACKAGED, words)
-    for one in lists:
+    thesaurus = Thesaurus.packaged()
+    words = thesaurus.words
+    assert words == Vocabulary.packaged().words
+    for one in thesaurus._lists:
         assert one.numbers.min() >= 0
         assert one.numbers.max() < len(words)
         owners = np.repeat(np.arange(len(words)), np.diff(one.starts))
         assert (one.numbers != owners).all()
     documented = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
-    assert fingerprint(*lists) in documented
+    assert thesaurus.fingerprint in documented
     notice = PACKAGED.with_name("thesaurus.NOTICE.txt").read_text(encoding="utf-8")
     assert "WordNet 3.1 Copyright 2011 by Princeton University" in notice
 
@@ -129,6 +155,16 @@ def test_feelings_lie_by_their_synonyms(word: str, like: str, unlike: str) -> No
     gain = moved.vector(word) @ moved.vector(like) - plain.vector(word) @ plain.vector(like)
     assert gain > 0.15
     assert moved.vector(word) @ moved.vector(like) > moved.vector(word) @ moved.vector(unlike) + 0.2
+
+
+@pytest.mark.parametrize(
+    ("word", "base"),
+    [("hates", "hate"), ("stares", "stare"), ("cares", "care"), ("soothed", "soothe"), ("glades", "glade")],
+)
+def test_inflected_words_have_the_base_that_is_meant(word: str, base: str) -> None:
+    related = Thesaurus.packaged().related(word)
+    assert related.wordnet[0] == base
+    assert related.moby[0] == base
 
 
 def test_faces_are_asked_with_moved_words_unless_vectors_are_given() -> None:
@@ -175,7 +211,7 @@ def test_script_builds_from_the_dictionaries_files(tmp_path: Path) -> None:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     words = Vocabulary.packaged().words
-    built = Thesaurus(words, *load_lists(output, words))
+    built = load_thesaurus(output, words)
     happy, glad = built.related("happy"), built.related("glad")
     assert set(happy.wordnet) == {"glad", "cheerful", "joy"}  # the whole sense, similar and derived words
     assert set(happy.moby) == {"glad", "cheerful", "joyful"}
@@ -183,6 +219,8 @@ def test_script_builds_from_the_dictionaries_files(tmp_path: Path) -> None:
     assert glad.wordnet == ("happy", "cheerful", "bright")
     assert built.related("joy") == (("emotion",), ())  # one synonym has no middle
     assert built.related("emotion") == ((), ())
+    assert built.related("happier") == (("happy", *happy.wordnet), ("happy", *happy.moby))
+    assert built.related("joys") == (("joy", "emotion"), ())
     assert f"10 words for 5 of {len(words):,}" in printed
 
 

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from facelex.errors import FacelexError
 from facelex.npz import read_npz
 from facelex.vocabulary.packed import words_digest
-from facelex.vocabulary.phrases import base_forms
 
 PACKAGED = Path(__file__).parent.parent / "weights" / "thesaurus.npz"
 """The packaged thesaurus; ``docs/words.md`` says what is in it and how it was made."""
@@ -65,18 +64,21 @@ class Thesaurus:
     """Related words of a word list.
 
     Args:
-        words: The words, each once.
+        words: The words, each once, N of them.
         wordnet: Relatives of each.
         moby: Synonyms of each.
+        bases: The number of each word's base form, which stands in where a dictionary lacks the word itself;
+            -1 for none, ``(N,)``.
 
     Example:
         >>> Thesaurus.packaged().related("gleeful").wordnet
         ('jubilant', 'joyous', 'joyful', 'elated')
     """
 
-    def __init__(self, words: Sequence[str], wordnet: Lists, moby: Lists) -> None:
+    def __init__(self, words: Sequence[str], wordnet: Lists, moby: Lists, bases: NDArray[np.integer]) -> None:
         self.words = words
         self._lists = (wordnet, moby)
+        self._bases = bases
 
     @staticmethod
     @cache
@@ -89,32 +91,45 @@ class Thesaurus:
         from facelex.vocabulary.vocabulary import Vocabulary
 
         words = Vocabulary.packaged().words
-        return Thesaurus(words, *load_lists(PACKAGED, words))
+        return load_thesaurus(PACKAGED, words)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 over lists and base forms: what a file says, whichever zlib packed it."""
+        digest = hashlib.sha256()
+        for lists in self._lists:
+            digest.update(lists.starts.astype(np.int64).tobytes() + lists.numbers.astype(np.int32).tobytes())
+        digest.update(self._bases.astype(np.int32).tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.words)}
 
     def related(self, word: str) -> Related:
-        """Return what is related to a word; its base form and what is related to that, if a dictionary has
-        no other ("petrify" for "petrified"); nothing, if it has neither.
+        """Return what is related to a word: nothing, where it is not known.
+
+        Of a dictionary that has the word's base form alone ("soothe" for "soothed") it is that, and what is
+        related to it.
         """
-        return Related(*(self._of_one(lists, word) for lists in self._lists))
+        number = self._numbers.get(word)
+        if number is None:
+            return Related((), ())
+        return Related(*(self._of_one(lists, number) for lists in self._lists))
 
-    def _of_one(self, lists: Lists, word: str) -> tuple[str, ...]:
-        for form in (word, *base_forms(word)):
-            number = self._numbers.get(form)
-            if number is not None and len(lists[number]):
-                others = [self.words[other] for other in lists[number]]
-                return tuple(other for other in (form, *others) if other != word)
-        return ()
+    def _of_one(self, lists: Lists, number: int) -> tuple[str, ...]:
+        base = int(self._bases[number])
+        others = lists[number].tolist()
+        if not others and base >= 0 and len(lists[base]):
+            others = [base, *lists[base].tolist()]
+        return tuple(self.words[other] for other in others if other != number)
 
 
-def load_lists(path: Path, words: Sequence[str]) -> tuple[Lists, Lists]:
-    """Read the lists of both dictionaries.
+def load_thesaurus(path: Path, words: Sequence[str]) -> Thesaurus:
+    """Read a thesaurus.
 
     Args:
-        path: What :func:`save_lists` wrote.
+        path: What :func:`save_thesaurus` wrote.
         words: The words that it was written for.
 
     Raises:
@@ -126,41 +141,39 @@ def load_lists(path: Path, words: Sequence[str]) -> tuple[Lists, Lists]:
             raise ValueError("it was made for another vocabulary")
         lists = []
         for name in ("wordnet", "moby"):
-            counts = arrays[f"{name}_counts"].astype(np.int64)
-            numbers = arrays[f"{name}_bytes"].astype(np.int32)  # (3, M): the lowest byte of each first
-            starts = np.concatenate([[0], np.cumsum(counts)])
-            lists.append(Lists(starts, numbers[0] | numbers[1] << 8 | numbers[2] << 16))
-            if len(counts) != len(words) or starts[-1] != numbers.shape[1]:
+            counts, numbers = arrays[f"{name}_counts"], _joined(arrays[name])
+            starts = np.concatenate([[0], np.cumsum(counts.astype(np.int64))])
+            if len(counts) != len(words) or starts[-1] != len(numbers):
                 raise ValueError("its lists are cut short")
-        return lists[0], lists[1]
+            lists.append(Lists(starts, numbers))
+        bases = np.full(len(words), -1, np.int32)
+        bases[_joined(arrays["inflected"])] = _joined(arrays["bases"])
+        return Thesaurus(words, lists[0], lists[1], bases)
     except (OSError, KeyError, IndexError, ValueError) as error:
         raise FacelexError(
             f"Cannot read the thesaurus {path.name}: {error}. Install facelex again."
         ) from error
 
 
-def fingerprint(wordnet: Lists, moby: Lists) -> str:
-    """Return the SHA-256 over both dictionaries' lists: what the file says, whichever zlib packed it."""
-    digest = hashlib.sha256()
-    for lists in (wordnet, moby):
-        digest.update(lists.starts.astype(np.int64).tobytes() + lists.numbers.astype(np.int32).tobytes())
-    return digest.hexdigest()
+def _joined(planes: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Numbers ``(M,)`` from their bytes ``(3, M)``, the lowest of each first."""
+    low, middle, high = planes.astype(np.int32)
+    return low | middle << 8 | high << 16
 
 
-def save_lists(path: Path, words: Sequence[str], wordnet: Lists, moby: Lists) -> None:
-    """Write the lists of both dictionaries, beside their place first.
+def _parted(numbers: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """The bytes of numbers, apart: those that are nearly all zero then take no room."""
+    return np.stack([numbers >> shift & 255 for shift in (0, 8, 16)]).astype(np.uint8)
 
-    Args:
-        path: Where to.
-        words: The words that the numbers mean.
-        wordnet: Relatives of each word, at most 255.
-        moby: Synonyms of each word, at most 255.
-    """
-    arrays: dict[str, NDArray[np.generic]] = {"words_digest": np.asarray(words_digest(words))}
-    for name, lists in (("wordnet", wordnet), ("moby", moby)):
-        numbers = lists.numbers
+
+def save_thesaurus(path: Path, thesaurus: Thesaurus) -> None:
+    """Write a thesaurus, beside its place first; of each word at most 255 others in each list."""
+    arrays: dict[str, NDArray[Any]] = {"words_digest": np.asarray(words_digest(thesaurus.words))}
+    for name, lists in zip(("wordnet", "moby"), thesaurus._lists):
         arrays[f"{name}_counts"] = np.diff(lists.starts).astype(np.uint8)
-        arrays[f"{name}_bytes"] = np.stack([numbers >> shift & 255 for shift in (0, 8, 16)]).astype(np.uint8)
+        arrays[name] = _parted(lists.numbers)
+    inflected = np.flatnonzero(thesaurus._bases >= 0)
+    arrays |= {"inflected": _parted(inflected), "bases": _parted(thesaurus._bases[inflected])}
     beside = path.with_name(f"{path.name}.partial.npz")
     np.savez_compressed(beside, **arrays)  # type: ignore[arg-type]
     beside.replace(path)

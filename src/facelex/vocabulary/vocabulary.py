@@ -23,6 +23,8 @@ PACKAGED = Path(__file__).parent.parent / "weights" / "glove-6b-100d.npz"
 
 MAX_CORRECTED = 8
 """Spellings are suggested for this many unknown words of a message; each search takes about 0.1 s."""
+_PART = 4096
+"""Words that are moved towards their synonyms at once."""
 MAX_NAMED = 10
 """Unknown words that a message names; of more it says how many."""
 
@@ -142,7 +144,10 @@ class Vocabulary:
     @cached_property
     def vectors(self) -> Vector:
         """All vectors at unit length, ``(N, D)`` float32, in the order of ``words``."""
-        return _unit_rows(self._rows) if self._thesaurus is None else self._unit(self.words)
+        if self._thesaurus is None:
+            return _unit_rows(self._rows)
+        parts = range(0, len(self.words), _PART)
+        return np.concatenate([self._unit(self.words[start : start + _PART]) for start in parts])
 
     def __len__(self) -> int:
         return len(self.words)
@@ -236,24 +241,28 @@ class Vocabulary:
         return [(self.words[i], float(cosines[i])) for i in best]
 
     def _unit(self, words: Sequence[str]) -> Vector:
-        vectors = self._plain(words)
-        if self._thesaurus is None:
+        """Unit vectors of words ``(W, D)``, moved towards their synonyms if the vocabulary is retrofitted."""
+        vectors = _unit_rows(self._rows[[self._index[word] for word in words]])
+        if self._thesaurus is None or not words:
             return vectors
-        return np.stack([self._moved(word, vector) for word, vector in zip(words, vectors)])
+        relatives, synonyms = zip(*map(self.related, words))
+        vectors += WORDNET_WEIGHT * self._directions(relatives, closest_first=True)
+        vectors += MOBY_WEIGHT * self._directions(synonyms)
+        return _unit_length(vectors)
 
-    def _plain(self, words: Sequence[str]) -> Vector:
-        return _unit_rows(self._rows[[self._index[word] for word in words]])
-
-    def _moved(self, word: str, vector: Vector) -> Vector:
-        """Move a word's unit vector towards those of its synonyms, as `facelex.vocabulary.thesaurus` says."""
-        relatives, synonyms = self.related(word)
-        if relatives:
-            closest_first = (np.arange(len(relatives)) + 1) ** -0.5
-            mean = closest_first.astype(np.float32) @ self._plain(relatives)
-            vector = vector + WORDNET_WEIGHT * _unit_length(mean)
-        if synonyms:
-            vector = vector + MOBY_WEIGHT * _unit_length(self._plain(synonyms).mean(axis=0))
-        return _unit_length(vector)
+    def _directions(self, lists: Sequence[Sequence[str]], closest_first: bool = False) -> Vector:
+        """Mean direction of each list's words ``(W, D)``; zero where a list is empty or has none."""
+        means = np.zeros((len(lists), self.dim), np.float32)
+        counts = np.array([len(one) for one in lists])
+        if counts.any():
+            rows = [self._index[word] for one in lists for word in one]
+            vectors = _unit_length(self._rows[rows].astype(np.float32))
+            if closest_first:
+                ranks = np.concatenate([np.arange(1, count + 1) for count in counts])
+                vectors /= np.sqrt(ranks, dtype=np.float32)[:, None]
+            starts = np.cumsum(counts) - counts
+            means[counts > 0] = np.add.reduceat(vectors, starts[counts > 0])
+        return _unit_length(means)
 
 
 def nearest_spellings(word: str, words: Iterable[str], k: int = 3) -> list[str]:
@@ -279,9 +288,10 @@ def _letter_pairs(word: str) -> set[str]:
     return {word[i : i + 2] for i in range(len(word) - 1)} | {word[:1], word[-1:]}
 
 
-def _unit_length(vector: Vector) -> Vector:
-    """Scale to unit length; zero, where others cancel each other out, stays zero."""
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+def _unit_length(vectors: Vector) -> Vector:
+    """Scale rows to unit length; zero, where others cancel each other out, stays zero."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    return vectors / np.maximum(norms, 1e-12)[:, None]
 
 
 def _unit_rows(rows: NDArray[np.generic]) -> Vector:
