@@ -137,6 +137,10 @@ def test_words_are_scored_as_plain_loops_and_scikit_learn_score_them(
     cosines = np.stack([everyone @ VECTORS[name] for name in features], axis=1)
     randoms = everyone @ random_vectors(999, DIM, 0).T
     assert report["count"] == 67
+    assert (report["vocabulary"], report["moved"]) == (
+        glove.stem,
+        False,
+    )  # given vectors are taken as they are
     assert [word["name"] for word in report["words"]] == list(features)
     for column, word in enumerate(report["words"]):
         own = names == word["name"]

@@ -94,6 +94,8 @@ def evaluate_words(
         seed=seed,
         resamples=RESAMPLES,
         random_vectors=RANDOM_VECTORS,
+        vocabulary=scorer.vocabulary.name,
+        moved=scorer.vocabulary.is_retrofitted,
         count=len(rows),
         words=found,
         not_asked=[dataset.class_names[label] for label in labels if dataset.class_names[label] not in asked],

@@ -105,6 +105,8 @@ class WordReport:
         seed: Of bootstrap and random vectors.
         resamples: Bootstrap resamples.
         random_vectors: How many.
+        vocabulary: Name of the word vectors.
+        moved: Whether words were moved towards their synonyms, as `Vocabulary.retrofitted` does.
         count: Faces in all.
         words: In the order asked.
         not_asked: Classes whose faces are among the others only.
@@ -120,6 +122,8 @@ class WordReport:
     seed: int
     resamples: int
     random_vectors: int
+    vocabulary: str
+    moved: bool
     count: int
     words: list[WordScores]
     not_asked: list[str]

@@ -137,6 +137,11 @@ class Vocabulary:
         return Related(*(tuple(other for other in others if other in self._index) for others in found))
 
     @property
+    def is_retrofitted(self) -> bool:
+        """Whether words are moved towards their synonyms."""
+        return self._thesaurus is not None
+
+    @property
     def dim(self) -> int:
         """Length of a vector."""
         return int(self._rows.shape[1])
