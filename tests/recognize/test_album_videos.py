@@ -20,11 +20,11 @@ from PIL import Image, ImageFilter
 
 from facelex.cli.main import main
 from facelex.errors import FacelexError, MissingExtraError
-from facelex.recognize import album_video
+from facelex.recognize import album_video, ranking
 from facelex.recognize.album import Album
 from facelex.recognize.album_index import AlbumIndex
 from facelex.recognize.contact_sheet import draw_contact_sheet
-from facelex.recognize.moments import APART
+from facelex.recognize.moments import APART, window_means
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.video import read_video
 
@@ -131,6 +131,29 @@ def test_the_scores_of_a_moment_are_those_of_its_looks(films, finder):
         assert match.face.words == {"proud": pytest.approx(match.score)}
         assert sum(match.face.probabilities.values()) == pytest.approx(1.0, abs=1e-4)
     assert album.num_faces == 2
+
+
+def test_the_emotions_of_moments_are_averaged_about_them_and_not_over_the_film_for_each(
+    films, finder, monkeypatch
+):
+    album = Album(films, finder, every=0.2)
+    album.update()
+    averaged: list[int] = []
+
+    def counted(times, tracks, values):
+        averaged.append(len(times))
+        return window_means(times, tracks, values)
+
+    monkeypatch.setattr(ranking, "window_means", counted)
+    moments = [match for match in album.search("proud", top=None) if match.time is not None]
+    assert len(moments) > len(averaged)
+    assert sum(averaged) == 60 + 15 + 10  # each look at a face once, for its scores
+    for match in moments:
+        entry = album._entries()[match.source]
+        means = window_means(entry.looks.times, entry.looks.tracks, entry.probabilities)
+        (row,) = np.flatnonzero((entry.looks.times == match.time) & (entry.looks.tracks == match.number))
+        assert list(match.face.probabilities.values()) == pytest.approx(means[row].tolist(), abs=1e-7)
+        assert match.face.emotion == finder.classes[means[row].argmax()]
 
 
 def test_a_face_that_stays_is_few_moments_and_not_each_look(films, finder):
