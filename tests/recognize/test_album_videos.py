@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 from drawn_video import BrightSquares, draw, overwrite_the_middle, still, write_video
-from PIL import Image, ImageColor, ImageFilter
+from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
 from facelex.cli.main import main
 from facelex.errors import FacelexError, MissingExtraError
@@ -420,6 +420,31 @@ def test_what_is_kept_of_a_film_that_ctrl_c_ended_is_shown_also_by_the_next_sear
     album = Album(films / "one.mp4", finder, index)
     assert counts(album.update()) == (0, 1, 0, 0)
     assert counts(Album(films / "one.mp4", finder, index).update()) == (0, 0, 0, 1)
+
+
+def test_a_sheet_calls_moments_so(films, finder, monkeypatch):
+    texts: list[str] = []
+    write = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, corner, text, **style: texts.append(text) or write(self, corner, text, **style),
+    )
+    found = Album(films, finder).search("proud", top=None)
+    moments = [match for match in found if match.time is not None]
+    faces = [match for match in found if match.time is None]
+    for matches, said in (
+        (found, f"the best {len(found)} faces and moments"),
+        (moments, f"the best {len(moments)} moments"),
+        (moments[:1], "the best moment"),
+        (faces * 2, f"the best {2 * len(faces)} faces"),
+        (faces[:1], "the best face"),
+        (found * 1000, f"the best 1000 faces and moments of {1000 * len(found)}"),
+        ([], "no face found"),
+    ):
+        texts.clear()
+        draw_contact_sheet(matches, "proud")
+        assert texts[1] == said
 
 
 def test_a_crop_that_fills_the_frame_is_searched_without_looking_for_faces(films, tiny_model):

@@ -75,9 +75,7 @@ def draw_contact_sheet(
     sheet = Image.new("RGB", (width, HEADER + rows * (TILE + CAPTION + GAP) + GAP // 2), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 24), _fit(f"“{title}”", 30, width - 2 * GAP), fill=BRIGHT, font=text_font(30))
-    count = f"the best {len(matches)} faces" if len(matches) != 1 else "the best face"
-    count += f" of {found}" if found > len(matches) else ""
-    draw.text((GAP, 58), count if matches else "no face found", fill=DIM, font=text_font(15))
+    draw.text((GAP, 58), _counted(matches, found), fill=DIM, font=text_font(15))
     for place, tile in _face_tiles(matches, style):
         match = matches[place]
         left = GAP + place % columns * (TILE + GAP)
@@ -99,6 +97,18 @@ def save_contact_sheet(
     sheet = draw_contact_sheet(matches, title, redact=redact)
     with replacing(path) as part:
         sheet.save(part, quality=92)
+
+
+def _counted(matches: Sequence[Match], found: int) -> str:
+    """Return what a sheet shows, in words; a face of a video may have several moments on it."""
+    if not matches:
+        return "no face found"
+    moments = sum(match.time is not None for match in matches)
+    kinds = [kind for kind, count in (("face", len(matches) - moments), ("moment", moments)) if count]
+    if len(matches) == 1:
+        return f"the best {kinds[0]}"
+    rest = f" of {found}" if found > len(matches) else ""
+    return f"the best {len(matches)} {' and '.join(f'{kind}s' for kind in kinds)}{rest}"
 
 
 def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, tile: Image.Image | None) -> None:
