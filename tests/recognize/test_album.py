@@ -685,14 +685,16 @@ def test_the_command_says_once_how_many_other_photos_the_index_loses(run, disks)
         (["delighted", "nowhere"], "No such file"),
         (
             ["delighted", "my film.mp4", "--no-videos"],
-            "facelex predict 'my film.mp4' --words \"bored, proud\" -o faces.csv.",
+            "found the video 'my film.mp4' alone. To search videos, leave out --no-videos",
         ),
         (
             ["delighted", "films", "--no-videos"],
-            "'films' gives videos alone, whose faces and scores are written by",
+            f"found the video 'films{os.sep}a.mp4' alone. To search videos, leave out --no-videos "
+            "(videos=False). To look into its folders too, add --recursive",
         ),
-        (["delighted", "films", "--no-videos"], "-o faces.csv. To look into its folders too, add"),
-        (["delighted", "film?/*.mp4", "--no-videos"], "facelex predict 'film?/*.mp4' --words"),
+        (["delighted", "film?/*.mp4", "b.mp4", "--no-videos"], "2 videos, such as 'films"),
+        (["delighted", "none"], "Expected pictures or videos in the folder 'none', but it holds none. To"),
+        (["delighted", "none", "--no-videos"], "in the folder 'none', but it holds none. To look"),
         (["delighted", "album", "--no-videos", "--every", "1"], "--every without --no-videos"),
         (["delighted", "films", "--every", "-1"], "every in seconds, 0 or more, but got -1.0"),
         (["delighted", "my film.mp4"], "No such file: 'my film.mp4'"),
@@ -708,11 +710,32 @@ def test_the_command_refuses_with_a_sentence(run, photos, monkeypatch, arguments
     monkeypatch.chdir(photos.parent)
     (photos.parent / "films").mkdir()
     (photos.parent / "films" / "a.mp4").touch()
+    (photos.parent / "none").mkdir()
     before = (photos / "0.png").read_bytes()
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert message in " ".join(err.split())
     assert (photos / "0.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("films", ["films", "films/*", "films/a.mp4"])
+def test_the_command_leaves_out_the_videos_it_is_told_to_wherever_they_lie(run, photos, monkeypatch, films):
+    monkeypatch.chdir(photos.parent)
+    (photos.parent / "films").mkdir()
+    (photos.parent / "films" / "a.mp4").touch()  # no video at all: reading it would be told
+    code, out, err = run("delighted", films, "album", "--no-videos", "--format", "json")
+    assert (code, err) == (0, "")
+    assert {Path(record["source"]).parent.name for record in json.loads(out)} == {"album"}
+
+
+def test_an_album_without_videos_that_has_lost_its_photos_is_empty(photos, fer):
+    (photos / "film.mp4").touch()
+    album = Album(photos, fer, videos=False)
+    assert len(album.search("proud", top=None)) == 10
+    for photo in photos.glob("*.png"):
+        photo.unlink()
+    assert counts(album.update()) == (0, 0, 5, 0)
+    assert album.search("proud") == []
 
 
 def test_the_sheet_never_replaces_what_the_search_needs(run, photos, tmp_path):

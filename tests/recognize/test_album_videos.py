@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -15,16 +16,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from drawn_video import BrightSquares, overwrite_the_middle, still, write_video
-from PIL import Image, ImageFilter
+from drawn_video import BrightSquares, draw, overwrite_the_middle, still, write_video
+from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
 from facelex.cli.main import main
 from facelex.errors import FacelexError, MissingExtraError
-from facelex.recognize import album_video
+from facelex.recognize import album_video, contact_sheet, ranking
 from facelex.recognize.album import Album
 from facelex.recognize.album_index import AlbumIndex
-from facelex.recognize.contact_sheet import draw_contact_sheet
-from facelex.recognize.moments import APART
+from facelex.recognize.contact_sheet import CARD, DIM, GAP, HEADER, TILE, draw_contact_sheet
+from facelex.recognize.images import load_image
+from facelex.recognize.moments import APART, window_means
 from facelex.recognize.recognizer import Recognizer
 from facelex.recognize.video import read_video
 
@@ -131,6 +133,29 @@ def test_the_scores_of_a_moment_are_those_of_its_looks(films, finder):
         assert match.face.words == {"proud": pytest.approx(match.score)}
         assert sum(match.face.probabilities.values()) == pytest.approx(1.0, abs=1e-4)
     assert album.num_faces == 2
+
+
+def test_the_emotions_of_moments_are_averaged_about_them_and_not_over_the_film_for_each(
+    films, finder, monkeypatch
+):
+    album = Album(films, finder, every=0.2)
+    album.update()
+    averaged: list[int] = []
+
+    def counted(times, tracks, values):
+        averaged.append(len(times))
+        return window_means(times, tracks, values)
+
+    monkeypatch.setattr(ranking, "window_means", counted)
+    moments = [match for match in album.search("proud", top=None) if match.time is not None]
+    assert len(moments) > len(averaged)
+    assert sum(averaged) == 60 + 15 + 10  # each look at a face once, for its scores
+    for match in moments:
+        entry = album._entries()[match.source]
+        means = window_means(entry.looks.times, entry.looks.tracks, entry.probabilities)
+        (row,) = np.flatnonzero((entry.looks.times == match.time) & (entry.looks.tracks == match.number))
+        assert list(match.face.probabilities.values()) == pytest.approx(means[row].tolist(), abs=1e-7)
+        assert match.face.emotion == finder.classes[means[row].argmax()]
 
 
 def test_a_face_that_stays_is_few_moments_and_not_each_look(films, finder):
@@ -304,12 +329,122 @@ def test_a_redacted_frame_covers_all_faces_seen_about_that_time(films, finder):
         assert {round(box[0], -1) for box in match.boxes} == ({10, 80} if match.time >= 0.4 else {10})
 
 
-def test_a_moment_that_has_gone_leaves_its_place_on_the_sheet(films, finder):
-    matches = Album(films, finder).search("proud", top=None)
-    size = draw_contact_sheet(matches, "proud").size
-    write_video(films / "one.mp4", still((30, 30)), times=[0.33, 0.66])  # another film of that name
+def shown(matches, redact: str | None = None) -> list[bool]:
+    """Return of each match's card on a sheet of at most three whether a picture is on it.
+
+    A card without one says so in its middle, in grey.
+    """
+    sheet = np.asarray(draw_contact_sheet(matches, "proud", redact=redact))
+    told = []
+    for place in range(len(matches)):
+        left = GAP + place * (TILE + GAP)
+        tile = sheet[HEADER + 40 : HEADER + TILE, left : left + TILE]  # below the rank
+        grey = ImageColor.getrgb(DIM)
+        away = np.abs(tile.astype(int) - ImageColor.getrgb(CARD)).max(axis=2)
+        written = (tile == grey).all(axis=2)
+        if written.any():
+            rows = np.flatnonzero(away.any(axis=1))
+            assert rows[-1] - rows[0] < 25  # one line of letters and nothing else
+            assert tile.max() <= max(grey)
+        else:
+            assert away.max() > 50
+        told.append(not written.any())
+    return told
+
+
+@pytest.mark.parametrize("redact", [None, "blur"])
+def test_a_moment_that_has_gone_leaves_its_place_on_the_sheet(films, finder, redact):
+    found = Album(films, finder).search("proud", top=None)
+    one, two, photo = (
+        next(match for match in found if match.source.endswith(name))
+        for name in ("one.mp4", "two.mp4", "photo.png")
+    )
+    assert shown([one, two, photo], redact) == [True] * 3
     (films / "two.mp4").unlink()
-    assert draw_contact_sheet(matches, "proud").size == size
+    assert shown([one, two, photo], redact) == [True, False, True]
+
+
+@pytest.mark.parametrize("redact", [None, "blur"])
+def test_of_a_film_that_has_no_frame_at_that_time_none_beside_it_is_shown(films, finder, redact):
+    """Also where nothing else tells that it is another film."""
+    (match, *_) = Album(films / "one.mp4", finder).search("proud", top=1)
+    there, beside = (replace(match, time=time, file=None) for time in (1.5, 1.55))
+    assert shown([there, beside], redact) == [True, False]
+    write_video(films / "one.mp4", still((30, 30)), times=[i / 3 for i in range(36)])
+    assert shown([replace(there, time=1.0), there, beside], redact) == [True, False, False]
+
+
+@pytest.mark.parametrize("redact", [None, "pixelate"])
+@pytest.mark.parametrize("name", ["one.mp4", "photo.png"])
+def test_a_file_that_has_changed_since_the_search_is_not_shown(films, finder, name, redact):
+    """Its faces are in other places, which the boxes would leave uncovered."""
+    (match, *_) = Album(films / name, finder).search("proud", top=1)
+    assert shown([match], redact) == [True]
+    status = (films / name).stat()
+    if name == "photo.png":
+        Image.fromarray(draw([(70, 60)])).save(films / name)
+    else:
+        write_video(films / name, still((70, 60)), seconds=12.0)  # with a frame at that time
+    assert shown([match], redact) == [False]
+    (match, *_) = Album(films / name, finder).search("proud", top=1)
+    assert shown([match], redact) == [True]
+    os.utime(films / name, ns=(status.st_atime_ns, status.st_mtime_ns))  # of another size then
+    assert shown([match], redact) == [False]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_shown(films, finder, monkeypatch):
+    (match,) = Album(films / "photo.png", finder).search("proud")
+
+    def replaced(source: str) -> np.ndarray:
+        Image.fromarray(draw([(70, 60)])).save(source)
+        return load_image(source)
+
+    monkeypatch.setattr(contact_sheet, "load_image", replaced)
+    assert shown([match], "blur") == [False]
+
+
+def test_what_is_kept_of_a_film_that_ctrl_c_ended_is_shown_also_by_the_next_search(films, finder, tmp_path):
+    def progress(done: float, total: int) -> None:
+        if done > 0.4:
+            raise KeyboardInterrupt
+
+    def at_once(done: float, total: int) -> None:
+        raise KeyboardInterrupt
+
+    index = tmp_path / "a.index"
+    for interrupt in (progress, at_once):
+        album = Album([films / "one.mp4", *([films / "photo.png"] * (interrupt is at_once))], finder, index)
+        assert album.update(interrupt).interrupted
+        (match, *_) = (one for one in album.search("proud") if one.source.endswith("one.mp4"))
+        assert shown([match]) == [True]
+    album = Album(films / "one.mp4", finder, index)
+    assert counts(album.update()) == (0, 1, 0, 0)
+    assert counts(Album(films / "one.mp4", finder, index).update()) == (0, 0, 0, 1)
+
+
+def test_a_sheet_calls_moments_so(films, finder, monkeypatch):
+    texts: list[str] = []
+    write = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, corner, text, **style: texts.append(text) or write(self, corner, text, **style),
+    )
+    found = Album(films, finder).search("proud", top=None)
+    moments = [match for match in found if match.time is not None]
+    faces = [match for match in found if match.time is None]
+    for matches, said in (
+        (found, f"the best {len(found)} faces and moments"),
+        (moments, f"the best {len(moments)} moments"),
+        (moments[:1], "the best moment"),
+        (faces * 2, f"the best {2 * len(faces)} faces"),
+        (faces[:1], "the best face"),
+        (found * 1000, f"the best 1000 faces and moments of {1000 * len(found)}"),
+        ([], "no face found"),
+    ):
+        texts.clear()
+        draw_contact_sheet(matches, "proud")
+        assert texts[1] == said
 
 
 def test_a_crop_that_fills_the_frame_is_searched_without_looking_for_faces(films, tiny_model):

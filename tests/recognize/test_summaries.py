@@ -245,6 +245,27 @@ def test_photos_have_a_row_each_in_a_summary(run, tmp_path, kind):
     assert nobody["happy"] == ""
 
 
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("source", ["films", "photo.png"])
+def test_landmarks_and_features_stand_in_the_rows_and_a_summary_is_the_same_without(
+    tiny_model, squares, monkeypatch, films, tmp_path, kind, source
+):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr(faces_module, "create_detector", lambda name, model=None, **_: squares)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(draw([(5, 20), (80, 40)])).save("photo.png")
+    told = []
+    for asked in ([], ["--landmarks", "--embedding"]):
+        arguments = [source, "-o", "faces.csv", "--summary", f"s.{kind}", "--model", str(tiny_model), *asked]
+        assert main(["predict", *arguments]) == int(source == "films")  # of which one is broken
+        told.append(Path(f"s.{kind}").read_bytes())
+        assert {"right_eye_x", "embedding:0"} & set(read_csv(Path("faces.csv"))[0]) == (
+            {"right_eye_x", "embedding:0"} if asked else set()
+        )
+    assert told[0] == told[1]
+
+
 def test_words_are_averaged_and_a_data_frame_takes_summaries(tiny_model, squares, films, tmp_path):
     pandas = pytest.importorskip("pandas")
     finder = Recognizer(tiny_model, detector=squares, threads=1, vocabulary=TinyVocabulary())  # type: ignore[arg-type]

@@ -16,7 +16,6 @@ from facelex.cli.options import STOPPED, NetworkOptions, flag, recursive_flag, r
 from facelex.cli.progress import progress_bar
 from facelex.cli.screen import outliving_the_reader, tell
 from facelex.errors import FacelexError, one_line
-from facelex.recognize.sources import films_alone, names_video
 
 if TYPE_CHECKING:
     from facelex.recognize.album import Album, AlbumChanges
@@ -91,8 +90,6 @@ def search(
         )
     if not videos and every is not None:
         raise FacelexError("Expected --every without --no-videos, since it concerns videos. Leave one out.")
-    if not videos and all(map(names_video, album)):
-        raise films_alone(album[0])
     if top < 1:
         raise FacelexError(f"Expected --top to be 1 or more, but got {top}.")
     style = redaction_asked(redact, redact_style, sheet, "--sheet FILE")

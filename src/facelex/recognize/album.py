@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facelex.errors import FacelexError, MissingExtraError, require
+from facelex.errors import FacelexError, MissingExtraError, require, shorten
 from facelex.files import check_place
 from facelex.recognize.album_index import AlbumIndex, Entry, file_status
 from facelex.recognize.face_tracker import check_seconds
@@ -24,8 +24,8 @@ from facelex.recognize.matches import Match
 from facelex.recognize.ranking import best_matches
 from facelex.recognize.recognizer import check_recognizer
 from facelex.recognize.sources import (
+    LOOK_DEEPER,
     check_there,
-    find_images,
     find_media,
     folder_of,
     is_address,
@@ -99,15 +99,15 @@ class Album:
             detect: False if the photos, and the frames of videos, are face crops already.
             rebuild: Read every file of the album anew, whatever the index says; what it holds of others is
                 kept.
-            videos: False leaves videos out, which take longer than photos. Beside photos they are left out,
-                with a warning, also where PyAV, which reads them, is not installed.
+            videos: False leaves videos out, which take longer than photos, also those that are named. Beside
+                photos they are left out, with a warning, also where PyAV, which reads them, is not installed.
             every: Seconds between the frames of a video that are looked at; by default 0.5, or whatever an
                 index holds of it. 0 for each frame.
 
         Raises:
             MissingExtraError: If there are videos alone, or one was named, and PyAV is not installed.
-            FacelexError: If there is neither photo nor video, the model knows no words, the index is no
-                index, or an argument is of the wrong type.
+            FacelexError: If there is neither photo nor video, or no photo without videos, the model knows no
+                words, the index is no index, or an argument is of the wrong type.
         """
         self._paths = _listed(paths)
         check_recognizer(recognizer)
@@ -128,10 +128,23 @@ class Album:
         self._changes: AlbumChanges | None = None
 
     def _find(self, paths: list[str]) -> tuple[list[str], list[str]]:
-        """Return the photos and the videos that paths stand for."""
+        """Return the photos and the videos that paths stand for, without those that are to be left out.
+
+        Raises:
+            FacelexError: If a folder or glob gives neither, or all that were found are to be left out.
+        """
+        photos, videos = find_media(paths, recursive=self._recursive, videos_alone=True)
         if self._with_videos:
-            return find_media(paths, recursive=self._recursive, videos_alone=True)
-        return find_images(paths, recursive=self._recursive), []
+            return photos, videos
+        if videos and not photos:
+            shown = repr(shorten(videos[0]))
+            films = f"the video {shown}" if len(videos) == 1 else f"{len(videos):,} videos, such as {shown},"
+            hint = LOOK_DEEPER if not self._recursive and any(map(folder_of, paths)) else ""
+            raise FacelexError(
+                f"Expected photos, but found {films} alone. To search videos, leave out --no-videos "
+                f"(videos=False).{hint}"
+            )
+        return photos, []
 
     def _readable(self, photos: list[str], videos: list[str]) -> list[str]:
         """Return the videos, or none where they only lie beside photos and nothing here can read them."""

@@ -62,6 +62,8 @@ class Entry:
     """Why it, or a part of a video, could not be read; None when all went well."""
     looks: Looks | None = None
     """Of a video that could be read, when its faces were seen."""
+    unfinished: bool = False
+    """Whether it is a video whose reading was interrupted, which is read anew."""
 
     def is_current(self, path: str, every: float | None = None) -> bool:
         """Return whether the file is still the one that was read; one that could not be is tried again.
@@ -70,6 +72,8 @@ class Entry:
             path: The file.
             every: Seconds between analysed frames that are asked for; None for any.
         """
+        if self.unfinished:
+            return False
         if self.looks is None:
             if self.error is not None:
                 return False
@@ -157,7 +161,10 @@ class AlbumIndex:
                 stream,
                 head=np.frombuffer(json.dumps(head).encode(), np.uint8),
                 probe=self.probe,
-                sizes=np.array([entry.size for entry in entries], np.int64),
+                # a size that no file has, by which every version reads an unfinished one anew
+                sizes=np.array(
+                    [~entry.size if entry.unfinished else entry.size for entry in entries], np.int64
+                ),
                 changed=np.array([entry.changed for entry in entries], np.int64),
                 counts=np.array([len(entry.boxes) for entry in entries], np.int64),
                 times=np.concatenate([np.zeros(0), *(one.times for one in looks if one)]),
@@ -203,8 +210,10 @@ class AlbumIndex:
             head["paths"], arrays["sizes"].tolist(), arrays["changed"].tolist(), *columns, head["errors"],
             _looks(head["looks"], arrays), strict=True,
         )  # fmt: skip
-        for name, *fields in rows:
-            index.entries[os.path.normpath(path.absolute().parent / name)] = Entry(*fields)
+        for name, size, *fields in rows:
+            entry = Entry(~size if size < 0 else size, *fields)
+            entry.unfinished = size < 0
+            index.entries[os.path.normpath(path.absolute().parent / name)] = entry
         return index
 
     def _widths(self) -> dict[str, int]:

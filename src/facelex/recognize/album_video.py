@@ -57,7 +57,7 @@ def read_video_entry(
     except UnreadableVideoError as error:
         return looks.entry(status, str(error)), False
     seen = Looks(float(every), result.seconds, np.array(looks.times), np.array(looks.tracks, np.int64))
-    return looks.entry((0, 0) if result.interrupted else status, result.error, seen), result.interrupted
+    return looks.entry(status, result.error, seen, unfinished=result.interrupted), result.interrupted
 
 
 class _Columns:
@@ -83,10 +83,17 @@ class _Columns:
     def close(self) -> None:
         """Nothing is held back."""
 
-    def entry(self, status: tuple[int, int], error: str | None, looks: Looks | None = None) -> Entry:
+    def entry(
+        self,
+        status: tuple[int, int],
+        error: str | None,
+        looks: Looks | None = None,
+        *,
+        unfinished: bool = False,
+    ) -> Entry:
         """Return all that was added, of a file with this size and time of change."""
         columns: dict[str, Any] = {
             name: np.array(self._numbers[name], np.float32).reshape((-1, width) if width else -1)
             for name, width in self._widths.items()
         }
-        return Entry(*status, **columns, error=error, looks=looks)
+        return Entry(*status, **columns, error=error, looks=looks, unfinished=unfinished)

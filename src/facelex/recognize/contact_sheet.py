@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from facelex.errors import FacelexError
 from facelex.files import check_suffix, replacing
+from facelex.recognize.album_index import file_status
 from facelex.recognize.chart_layout import drawable, text_font
 from facelex.recognize.drawing import WORD_COLOUR, colour_of
 from facelex.recognize.images import load_image
@@ -50,6 +51,9 @@ def draw_contact_sheet(
 ) -> Image.Image:
     """Draw each match as a card: the face, its score as a bar, the file's name, the emotion.
 
+    A file that has changed since it was searched is not shown, redacted or not: the faces in it may be
+    others, in other places. Its card says that the photo or the moment is gone.
+
     Args:
         matches: Best first; what comes after the first ``MOST_FACES`` has no place on a sheet.
         title: The words searched for.
@@ -71,9 +75,7 @@ def draw_contact_sheet(
     sheet = Image.new("RGB", (width, HEADER + rows * (TILE + CAPTION + GAP) + GAP // 2), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, 24), _fit(f"“{title}”", 30, width - 2 * GAP), fill=BRIGHT, font=text_font(30))
-    count = f"the best {len(matches)} faces" if len(matches) != 1 else "the best face"
-    count += f" of {found}" if found > len(matches) else ""
-    draw.text((GAP, 58), count if matches else "no face found", fill=DIM, font=text_font(15))
+    draw.text((GAP, 58), _counted(matches, found), fill=DIM, font=text_font(15))
     for place, tile in _face_tiles(matches, style):
         match = matches[place]
         left = GAP + place % columns * (TILE + GAP)
@@ -95,6 +97,18 @@ def save_contact_sheet(
     sheet = draw_contact_sheet(matches, title, redact=redact)
     with replacing(path) as part:
         sheet.save(part, quality=92)
+
+
+def _counted(matches: Sequence[Match], found: int) -> str:
+    """Return what a sheet shows, in words; a face of a video may have several moments on it."""
+    if not matches:
+        return "no face found"
+    moments = sum(match.time is not None for match in matches)
+    kinds = [kind for kind, count in (("face", len(matches) - moments), ("moment", moments)) if count]
+    if len(matches) == 1:
+        return f"the best {kinds[0]}"
+    rest = f" of {found}" if found > len(matches) else ""
+    return f"the best {len(matches)} {' and '.join(f'{kind}s' for kind in kinds)}{rest}"
 
 
 def _draw_card(sheet: Image.Image, corner: tuple[int, int], match: Match, tile: Image.Image | None) -> None:
@@ -153,11 +167,11 @@ def _face_tiles(matches: Sequence[Match], redact: str | None) -> Iterator[tuple[
         except FacelexError:
             yield place, None
         else:
-            yield place, _face_tile(pixels, match, redact)
+            yield place, _tile_as_read(pixels, match, redact)
     for source, places in videos.items():
         for time, pixels in _frames_at(source, list(places)):
             for place in places.pop(time):
-                yield place, _face_tile(pixels, matches[place], redact)
+                yield place, _tile_as_read(pixels, matches[place], redact)
         for gone in places.values():
             yield from ((place, None) for place in gone)
 
@@ -169,11 +183,21 @@ def _frames_at(source: str, times: Sequence[float]) -> Iterator[tuple[float, NDA
     left = sorted(times)
     with suppress(FacelexError), FrameReader(source) as reader:
         for frame in reader.frames_at(times):
-            # another file may have taken its place: of a frame beside it the boxes would hide nothing
+            # of a frame beside it the boxes would hide nothing
             close = [time for time in left if abs(time - frame.time) < SAME_FRAME]
             left = [time for time in left if time not in close]
             for time in close:
                 yield time, frame.pixels()
+
+
+def _tile_as_read(pixels: NDArray[np.uint8], match: Match, redact: str | None) -> Image.Image | None:
+    """Return the face, or None if these are the pixels of another file than the one that was searched.
+
+    It is asked once they are read: a file that took its place before that is noticed now.
+    """
+    if match.file is not None and match.file != file_status(match.source):
+        return None
+    return _face_tile(pixels, match, redact)
 
 
 def _face_tile(pixels: NDArray[np.uint8], match: Match, redact: str | None) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from facelex.recognize.moments import clock
@@ -33,6 +33,9 @@ class Match:
     """Seconds at which the moment begins: from then on the score stays near its highest."""
     end: float | None = None
     """Seconds at which it ends."""
+    file: tuple[int, int] | None = field(default=None, repr=False)
+    """Size in bytes, and time of change in nanoseconds, of the file that was read. Another one may have taken
+    its place since, in which ``boxes`` would hide nothing. None where that is not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the match as JSON holds it; of a moment of a video with its times."""

@@ -115,15 +115,15 @@ def _video_hits(
 
 
 def _match(rank: int, hit: _Hit, entry: Entry, recognizer: Recognizer, labels: Sequence[str]) -> Match:
-    number, there, times = hit.row, np.ones(len(entry.boxes), bool), {}
+    number, boxes, times = hit.row, entry.boxes, {}
     probabilities = entry.probabilities[hit.row]
     if entry.looks is not None and hit.moment is not None:
         looks = entry.looks
         time, number = float(looks.times[hit.row]), int(looks.tracks[hit.row])
-        rows = np.flatnonzero(looks.tracks == number)
-        means = window_means(looks.times[rows], looks.tracks[rows], entry.probabilities[rows])
-        probabilities = means[np.searchsorted(rows, hit.row)]
-        there = np.abs(looks.times - time) <= WINDOW
+        near = np.flatnonzero((looks.times >= time - WINDOW) & (looks.times <= time + WINDOW))
+        same = near[looks.tracks[near] == number]
+        probabilities = entry.probabilities[same].mean(axis=0, dtype=np.float64).astype(np.float32)
+        boxes = entry.boxes[near]
         times = {"time": time, "start": hit.moment.start, "end": hit.moment.end}
     x, y, width, height = map(float, entry.boxes[hit.row])
     best = int(probabilities.argmax())
@@ -136,5 +136,5 @@ def _match(rank: int, hit: _Hit, entry: Entry, recognizer: Recognizer, labels: S
         dict(zip(labels, hit.words.tolist())),
         entry.features[hit.row],
     )
-    boxes = tuple((x, y, w, h) for x, y, w, h in entry.boxes[there].tolist())
-    return Match(rank, hit.score, hit.source, number, face, boxes, **times)
+    seen = tuple((x, y, w, h) for x, y, w, h in boxes.tolist())
+    return Match(rank, hit.score, hit.source, number, face, seen, **times, file=(entry.size, entry.changed))

@@ -39,6 +39,8 @@ VIDEO_SUFFIXES = frozenset({
 
 MOST_NAMES = 1000
 """Files in a folder among whose names a misspelled one is looked for; among more it would take long."""
+LOOK_DEEPER = " To look into its folders too, add --recursive (recursive=True)."
+"""What to try where a folder does not hold what was expected."""
 
 
 _ANNOTATED = re.compile(r"(?P<original>.+)-faces(-[0-9]+)?\.(jpg|png|mp4)", re.DOTALL)
@@ -224,7 +226,7 @@ def _matches(pattern: str) -> list[str]:
     return sorted(matches)
 
 
-def films_alone(item: str, hint: str = "") -> FacelexError:
+def _films_alone(item: str, hint: str = "") -> FacelexError:
     """Say what to do with an input that stands for videos where pictures are read, and a hint beside it."""
     shown = shorten(item)
     return FacelexError(
@@ -251,10 +253,11 @@ def _expand(item: str, recursive: bool, videos_alone: bool) -> tuple[list[str], 
     if _is_folder(item):
         pictures, videos = _folder_files(item, recursive)
         if not pictures and not (videos_alone and videos):
-            hint = "" if recursive else " To look into its folders too, add --recursive (recursive=True)."
+            hint = "" if recursive else LOOK_DEEPER
             if videos:
-                raise films_alone(item, hint)
-            raise FacelexError(f"Expected pictures in the folder {item!r}, but it holds none.{hint}")
+                raise _films_alone(item, hint)
+            wanted = "pictures or videos" if videos_alone else "pictures"
+            raise FacelexError(f"Expected {wanted} in the folder {item!r}, but it holds none.{hint}")
         return pictures, videos
     if not _is_glob(item):
         return [item], []
@@ -267,7 +270,7 @@ def _expand(item: str, recursive: bool, videos_alone: bool) -> tuple[list[str], 
         else:
             (videos if _is_film(match) else pictures).append(match)
     if not pictures and not (videos_alone and videos):
-        raise films_alone(item) if videos else _no_match(item)
+        raise _films_alone(item) if videos else _no_match(item)
     return pictures, videos
 
 

@@ -306,7 +306,9 @@ def open_summary(target: Path, layout: TableLayout) -> AbstractContextManager[Wr
         FacelexError: If the suffix is another one, or the file cannot be written.
     """
     check_summary(target, None)
-    return open_writer(format_of(target, ROW_FORMATS), target, replace(layout, embed_dim=0, summary=True))
+    return open_writer(
+        format_of(target, ROW_FORMATS), target, replace(layout, embed_dim=0, landmarks=False, summary=True)
+    )
 
 
 _WRITERS: dict[str, Callable[[IO[Any], TableLayout], Writer]] = {
