@@ -228,3 +228,8 @@ def test_a_name_of_a_dataset_means_it_even_beside_a_folder_of_that_name(
     with pytest.raises(FacelexError, match=r"no dataset at data.fer2013\.npz"):
         load_labelled("fer2013")
     assert len(load_labelled("./fer2013")[0]) == 1
+
+
+def test_what_is_absent_is_said_before_options_that_do_not_suit_it(tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match=r"There is no file or folder .*photoz\."):
+        load_labelled(tmp_path / "photoz", find_faces=True)
