@@ -270,6 +270,9 @@ def test_classes_that_nobodys_majority_names_keep_their_votes(table: Path) -> No
 
 def test_a_model_counts_votes_by_what_their_names_mean_to_it(table: Path) -> None:
     text = "image,happy,happiness,sad,angry\n0.png,2,2,3,0\n1.png,0,0,3,1\n"
+    table.write_text(text.replace("2,2,3", "1,3,3"))
+    kept, _ = load_labelled(table, classes=EMOTIONS)
+    assert [kept.class_names[code] for code in kept.labels] == ["happiness", "sad"]
     prepared = read(table, text)
     assert [prepared.class_names[code] for code in prepared.labels] == ["happy", "sad"]
     scored = evaluate("tiny", data=table, flip=False)
@@ -284,6 +287,9 @@ def test_the_map_of_an_evaluation_goes_before_the_count(table: Path) -> None:
     table.write_text("image,happy,amused,bored,sad\n0.png,2,2,0,3\n1.png,0,0,4,3\n2.png,0,0,1,3\n")
     scored = evaluate("tiny", data=table, flip=False, mapping={"Amused": "happy", "bored": "ignore"})
     assert [scored.predictions.classes[code] for code in scored.predictions.labels] == ["happy", "sad"]
+    table.write_text("image,happy,amused,sad\n0.png,2,0,1\n")
+    unused = evaluate("tiny", data=table, flip=False, mapping={"amused": "happy"})
+    assert len(unused.predictions) == 1
     with pytest.raises(FacelexError, match="class of the data in --map 'amussed'"):
         evaluate("tiny", data=table, mapping={"amussed": "happy"})
 
@@ -323,6 +329,9 @@ def test_ticks_are_votes(table: Path, yes_no: tuple[str, str]) -> None:
     yes, no = yes_no
     dataset = read(table, f"image,happy,sad\n0.png,{yes},{no}\n1.png,{no},{yes}\n0.png,{yes},{yes}\n")
     assert voted(dataset) == {"happy": [2, 0], "sad": [1, 1]}
+    answers = "image,a,b\n0.png,True,true\n1.png,false,False\n"
+    raters = read(table, answers, votes=("a", "b"), mapping={"true": "happy", "false": "sad"})
+    assert voted(raters) == {"happy": [2, 0], "sad": [0, 2]}
 
 
 @pytest.mark.parametrize("nothing", ["NA", "n/a", "NaN", "null", "None", "-", "<NA>"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from facelex.data.votes import Votes
 from facelex.emotions import classes_named, merging_notes
 from facelex.errors import FacelexError
 from facelex.recognize.detection import Box
+
+Key = TypeVar("Key")
 
 NO_CLASS = ("unknown", "nf")
 """What FER+'s taggers could say in place of an emotion; NF means "not a face"."""
@@ -63,9 +67,7 @@ def with_votes(
                 f"Expected one split for all votes on an image in {path}, but {file.path.name}, which an "
                 f"earlier line has in {one}, is in {other} on line {line}. Give its rows one split."
             )
-        both = {**(held.votes or {})}
-        for name, count in votes.items():
-            both[name] = both.get(name, 0) + count
+        both = _summed(chain((held.votes or {}).items(), votes.items()))
         merged[file.path, file.box] = replace(held, votes=both)
     return list(merged.values()), notes
 
@@ -97,30 +99,23 @@ def elected(
     wanted = [targets[name] for name in given if name not in aside]
     names = class_names(options.classes, wanted)
     meant = {name: names[code] for name, code in meanings(root, wanted, names).items()}
-    choices = {name: _choice(name, options) for name in names}
+    class_of = {name: meant[targets[name]] for name in given if name not in aside}
+    choices = {
+        name: _choice(class_of[name], options) if name in class_of else (name.lower(),) for name in given
+    }
     kept, reasons = [], Counter[str]()
     for file in files:
-        votes: dict[str, float] = {}
-        tally: dict[int | str, float] = {}
-        others: dict[str, float] = {}
-        for name, count in (file.votes or {}).items():
-            if name in aside:
-                others[name.lower()] = others.get(name.lower(), 0) + count
-                continue
-            label = meant[targets[name]]
-            votes[label] = votes.get(label, 0) + count
-            tally[choices[label]] = tally.get(choices[label], 0) + count
-        best = max((*tally.values(), *others.values()), default=0) * (1 - 1e-6)  # shares may be rounded
-        first = [choice for choice, count in tally.items() if count > best]
-        beside = [name for name, count in others.items() if count > best]
-        if not best:
+        said = (file.votes or {}).items()
+        first = _most(_summed((choices[name], count) for name, count in said))
+        if not first:
             reasons["without votes"] += 1
-        elif len(first) + len(beside) > 1:
+        elif len(first) > 1:
             reasons["tied"] += 1
-        elif beside:
-            reasons[f"mostly for {beside[0]}"] += 1
+        elif isinstance(first[0], tuple):
+            reasons[f"mostly for {first[0][0]}"] += 1
         else:
-            alike = [name for name in votes if choices[name] == first[0]]
+            votes = _summed((class_of[name], count) for name, count in said if name in class_of)
+            alike = [class_of[name] for name, _ in said if choices[name] == first[0]]
             kept.append(replace(file, label=max(alike, key=votes.__getitem__), votes=votes))
     counts = ", ".join(f"{count:,} {why}" for why, count in sorted(reasons.items()))
     if not kept:
@@ -139,6 +134,19 @@ def elected(
 def votes_on(files: Sequence[LabelledFile], classes: tuple[str, ...]) -> Votes:
     """Return the votes of images that `elected` has left, on the classes of a dataset."""
     return Votes(np.array([[(file.votes or {}).get(name, 0) for name in classes] for file in files]), classes)
+
+
+def _summed(counts: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    sums: dict[Key, float] = {}
+    for key, count in counts:
+        sums[key] = sums.get(key, 0) + count
+    return sums
+
+
+def _most(tally: Mapping[Key, float]) -> list[Key]:
+    """Return what has the most votes, several where they are tied, nothing where there are no votes."""
+    best = max(tally.values(), default=0) * (1 - 1e-6)  # shares may be rounded
+    return [choice for choice, count in tally.items() if count > best]
 
 
 def _choice(name: str, options: ReadOptions) -> int | str:
