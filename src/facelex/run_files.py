@@ -61,6 +61,11 @@ def require_weights(folder: Path) -> None:
     missing = [name for name in (WEIGHTS, SPEC) if not (folder / name).is_file()]
     if not missing:
         return
+    if missing == [SPEC] and has_checkpoint(folder):
+        raise FacelexError(
+            f"{folder} has final weights, but lacks {SPEC}, which describes them. Continue it with --resume, "
+            "which writes it again, or restore it from a copy."
+        )
     if has_checkpoint(folder) or (len(missing) == 2 and is_run_folder(folder)):
         hint = (
             "The run has not finished: continue it with --resume. 'facelex report' shows how far it has come."

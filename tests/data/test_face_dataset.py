@@ -261,3 +261,25 @@ def test_attributes_are_text_whatever_they_were_and_survive_the_file(tmp_path: P
     }
     with pytest.raises(ValueError, match="14 values of age"):
         replace(dataset, attributes={"age": ["3"]})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"votes": np.full((8, 10), "2")},
+        {"votes": np.full((8, 10), np.datetime64("2024-01-01"))},
+        {"votes": np.full((8, 10), 1j)},
+        {"votes": np.zeros((7, 10))},
+        {"votes": np.zeros((8, 10)), "vote_names": np.array(3)},
+        {"class_names": np.array(3)},
+        {"groups": np.zeros(7, np.int64)},
+    ],
+)
+def test_a_file_whose_arrays_cannot_be_is_told_as_damaged(
+    tmp_path: Path, changes: dict[str, np.ndarray]
+) -> None:
+    path = tmp_path / "damaged.npz"
+    small().save(path)
+    np.savez(path, **{**np.load(path), **changes})
+    with pytest.raises(FacelexError, match=r"damaged\.npz is cut short, damaged or not a dataset"):
+        FaceDataset.load(path)

@@ -102,7 +102,9 @@ def test_classes_without_any_votes_are_refused() -> None:
         Votes(np.zeros((1, 10))).shares(("bored", "proud"))
 
 
-@pytest.mark.parametrize("counts", [[[1, -1]], [[1, np.nan]], [1, 2], [[1, 2, 3]]])
+@pytest.mark.parametrize(
+    "counts", [[[1, -1]], [[1, np.nan]], [1, 2], [[1, 2, 3]], [["1", "2"]], [[1j, 2]], [[1e300, 1]]]
+)
 def test_votes_that_cannot_be_are_refused(counts: list) -> None:
     with pytest.raises(ValueError, match="expected votes"):
         Votes(np.array(counts), ("happy", "sad"))
@@ -112,3 +114,9 @@ def test_votes_for_names_that_are_one_class_are_added_up() -> None:
     votes = Votes(np.array([[1, 2, 4, 8]]), ("joy", "Happiness", "bored", "sad"))
     assert votes.on(("sad", "happy")).tolist() == [[8, 3]]
     assert votes.renamed({"Bored": "sad", "joy": "ignore"}).on(("sad", "happy")).tolist() == [[12, 2]]
+
+
+def test_votes_keep_their_numbers() -> None:
+    for counts, dtype in (([[255, 1]], np.uint8), ([[256, 1]], np.float32), ([[0.5, 1]], np.float32)):
+        votes = Votes(np.array(counts), ("happy", "sad"))
+        assert (votes.counts.tolist(), votes.counts.dtype) == (counts, dtype)

@@ -228,3 +228,15 @@ def test_a_name_of_a_dataset_means_it_even_beside_a_folder_of_that_name(
     with pytest.raises(FacelexError, match=r"no dataset at data.fer2013\.npz"):
         load_labelled("fer2013")
     assert len(load_labelled("./fer2013")[0]) == 1
+
+
+def test_what_is_absent_is_said_before_options_that_do_not_suit_it(tmp_path: Path) -> None:
+    with pytest.raises(FacelexError, match=r"There is no file or folder .*photoz\."):
+        load_labelled(tmp_path / "photoz", find_faces=True)
+
+
+def test_names_of_a_list_are_kept_for_the_model_to_be_matched(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png", 9)
+    (tmp_path / "list.csv").write_text("image,label\n1.png,amused\n")
+    dataset, _ = load_labelled(tmp_path / "list.csv", classes=EMOTIONS, mapping={"amused": "happy"})
+    assert dataset.class_names == ("amused",)

@@ -171,3 +171,22 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
         make_predictions(6).save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seen_known": np.array("no")},
+        {"seen_known": np.array([True, False])},
+        {"seen": np.full(20, "no")},
+        {"votes": np.full((20, 10), "2")},
+        {"votes": np.zeros((19, 10))},
+    ],
+)
+def test_arrays_that_cannot_be_are_told(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
+    path = make_predictions(20).save(tmp_path / "predictions-test.npz")
+    np.savez(path, **{**np.load(path), **changes})
+    with pytest.raises(
+        FacelexError, match=rf"{path.name}: .*expected {'votes' if 'votes' in changes else 'seen'}"
+    ):
+        Predictions.load(path)

@@ -98,7 +98,9 @@ def test_pictures_of_a_folder_are_read_at_the_largest_size(
     (run / "model.json").write_text(text.replace('"image_size": 16', '"image_size": 40'))
     sizes: list[int] = []
 
-    def load_labelled(place: str, size: int, keep: object, find_faces: bool) -> tuple[FaceDataset, list[str]]:
+    def load_labelled(
+        place: str, size: int, *others: object, **named: object
+    ) -> tuple[FaceDataset, list[str]]:
         sizes.append(size)
         return make_faces(), ["Left out: one."]
 

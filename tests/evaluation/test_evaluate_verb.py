@@ -342,9 +342,9 @@ def test_pictures_of_a_folder_are_read_as_large_as_those_the_network_has_learned
     Image.new("L", (64, 64), 99).save(photos / "1.png")
     read, sizes = evaluate_module.load_labelled, []
 
-    def recorded(place: str, size: int, columns: list[str], find_faces: bool) -> object:
+    def recorded(place: str, size: int, *others: object, **named: object) -> object:
         sizes.append(size)
-        return read(place, size, columns, find_faces=find_faces)
+        return read(place, size, *others, **named)
 
     monkeypatch.setattr(evaluate_module, "load_labelled", recorded)
     evaluate(run, data=photos.parent, other_data=True)

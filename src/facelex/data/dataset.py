@@ -61,7 +61,10 @@ class FaceDataset:
     def __post_init__(self) -> None:
         named = {name.lower(): _as_text(values) for name, values in self.attributes.items()}
         object.__setattr__(self, "attributes", named)
+        if self.votes is not None and len(self.votes) != len(self):
+            raise ValueError(f"Expected votes on {len(self)} faces, but got them on {len(self.votes)}.")
         uneven = [name for name, values in named.items() if values.shape != self.labels.shape]
+        uneven += [name for name in ("pixels", "splits", "groups") if len(getattr(self, name)) != len(self)]
         if uneven:
             raise ValueError(f"Expected {len(self)} values of {', '.join(uneven)}, but got another number.")
 
@@ -88,8 +91,6 @@ class FaceDataset:
             raise ValueError(
                 f"Expected {count} labels and splits, but got {labels.shape} and {splits.shape}."
             )
-        if votes is not None and len(votes) != count:
-            raise ValueError(f"Expected votes on {count} faces, but got them on {len(votes)}.")
         if count and not (
             labels.min() >= 0 and labels.max() < len(class_names) and splits.max() < len(SPLITS)
         ):
@@ -192,7 +193,7 @@ class FaceDataset:
                     for i, name in enumerate(arrays.get("attribute_names", ()))
                 },
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(path, error) from error
 
 

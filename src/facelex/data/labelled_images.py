@@ -17,7 +17,7 @@ from facelex.data.duplicates import conflicting_groups, duplicate_groups
 from facelex.data.fer2013 import USAGES, Progress
 from facelex.data.labelled_file import LabelledFile
 from facelex.data.mapping import IGNORE
-from facelex.data.options import ReadOptions
+from facelex.data.options import AUTO, ReadOptions
 from facelex.data.pictures import NoFaceError, UnreadableImageError, open_picture
 from facelex.data.splits import (
     DEFAULT_SHARES,
@@ -56,15 +56,18 @@ def read_files(
     """
     voted = files[0].votes is not None
     if voted:
-        files, left_out = elected(root, files, options)
+        files, names, notes = elected(root, files, options)
+        labels = np.array([names.index(file.label) for file in files], np.int64)
     else:
-        files, left_out = _renamed(root, files, options.mapping)
-    names, labels = _classify(root, [file.label for file in files], options.classes)
-    meant = dict.fromkeys((composed(file.label), names[code]) for file, code in zip(files, labels))
+        files, notes = _renamed(root, files, {} if options.for_model else options.mapping)
+        names, labels = _classify(root, [file.label for file in files], options.classes)
+        meant = dict.fromkeys((composed(file.label), names[code]) for file, code in zip(files, labels))
+        notes += merging_notes(meant)
+    if options.classes not in (None, AUTO):
+        _refuse_empty(root, names, labels, files)
     if options.find_faces:
         _check_faces_are_told_apart(root, files)
     read = _read_all(root, files, options, progress)
-    notes = left_out + merging_notes(meant)
     if read.bad:
         notes.append(f"{_some(read.bad)} left out, since unreadable.")
     if read.faceless:
@@ -107,12 +110,17 @@ def _classify(
     """Return the class names and the label of each image, given the name of the class of each."""
     names = class_names(classes, given)
     meant = meanings(root, given, names)
-    labels = np.array([meant[name] for name in given], np.int64)
-    if classes is not None:
-        empty = [name for code, name in enumerate(names) if not np.any(labels == code)]
-        if empty:
-            raise FacelexError(f"No image in {root} is of the class {', '.join(map(repr, empty))}.")
-    return names, labels
+    return names, np.array([meant[name] for name in given], np.int64)
+
+
+def _refuse_empty(
+    root: Path, names: Sequence[str], labels: NDArray[np.int64], files: Sequence[LabelledFile]
+) -> None:
+    """Refuse classes that no image is of and nobody has voted for."""
+    voted = {name for file in files for name, count in (file.votes or {}).items() if count}
+    empty = [name for code, name in enumerate(names) if name not in voted and not np.any(labels == code)]
+    if empty:
+        raise FacelexError(f"No image in {root} is of the class {', '.join(map(repr, empty))}.")
 
 
 def _shown_by(files: Sequence[LabelledFile], labels: NDArray[np.int64], together: str) -> dict[int, str]:

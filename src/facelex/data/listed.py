@@ -61,8 +61,8 @@ def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[L
 
     Where several people judged the images, ``options.votes`` names columns of votes; without them, and
     without class names, those that are called like emotions, or classes that the options name. Numbers are
-    votes for what the column is called. Else each column holds class names, one vote each; numbers are such
-    where ``options.mapping`` renames them and no column. The rows of one image, or one face where there are
+    votes for what the column is called; else each column holds class names, one vote each
+    (:func:`facelex.data.vote_cells.read_cells`). The rows of one image, or one face where there are
     boxes, are added up; what else they say is that of the first. Rows without an image are left out.
 
     Args:
@@ -72,8 +72,8 @@ def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[L
 
     Raises:
         FacelexError: If the file is no such CSV, or a row of it has no image, class or split, or no box of
-            numbers with positive sides although some of it is there, or no votes that are numbers of 0 or
-            more; or rows of one image name different splits.
+            numbers with positive sides although some of it is there, or votes that cannot be read; or rows of
+            one image name different splits.
     """
     options = options or ReadOptions()
     columns, boxes = options.columns, options.find_faces
@@ -108,11 +108,13 @@ def listed_files(path: Path, options: ReadOptions | None = None) -> tuple[list[L
         if not labelled:
             raise FacelexError(f"Expected at least one image in {path}, but no row names one.")
     files = [_labelled_file(path, places, row, number, boxes) for number, row in labelled]
+    cells = [(line, [row[place].strip() for place in places.votes.values()]) for line, row in labelled]
     if _are_numbers(columns):
-        _refuse_header(path, files)
+        said = [texts for _, texts in cells] if places.votes else [[file.label] for file in files]
+        _refuse_header(path, [file.path for file in files], said)
     if places.votes:
-        cells = [(line, [row[place].strip() for place in places.votes.values()]) for line, row in labelled]
-        files = with_votes(path, files, list(places.votes), cells, options.mapping)
+        files, more = with_votes(path, files, list(places.votes), cells, options)
+        notes += more
     return files, notes
 
 
@@ -142,18 +144,18 @@ def _box_notes(path: Path, header: Sequence[str], columns: Mapping[str, str], pl
     return [f"{said}: no boxes are read, and the largest face of each picture is taken."]
 
 
-def _refuse_header(path: Path, files: Sequence[LabelledFile]) -> None:
-    """Refuse a first line that is no image, and of no other's class, where numbers say that it is a row."""
-    first, others = files[0], files[1:]
+def _refuse_header(path: Path, images: Sequence[Path], said: Sequence[Sequence[str]]) -> None:
+    """Refuse a first line that is no image, and says of it what no other says, where numbers mean a row."""
+    first, others = images[0], images[1:]
     if (
-        any(os.path.exists(file.path) for file in others[:1])  # noqa: PTH110 - raises where a name is too long
-        and not os.path.exists(first.path)  # noqa: PTH110
-        and all(file.label != first.label for file in others)
+        any(os.path.exists(image) for image in others[:1])  # noqa: PTH110 - raises where a name is too long
+        and not os.path.exists(first)  # noqa: PTH110
+        and not {*said[0]} & {*chain.from_iterable(said[1:])}
     ):
         raise FacelexError(
             f"Expected an image and its class in the first line of {path}, since --columns has numbers, but "
-            f"got {first.path.name!r} and {first.label!r}. If it is a header, give the columns' names in "
-            "place of their numbers, else correct it."
+            f"got {first.name!r} and {', '.join(map(repr, said[0]))}. If it is a header, give the columns' "
+            "names in place of their numbers, else correct it."
         )
 
 

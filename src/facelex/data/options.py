@@ -38,6 +38,8 @@ class ReadOptions:
             ``split`` or a name of ``BOX_COLUMNS``. If all are numbers, from 1, it has no header line.
         votes: Columns of a table with what several people took each image for, see
             :func:`facelex.data.listed.listed_files`; the label is what most of them chose.
+        for_model: Classes of a model that is asked about the images: votes are counted by what their names
+            mean to it, ``mapping`` says that, and the dataset keeps the names.
 
     Columns are named in any case.
     """
@@ -54,6 +56,7 @@ class ReadOptions:
     together: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     votes: tuple[str, ...] = ()
+    for_model: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Spell alike what means the same, as signatures compare it."""

@@ -16,11 +16,11 @@ from facelex.data.options import ReadOptions
 from facelex.data.source import PREPARED, Source, find_source
 from facelex.errors import FacelexError
 
-READERS_VERSION = 8
+READERS_VERSION = 9
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
-LATER_OPTIONS = ("keep", "mapping", "together", "columns", "votes")
+LATER_OPTIONS = ("keep", "mapping", "together", "columns", "votes", "for_model")
 """Options that came later: where they are not used, files that were made before them are up to date."""
 
 

@@ -35,7 +35,7 @@ class Kind:
     images: Callable[[Path, ReadOptions], Iterable[Path]] | None = None
 
 
-_OF_IMAGES = frozenset({"size", "classes", "split", "seed", "skip_bad", "find_faces", "mapping"})
+_OF_IMAGES = frozenset({"size", "classes", "split", "seed", "skip_bad", "find_faces", "mapping", "for_model"})
 
 PREPARED = Kind("a prepared dataset", lambda path, *_: (load_dataset(path), []), frozenset())
 OFFICIAL = Kind("FER2013's CSV", read_official, frozenset({"ferplus", "size", "split", "seed", "skip_bad"}))
@@ -77,11 +77,16 @@ class Source:
         """Refuse options that mean nothing to a source of this kind.
 
         Raises:
-            FacelexError: If there is one; the message says what it is for.
+            FacelexError: If there is one; the message says what it is for, or that there is no source.
         """
         usual = ReadOptions()
+        absent = not self.path.exists() and not is_dataset_name(str(self.path))
         for name in (field.name for field in fields(options)):
             if name not in self.kind.options and getattr(options, name) != getattr(usual, name):
+                if absent:
+                    raise FacelexError(
+                        f"There is no file or folder {self.path}. Name the faces that are to be read."
+                    )
                 takers = " or ".join(kind.name for kind in KINDS if name in kind.options)
                 flag = "--map" if name == "mapping" else f"--{name.replace('_', '-')}"
                 raise FacelexError(

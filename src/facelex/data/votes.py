@@ -25,7 +25,7 @@ class Votes:
             such as FER+'s "unknown" and NF ("not a face").
 
     Raises:
-        ValueError: If there is no column for each name, or a count is negative or no number.
+        ValueError: If there is no column for each name, or a count is negative, no number or too large.
     """
 
     counts: NDArray[Any]
@@ -33,12 +33,18 @@ class Votes:
 
     def __post_init__(self) -> None:
         counts = np.asarray(self.counts)
+        if counts.dtype.kind not in "biuf":
+            raise ValueError(f"expected votes as numbers, but got {counts.dtype}")
         if counts.ndim != 2 or counts.shape[1] != len(self.names):
             raise ValueError(f"expected votes of shape (N, {len(self.names)}), but got {counts.shape}")
-        if not (np.isfinite(counts).all() and (counts >= 0).all()):
+        if not (counts >= 0).all():
             raise ValueError("expected votes of 0 or more")
         small = counts.max(initial=0) <= 255 and (counts % 1 == 0).all()
-        object.__setattr__(self, "counts", counts.astype(np.uint8 if small else np.float32, copy=False))
+        with np.errstate(over="ignore"):  # told below
+            counts = counts.astype(np.uint8 if small else np.float32, copy=False)
+        if not np.isfinite(counts).all():
+            raise ValueError("expected votes that float32 can hold")
+        object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "names", tuple(map(str, self.names)))
 
     def __len__(self) -> int:

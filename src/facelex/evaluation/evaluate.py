@@ -98,7 +98,7 @@ def evaluate(
     groupings = [Grouping.parse(text) for text in ([by] if isinstance(by, str) else by)]
     networks = _open_networks([models] if isinstance(models, str | Path) else models, threads)
     columns = {column.name for grouping in groupings for column in grouping.columns}
-    dataset, reading = _load_dataset(networks, data, sorted(columns), find_faces)
+    dataset, reading = _load_dataset(networks, data, sorted(columns), find_faces, mapping)
     if dataset is None:
         about = {"--by": groupings, "--map": mapping, "--find-faces": find_faces, "--other-data": other_data}
         given = [option for option, value in about.items() if value]
@@ -253,7 +253,11 @@ def _open_networks(models: Sequence[str | Path], threads: int | None) -> list[Ne
 
 
 def _load_dataset(
-    networks: Sequence[Network], data: str | Path | None, columns: Sequence[str], find_faces: bool
+    networks: Sequence[Network],
+    data: str | Path | None,
+    columns: Sequence[str],
+    find_faces: bool,
+    mapping: Mapping[str, str] | None,
 ) -> tuple[FaceDataset | None, list[str]]:
     """Load what is scored, and notes; pictures of a folder as large as those that a network has learned from.
 
@@ -266,7 +270,9 @@ def _load_dataset(
     runs = [network.run for network in networks if network.run is not None]
     place = data if data is not None else runs[0].require_data() if runs else "fer2013"
     size = max(network.crop_size or network.image_size for network in asked or networks)
-    return load_labelled(place, size, columns, find_faces=find_faces)
+    return load_labelled(
+        place, size, columns, find_faces=find_faces, classes=networks[0].classes, mapping=mapping
+    )
 
 
 def _from_another_dataset(network: Network, dataset: FaceDataset, data: str | Path | None) -> FacelexError:

@@ -17,7 +17,13 @@ _ALL_TEST = (0.0, 0.0, 1.0)
 
 
 def load_labelled(
-    source: str | Path, size: int = 48, keep: Sequence[str] = (), *, find_faces: bool = False
+    source: str | Path,
+    size: int = 48,
+    keep: Sequence[str] = (),
+    *,
+    find_faces: bool = False,
+    classes: Sequence[str] = (),
+    mapping: Mapping[str, str] | None = None,
 ) -> tuple[FaceDataset, list[str]]:
     """Read faces that are to be scored.
 
@@ -27,6 +33,9 @@ def load_labelled(
         keep: Further columns to read of a CSV that lists image files.
         find_faces: The images of a folder or list are photos, whose faces are cut out; by default they are
             face crops.
+        classes: Class names of the model, if one is asked: votes that a list has are counted by what their
+            names mean to it.
+        mapping: See :func:`match_classes`; the dataset keeps the names.
 
     Returns:
         The dataset, in which examples that come without a split are all in ``test``, and notes for the user:
@@ -40,7 +49,8 @@ def load_labelled(
     from facelex.data.splits import SPLIT_UNUSED
 
     found = find_source(source)
-    wanted = {"size": size, "classes": AUTO, "split": _ALL_TEST, "keep": tuple(keep)}
+    wanted: dict[str, Any] = {"size": size, "classes": AUTO, "split": _ALL_TEST, "keep": tuple(keep)}
+    wanted |= {"for_model": tuple(classes), "mapping": (mapping or {}) if classes else {}}
     if found.kind is OFFICIAL:
         del wanted["size"]  # a network that has learned from it knows it as it is
     meant: dict[str, Any] = {name: value for name, value in wanted.items() if name in found.kind.options}

@@ -276,8 +276,6 @@ class Predictions:
             raise FacelexError(
                 f"Expected {path} to be a predictions file (.npz), but it cannot be read: {error}"
             ) from error
-        if not arrays.get("seen_known", True):  # as earlier versions said that they are not known
-            arrays.pop("seen", None)
         missing = [name for name in ("probs", "labels", "classes") if name not in arrays]
         if missing:
             raise FacelexError(
@@ -291,6 +289,15 @@ class Predictions:
                     f"{path}: expected {name} to be one number, but got {number.dtype} of shape "
                     f"{number.shape}. Leave it out, or correct the file."
                 )
+        for name, axes in (("seen_known", 0), ("seen", 1)):
+            marks = arrays.get(name)
+            if marks is not None and not (marks.ndim == axes and marks.dtype.kind in "biuf"):
+                raise FacelexError(
+                    f"{path}: expected {name} as true or false{', one a face' * axes}, but got {marks.dtype} "
+                    f"of shape {marks.shape}. Leave it out, or correct the file."
+                )
+        if not arrays.get("seen_known", True):  # as earlier versions said that they are not known
+            arrays.pop("seen", None)
         try:
             return cls(
                 probs=arrays["probs"],
