@@ -169,7 +169,7 @@ def test_ctrl_c_ends_all_jobs_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "[" in process.stdout.readline()  # a cell has begun
     os.killpg(process.pid, signal.SIGINT)
     said = process.stdout.read()
-    assert process.wait(60) == 130
+    assert process.wait(60) == 130, said
     assert "stopped by the user" in said
     assert "Traceback" not in said
     assert list(tmp_path.rglob(".lock")) == []
