@@ -161,7 +161,9 @@ def test_jobs_share_out_the_gpus_that_cuda_finds(
 
 @posix
 def test_ctrl_c_ends_all_jobs_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facelex", *arguments(tmp_path / "table"), "--jobs", "2"]
+    # the tests may have been told to ignore Ctrl-C, as what a shell runs in the background is
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import facelex.__main__"
+    command = [sys.executable, "-c", code, *arguments(tmp_path / "table"), "--jobs", "2"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )

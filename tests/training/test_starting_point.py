@@ -110,6 +110,7 @@ def test_classifier_rows_go_by_name_and_new_classes_begin_at_random(finished: Pa
     fewer = dataclasses.replace(
         FACES,
         pixels=FACES.pixels[kept], labels=FACES.labels[kept], splits=FACES.splits[kept],
+        groups=FACES.groups[kept],
         class_names=names,
     )  # fmt: skip
     config = tiny_config("model.words={neutral: [calm], anger: [angry], bored: [bored]}")
