@@ -147,10 +147,10 @@ def main() -> None:
     save_thesaurus(arguments.output, built)
 
     assert load_thesaurus(arguments.output, vocabulary.words).fingerprint == built.fingerprint
-    for name, lists in zip(("WordNet", "Moby"), built._lists):
+    for name, lists in zip(("WordNet", "Moby"), built.lists):
         with_any = int((np.diff(lists.starts) > 0).sum())
         print(f"{name:12} {len(lists.numbers):,} words for {with_any:,} of {len(vocabulary):,}")
-    print(f"base forms   {int((built._bases >= 0).sum()):,}")
+    print(f"base forms   {int((built.bases >= 0).sum()):,}")
     print(f"size         {arguments.output.stat().st_size:,} bytes")
     print(f"fingerprint  {built.fingerprint}")
 

@@ -134,7 +134,7 @@ def test_packaged_thesaurus_is_whole_and_the_documented_one() -> None:
     thesaurus = Thesaurus.packaged()
     words = thesaurus.words
     assert words == Vocabulary.packaged().words
-    for one in thesaurus._lists:
+    for one in thesaurus.lists:
         assert one.numbers.min() >= 0
         assert one.numbers.max() < len(words)
         owners = np.repeat(np.arange(len(words)), np.diff(one.starts))

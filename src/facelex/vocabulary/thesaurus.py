@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,8 @@ class Related(NamedTuple):
     """Synonyms, those in the middle of all that Moby lists first."""
 
 
-class Lists(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Lists:
     """For each of N words some others, by their numbers."""
 
     starts: NDArray[np.int64]
@@ -56,7 +58,7 @@ class Lists(NamedTuple):
         starts = np.concatenate([[0], np.cumsum([len(one) for one in lists])]).astype(np.int64)
         return Lists(starts, np.array([number for one in lists for number in one], np.int32))
 
-    def __getitem__(self, word: int) -> NDArray[np.int32]:  # type: ignore[override]
+    def __getitem__(self, word: int) -> NDArray[np.int32]:
         return self.numbers[self.starts[word] : self.starts[word + 1]]
 
 
@@ -77,8 +79,8 @@ class Thesaurus:
 
     def __init__(self, words: Sequence[str], wordnet: Lists, moby: Lists, bases: NDArray[np.integer]) -> None:
         self.words = words
-        self._lists = (wordnet, moby)
-        self._bases = bases
+        self.lists = (wordnet, moby)
+        self.bases = bases
 
     @staticmethod
     @cache
@@ -97,9 +99,9 @@ class Thesaurus:
     def fingerprint(self) -> str:
         """The SHA-256 over lists and base forms: what a file says, whichever zlib packed it."""
         digest = hashlib.sha256()
-        for lists in self._lists:
+        for lists in self.lists:
             digest.update(lists.starts.astype(np.int64).tobytes() + lists.numbers.astype(np.int32).tobytes())
-        digest.update(self._bases.astype(np.int32).tobytes())
+        digest.update(self.bases.astype(np.int32).tobytes())
         return digest.hexdigest()
 
     @cached_property
@@ -115,10 +117,10 @@ class Thesaurus:
         number = self._numbers.get(word)
         if number is None:
             return Related((), ())
-        return Related(*(self._of_one(lists, number) for lists in self._lists))
+        return Related(*(self._of_one(lists, number) for lists in self.lists))
 
     def _of_one(self, lists: Lists, number: int) -> tuple[str, ...]:
-        base = int(self._bases[number])
+        base = int(self.bases[number])
         others = lists[number].tolist()
         if not others and base >= 0 and len(lists[base]):
             others = [base, *lists[base].tolist()]
@@ -169,11 +171,11 @@ def _parted(numbers: NDArray[np.integer]) -> NDArray[np.uint8]:
 def save_thesaurus(path: Path, thesaurus: Thesaurus) -> None:
     """Write a thesaurus, beside its place first; of each word at most 255 others in each list."""
     arrays: dict[str, NDArray[Any]] = {"words_digest": np.asarray(words_digest(thesaurus.words))}
-    for name, lists in zip(("wordnet", "moby"), thesaurus._lists):
+    for name, lists in zip(("wordnet", "moby"), thesaurus.lists):
         arrays[f"{name}_counts"] = np.diff(lists.starts).astype(np.uint8)
         arrays[name] = _parted(lists.numbers)
-    inflected = np.flatnonzero(thesaurus._bases >= 0)
-    arrays |= {"inflected": _parted(inflected), "bases": _parted(thesaurus._bases[inflected])}
+    inflected = np.flatnonzero(thesaurus.bases >= 0)
+    arrays |= {"inflected": _parted(inflected), "bases": _parted(thesaurus.bases[inflected])}
     beside = path.with_name(f"{path.name}.partial.npz")
     np.savez_compressed(beside, **arrays)  # type: ignore[arg-type]
     beside.replace(path)
