@@ -91,6 +91,19 @@ def test_help_loads_neither_verbs_nor_numpy() -> None:
     assert fresh(code).stdout.splitlines()[-1] == "0 [] []"
 
 
+def test_a_verbs_help_tells_all_that_its_docstring_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main(["search", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Nothing is stored unless --index names a file. What cannot be read is reported" in told
+    assert main(["--help"]) == 0
+    listed = " ".join(capsys.readouterr().out.split())
+    assert command.VERBS["serve"] in listed
+    assert "Nothing is stored" not in listed
+
+
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
@@ -312,7 +325,7 @@ import sys; sys.path.insert(0, {str(SOURCE)!r})
 from facelex.cli import main as command
 def write(argv, **options):
     for _ in range(100_000): print("a line")
-command.create_app = lambda: write
+command.create_app = lambda *_: write
 sys.argv = ["facelex"]; command.main()
 """
     process = subprocess.Popen(
@@ -354,7 +367,7 @@ def test_want_of_memory_is_one_sentence(capsys: pytest.CaptureFixture[str], verb
 
 
 def test_letters_that_the_screen_lacks_are_written_out(verb: Callable) -> None:
-    code = "import facelex.cli.main as m; m.create_app = lambda: lambda *a, **k: print('→ 恐れ'); m.main()"
+    code = "import facelex.cli.main as m; m.create_app = lambda *_: lambda *a, **k: print('→ 恐れ'); m.main()"
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
         env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(SOURCE)},

@@ -16,7 +16,7 @@ from facelex.errors import FacelexError, require
 if TYPE_CHECKING:
     from facelex.training.cells import Cell
 
-app = App(name="compare", help="Train and compare encoders, methods and seeds as one table.")
+app = App(name="compare")
 
 
 @app.default

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from facelex.evaluation.evaluate import Evaluation
     from facelex.evaluation.evaluate_words import WordEvaluation
 
-app = App(name="evaluate", help="Score a run, a model or an ensemble on a split, with confidence intervals.")
+app = App(name="evaluate")
 
 
 @app.default

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from facelex.cli.options import set_torch_threads
 from facelex.errors import FacelexError, require
 
-app = App(name="export", help="Write a run as one ONNX file that needs no PyTorch.")
+app = App(name="export")
 
 
 @app.default

@@ -41,18 +41,23 @@ PLACE_ERRORS = (
 name longer than it takes."""
 
 
-def create_app() -> App:
-    """Build the command line: each verb is the lazily imported ``app`` of ``facelex.cli.<verb>``."""
+def create_app(asked: str | None = None) -> App:
+    """Build the command line: each verb is the lazily imported ``app`` of ``facelex.cli.<verb>``.
+
+    Args:
+        asked: The verb that is called, of which ``--help`` then tells all and not its summary alone.
+    """
     app = App(
         name="facelex",
         help="Facial emotion recognition with word embeddings.",
         version=__version__,
-        help_format="plaintext",
+        help_format="markdown",
         suppress_keyboard_interrupt=False,
     )
     for place, (verb, summary) in enumerate(VERBS.items()):
         if find_spec(f"facelex.cli.{verb}") is not None:
-            app.command(f"facelex.cli.{verb}:app", name=verb, help=summary, sort_key=place)
+            told = None if verb == asked else summary
+            app.command(f"facelex.cli.{verb}:app", name=verb, help=told, sort_key=place)
     return app
 
 
@@ -116,7 +121,7 @@ def run(argv: Sequence[str]) -> int:
     escape_missing_letters()
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # load_image has its limit
     try:
-        result = create_app()(
+        result = create_app(*argv[:1])(
             list(argv),
             exit_on_error=False,
             print_error=False,

@@ -25,7 +25,7 @@ from facelex.recognize.sources import (
 if TYPE_CHECKING:
     from facelex.recognize.earlier import EarlierRows
 
-app = App(name="predict", help="Recognise emotions in photos, folders, videos or a webcam.")
+app = App(name="predict")
 
 Format = Literal["table", "json", "jsonl", "csv", "parquet"]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-app = App(name="report", help="Curves, confusion matrices and tables of runs as HTML and PNG.")
+app = App(name="report")
 
 
 @app.default

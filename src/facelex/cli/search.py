@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from facelex.recognize.album import Album, AlbumChanges
     from facelex.recognize.matches import Match
 
-app = App(name="search", help="Find the photos, and the moments of videos, whose faces best match a phrase.")
+app = App(name="search")
 
 FAILURES_SHOWN = 10
 WORTH_AN_INDEX = 200

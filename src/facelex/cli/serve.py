@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 from facelex.cli.options import DONE, RecognizerOptions
 from facelex.errors import FacelexError, require
 
-app = App(name="serve", help="Serve predictions over HTTP with a web page.")
+app = App(name="serve")
 
 MAX_CONNECTIONS = 64
 """Open at once, idle ones and those that do not fetch their answers among them; others are refused."""

@@ -12,7 +12,7 @@ from facelex.cli.screen import outliving_the_reader
 from facelex.errors import FacelexError, require
 from facelex.run_files import CONFIG, has_checkpoint, is_complete
 
-app = App(name="train", help="Train one run: a baseline or a word-supervised network.")
+app = App(name="train")
 
 
 @app.default

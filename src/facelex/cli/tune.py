@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from facelex.training.progress import Reporter
     from facelex.training.tuning.search import Search
 
-app = App(name="tune", help="Search hyperparameters.")
+app = App(name="tune")
 
 
 @app.default

@@ -16,7 +16,7 @@ from facelex.errors import FacelexError, one_line
 if TYPE_CHECKING:
     from facelex.recognize.word_meanings import WordMeaning
 
-app = App(name="words", help="Say what a word will look for in faces.")
+app = App(name="words")
 
 RELATED_SHOWN = 5
 LIKE, UNLIKE = 0.5, -0.5
