@@ -340,8 +340,7 @@ class Recognizer:
         Raises:
             FacelexError: If the model was trained without words, or a word is not known.
         """
-        scorer = self._scorer
-        own: Mapping[str, Sequence[str]] = self.info.get("words") or {}
+        scorer, own = self._scorer, self._model.metadata.words
         return describe_words(scorer, {name: own.get(name) or [name] for name in self.classes}, words)
 
     @cached_property
