@@ -17,6 +17,10 @@ function say(text, wrong = false) {
   message.classList.toggle("wrong", wrong);
 }
 
+function gone() {
+  throw new Error("The server does not answer.");
+}
+
 const count = (number) => `${number} ${number === 1 ? "face" : "faces"}`;
 
 function post(place, file) {
@@ -24,7 +28,7 @@ function post(place, file) {
   form.append("images", file, file.name || "picture");
   if (words) form.append("words", words);
   if (element("crops").checked) form.append("detect", "false");
-  return fetch(place, { method: "POST", body: form });
+  return fetch(place, { method: "POST", body: form }).catch(gone);
 }
 
 async function read(file) {
@@ -251,7 +255,7 @@ document.addEventListener("paste", (event) => show([...event.clipboardData.files
 
 element("address").textContent = new URL(".", location.href).href;
 words = element("words").value.trim(); // browsers keep it over a reload
-fetch("api/model").then((answer) => answer.json()).then((model) => {
+fetch("api/model").catch(gone).then((answer) => answer.json()).then((model) => {
   element("card").textContent = model.card || model.name || "";
   if (!model.words) element("words").closest("label").hidden = true;
-}).catch(() => say("The server does not answer.", true));
+}).catch((error) => say(error.message, true));
