@@ -14,9 +14,10 @@ from evaluation_fakes import make_faces, make_predictions, make_run_folder
 from facelex.cli.main import main
 from facelex.errors import FacelexError
 from facelex.evaluation.comparison import compare_predictions
+from facelex.evaluation.figures import LIGHT, draw_curves, figure_style
 from facelex.evaluation.predictions import Predictions
 from facelex.evaluation.report import compare_runs, unique_names, write_report
-from facelex.evaluation.run_folder import RunFolder, load_run_folder, merge_scores, weights_digest
+from facelex.evaluation.run_folder import Phase, RunFolder, load_run_folder, merge_scores, weights_digest
 from facelex.evaluation.score_records import read_split_scores
 from facelex.evaluation.score_tables import percent_interval
 from facelex.evaluation.scores import score_predictions
@@ -374,6 +375,17 @@ def test_two_phases_of_one_name_are_two_curves(make_run: Callable[..., Path]) ->
     (run / "metrics.csv").write_text("phase,epoch,lr\nx,1,0.1\nx,2,0.1\nx,1,0.2\nx,2,0.3\nx,3,0.3\n")
     phases = load_run_folder(run).phases
     assert [(phase.name, phase.columns["epoch"]) for phase in phases] == [("x", [1, 2]), ("x", [1, 2, 3])]
+
+
+def test_names_of_losses_that_end_close_to_each_other_do_not_overlap() -> None:
+    columns = {"epoch": [1.0, 2.0], "lr": [0.1, 0.1], "train_loss": [5.0, 4.0]}
+    losses = {"cross_entropy": [2.0, 1.02], "distillation": [2.0, 1.0], "alignment": [4.0, 3.0]}
+    with figure_style(LIGHT):
+        figure = draw_curves(Phase("joint", {**columns, **losses}), "loss", LIGHT, "loss")
+        figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
+    assert set(boxes) == {"cross entropy", "distillation", "alignment"}
+    assert boxes["distillation"].y1 <= boxes["cross entropy"].y0 < boxes["alignment"].y0
 
 
 def test_a_row_cut_short_shows_the_numbers_before_the_cut(

@@ -127,10 +127,9 @@ def draw_curves(phase: Phase, quantity: str, theme: Theme, title: str) -> Figure
     figure, axes = _new()
     epochs = np.array(phase.columns["epoch"])
     scale = 100 if quantity == "accuracy" else 1
-    if quantity == "loss" and len(phase.losses) > 1:
-        for name, part in phase.losses.items():
-            axes.plot(epochs, part, color=theme.train, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
-            _end_label(axes, epochs, np.array(part), name.replace("_", " "), theme.faint)
+    parts = phase.losses if quantity == "loss" and len(phase.losses) > 1 else {}
+    for part in parts.values():
+        axes.plot(epochs, part, color=theme.train, alpha=0.4, linewidth=1, linestyle=(0, (3, 2)))
     for split, color in (("train", theme.train), ("val", theme.val)):
         values = scale * np.array(phase.columns.get(f"{split}_{quantity}", [math.nan] * len(epochs)))
         if np.isnan(values).all():
@@ -151,6 +150,7 @@ def draw_curves(phase: Phase, quantity: str, theme: Theme, title: str) -> Figure
             )
     axes.set(title=title, xlabel="epoch", ylabel="accuracy (%)" if quantity == "accuracy" else "loss")
     axes.margins(y=0.14)
+    _end_labels(axes, {name.replace("_", " "): part for name, part in parts.items()}, theme.faint)
     _whole_epochs(axes)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right" if quantity == "accuracy" else "upper right", ncols=2)
@@ -162,19 +162,23 @@ def _marker(epochs: np.ndarray) -> str:
     return "o" if len(epochs) < 15 else ""
 
 
-def _end_label(axes: Axes, x: np.ndarray, y: np.ndarray, text: str, color: str) -> None:
-    defined = np.flatnonzero(~np.isnan(y))
-    if len(defined):
-        last = defined[-1]
+def _end_labels(axes: Axes, curves: Mapping[str, Sequence[float]], color: str) -> None:
+    """Name curves beside their last values, names of close ones above each other."""
+    low, high = axes.get_ylim()
+    line = 0.06 * (high - low)
+    place = -math.inf
+    ends = {name: values[-1] for name, part in curves.items() if (values := _defined(part)).size}
+    for name, end in sorted(ends.items(), key=lambda item: item[1]):
+        place = max(end, place + line)
         axes.annotate(
-            text,
-            (x[last], y[last]),
-            xytext=(0, 4),
-            textcoords="offset points",
-            color=color,
-            fontsize=8,
-            ha="right",
-        )
+            name, (1, place), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+            va="center", color=color, fontsize=8,
+        )  # fmt: skip
+
+
+def _defined(values: Sequence[float]) -> np.ndarray:
+    array = np.array(values, float)
+    return array[~np.isnan(array)]
 
 
 def _whole_epochs(axes: Axes) -> None:
@@ -199,7 +203,9 @@ def draw_learning_rate(phases: Sequence[Phase], theme: Theme) -> Figure:
                 color=theme.faint, fontsize=8.5,
             )  # fmt: skip
         start += len(phase.columns["epoch"])
-    axes.set(title="Learning rate", xlabel="epoch, all phases", ylabel="lr", xlim=(0.5, start + 0.5))
+    axes.set(
+        title="Learning rate", xlabel="epoch, all phases", ylabel="learning rate", xlim=(0.5, start + 0.5)
+    )
     axes.margins(y=0.2)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
