@@ -141,7 +141,7 @@ def test_votes_for_a_folder_of_images_are_refused(tmp_path: Path, votes: Path) -
     [
         (ReadOptions(size=8), "size from 16 to 512"),
         (ReadOptions(seed=-1), "seed of 0 or more"),
-        (ReadOptions(classes=("a", "b")), "--classes is for a folder of images or a CSV"),
+        (ReadOptions(mapping={"a": "b"}), "--map is for a folder of images or a CSV"),
         (ReadOptions(ferplus=Path("nowhere.csv")), "There is no file nowhere.csv"),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facelex.data import FaceDataset
+from facelex.data.ferplus import ferplus_majority
 from facelex.data.info import describe
 from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS
 
@@ -47,3 +48,11 @@ def test_votes_agree_with_the_labels_far_above_chance(fer2013: FaceDataset) -> N
     columns = [FERPLUS_COLUMNS.index(n) for e in EMOTIONS for n in FERPLUS_COLUMNS if names.get(n, n) == e]
     agreement = np.mean(fer2013.votes.counts[:, columns].argmax(axis=1) == fer2013.labels)
     assert 0.55 < agreement < 0.75  # joined by the wrong rows it would be near 0.2
+
+
+def test_ferplus_has_a_majority_for_nearly_nine_faces_in_ten(fer2013: FaceDataset) -> None:
+    assert fer2013.votes is not None
+    decided = ferplus_majority(fer2013.votes.counts) >= 0
+    assert [int(decided[fer2013.indices(split)].sum()) for split in ("train", "val", "test")] == [
+        25_060, 3_199, 3_153,
+    ]  # fmt: skip

@@ -31,6 +31,7 @@ def prepare(
     /,
     *,
     ferplus: Path | None = None,
+    ferplus_labels: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     size: int = 48,
     classes: str | None = None,
@@ -55,13 +56,17 @@ def prepare(
         images, with columns such as image, label and split.
     ferplus
         FER+ votes, fer2013new.csv; kept beside the labels of the official CSV.
+    ferplus_labels
+        Take the labels from these votes: what the majority of FER+'s taggers says, by its own rule. Faces
+        without such a majority are left out, as are those of contempt unless --classes auto makes it an
+        eighth class.
     output
         The file to write; data/fer2013.npz by default, unless it holds a dataset made from another source.
     size
         Height and width in pixels to store.
     classes
-        Class names in label order, as "a,b,c", or "auto" to take those of the folders or the CSV; the seven
-        emotions by default.
+        Class names in label order, as "a,b,c", or "auto" to take those of the folders, the CSV or FER+; the
+        seven emotions by default.
     split
         Shares of train, val and test, for pictures that come without splits.
     seed
@@ -99,6 +104,7 @@ def prepare(
 
     options = ReadOptions(
         ferplus=ferplus,
+        ferplus_labels=ferplus_labels,
         size=size,
         classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),
         split=_shares(split),

@@ -50,6 +50,22 @@ def read_votes(path: Path, splits: NDArray[np.uint8]) -> Votes:
     return Votes(np.array(votes, np.uint8).reshape(-1, len(FERPLUS_COLUMNS)))
 
 
+def ferplus_majority(votes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the FER+ column that the taggers agree on, ``(n,)`` int64, or -1.
+
+    The rule of Barsoum et al. 2016 (https://arxiv.org/abs/1608.01041) as their reader carries it out: single
+    votes are outliers and dropped, then one column must hold more than half of the votes that remain, and it
+    must be an emotion (not "unknown", not "not a face").
+
+    Args:
+        votes: Votes in ``FERPLUS_COLUMNS`` order, ``(n, 10)``.
+    """
+    kept = np.where(votes <= 1, 0, votes).astype(np.int64)
+    best = kept.argmax(axis=1)
+    clear = 2 * kept.max(axis=1, initial=0) > kept.sum(axis=1)
+    return np.where(clear & (best < FERPLUS_COLUMNS.index("unknown")), best, -1)
+
+
 def _read_rows(path: Path) -> tuple[list[list[int]], list[int]]:
     """Return the ten votes and the split code of each row."""
     votes, usages = [], []

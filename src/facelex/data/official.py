@@ -8,12 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facelex.data.class_names import class_names
 from facelex.data.dataset import FaceDataset
 from facelex.data.fer2013 import Progress, completeness_notes, read_fer2013
-from facelex.data.ferplus import read_votes
-from facelex.data.options import ReadOptions
+from facelex.data.ferplus import ferplus_majority, read_votes
+from facelex.data.options import AUTO, ReadOptions
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED
-from facelex.emotions import EMOTIONS
+from facelex.data.votes import Votes
+from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS, canonical_name
+from facelex.errors import FacelexError
+
+FERPLUS_CLASSES = (*EMOTIONS, "contempt")
+"""What FER+'s taggers could say, but for "unknown" and NF, which are no classes."""
 
 
 def read_official(
@@ -30,21 +36,62 @@ def read_official(
         The dataset and notes for the user.
 
     Raises:
-        FacelexError: If the file, or that of FER+, is not what it should be.
+        FacelexError: If the file, or that of FER+, is not what it should be, or the options lack something.
     """
     options = options or ReadOptions()
+    _check(path, options)
     faces = read_fer2013(path, progress)
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
     notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []
-    dataset = FaceDataset.create(
-        resize_all(faces.pixels, options.size),
-        faces.labels,
-        faces.splits,
-        EMOTIONS,
-        f"FER2013 from {path.name}" + (f", FER+ from {options.ferplus.name}" if options.ferplus else ""),
-        votes,
-    )
-    return dataset, notes + completeness_notes(faces.splits)
+    notes += completeness_notes(faces.splits)
+    source = f"FER2013 from {path.name}"
+    if votes is None or options.ferplus is None:
+        pixels = resize_all(faces.pixels, options.size)
+        return FaceDataset.create(pixels, faces.labels, faces.splits, EMOTIONS, source), notes
+    source += f", FER+ from {options.ferplus.name}"
+    labels, classes, kept = faces.labels, EMOTIONS, np.arange(len(faces.labels))
+    if options.ferplus_labels:
+        source += " with its labels"
+        every = options.classes == AUTO
+        classes = FERPLUS_CLASSES if every else class_names(options.classes, FERPLUS_CLASSES)
+        labels, more = _majority_labels(votes, classes)
+        kept = np.flatnonzero(labels >= 0)
+        if not len(kept):
+            raise FacelexError(
+                f"Expected FER+ to have a majority for any of {', '.join(classes)}, but no picture of "
+                f"{path} has one. Its classes are: {', '.join(FERPLUS_CLASSES)}."
+            )
+        notes += more
+    pixels = resize_all(faces.pixels[kept], options.size)
+    dataset = FaceDataset.create(pixels, labels[kept], faces.splits[kept], classes, source, votes[kept])
+    return dataset, notes
+
+
+def _check(path: Path, options: ReadOptions) -> None:
+    if options.ferplus_labels and options.ferplus is None:
+        raise FacelexError(
+            "--ferplus-labels takes the labels from FER+'s votes, but there are none: give fer2013new.csv "
+            "with --ferplus."
+        )
+    if options.classes is not None and not options.ferplus_labels:
+        raise FacelexError(
+            f"{path} has FER2013's seven emotions, so --classes is only for those of FER+, which "
+            "--ferplus fer2013new.csv --ferplus-labels takes. Leave it out."
+        )
+
+
+def _majority_labels(votes: Votes, classes: tuple[str, ...]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the class that FER+'s majority is for, ``(N,)``, -1 for none, and a note on what that means."""
+    majority = ferplus_majority(votes.counts)
+    decided = majority >= 0
+    labels = np.where(decided, votes.class_ids(classes)[majority], -1)
+    reasons = {"without a majority for an emotion": int((~decided).sum())}
+    for column, name in enumerate(FERPLUS_COLUMNS):
+        if lost := int(((majority == column) & (labels < 0)).sum()):
+            reasons[f"mostly for {canonical_name(name)}"] = lost
+    counts = ", ".join(f"{count:,} {why}" for why, count in reasons.items() if count)
+    notes = ["The label is what the majority of FER+'s taggers says, not FER2013's."]
+    return labels, notes + ([f"Left out: {counts}."] if counts else [])
 
 
 def resize_all(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -20,8 +20,11 @@ class ReadOptions:
 
     Attributes:
         ferplus: FER+'s ``fer2013new.csv``, whose rows are those of the official CSV.
+        ferplus_labels: Label each face with what the majority of FER+'s taggers says, in place of FER2013's
+            label, and leave out those without such a majority.
         size: Height and width to store; another shape is cropped to its middle square.
-        classes: Class names in label order, or `AUTO`; by default the seven emotions in any spelling.
+        classes: Class names in label order, or `AUTO`; by default the seven emotions in any spelling. FER2013
+            has these, unless its labels are FER+'s.
         split: Shares of train, val and test where the source gives no splits. Where it gives train but no
             val, the val share is taken from train. Each class is shared out alike; pixel-identical images
             and the faces of one picture stay together.
@@ -45,6 +48,7 @@ class ReadOptions:
     """
 
     ferplus: Path | None = None
+    ferplus_labels: bool = False
     size: int = SIDE
     classes: tuple[str, ...] | None = None
     split: Shares = DEFAULT_SHARES

@@ -20,7 +20,7 @@ READERS_VERSION = 9
 """Raise this when a reader changes what it makes of a source, so that old caches are written again."""
 
 
-LATER_OPTIONS = ("keep", "mapping", "together", "columns", "votes", "for_model")
+LATER_OPTIONS = ("ferplus_labels", "keep", "mapping", "together", "columns", "votes", "for_model")
 """Options that came later: where they are not used, files that were made before them are up to date."""
 
 

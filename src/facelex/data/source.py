@@ -37,8 +37,10 @@ class Kind:
 
 _OF_IMAGES = frozenset({"size", "classes", "split", "seed", "skip_bad", "find_faces", "mapping", "for_model"})
 
+_OF_FER2013 = frozenset({"ferplus", "ferplus_labels", "classes", "size", "split", "seed", "skip_bad"})
+
 PREPARED = Kind("a prepared dataset", lambda path, *_: (load_dataset(path), []), frozenset())
-OFFICIAL = Kind("FER2013's CSV", read_official, frozenset({"ferplus", "size", "split", "seed", "skip_bad"}))
+OFFICIAL = Kind("FER2013's CSV", read_official, _OF_FER2013)
 FOLDER = Kind(
     "a folder of images",
     read_folder,

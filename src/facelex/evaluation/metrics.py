@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facelex.data.ferplus import ferplus_majority
 from facelex.data.votes import Votes
-from facelex.emotions import FERPLUS_COLUMNS
 from facelex.errors import FacelexError
 
 ECE_BINS = 15
@@ -146,22 +146,6 @@ def confused_pairs(confusion: np.ndarray) -> list[tuple[int, int, int, float]]:
         if i != j
     ]
     return sorted(pairs, key=lambda pair: (-pair[2], -pair[3], pair[0], pair[1]))
-
-
-def ferplus_majority(votes: np.ndarray) -> np.ndarray:
-    """Return the FER+ column that the taggers agree on, ``(n,)`` int64, or -1.
-
-    The rule of Barsoum et al. 2016 (https://arxiv.org/abs/1608.01041) as their reader carries it out: single
-    votes are outliers and dropped, then one column must hold more than half of the votes that remain, and it
-    must be an emotion (not "unknown", not "not a face").
-
-    Args:
-        votes: Votes in ``FERPLUS_COLUMNS`` order, ``(n, 10)``.
-    """
-    kept = np.where(votes <= 1, 0, votes).astype(np.int64)
-    best = kept.argmax(axis=1)
-    clear = 2 * kept.max(axis=1, initial=0) > kept.sum(axis=1)
-    return np.where(clear & (best < FERPLUS_COLUMNS.index("unknown")), best, -1)
 
 
 @dataclass(frozen=True)
