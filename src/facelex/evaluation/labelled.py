@@ -52,7 +52,7 @@ def load_labelled(
     wanted: dict[str, Any] = {"size": size, "classes": AUTO, "split": _ALL_TEST, "keep": tuple(keep)}
     wanted |= {"for_model": tuple(classes), "mapping": (mapping or {}) if classes else {}}
     if found.kind is OFFICIAL:
-        del wanted["size"]  # a network that has learned from it knows it as it is
+        del wanted["size"], wanted["classes"]  # a network that has learned from it knows it as it is
     meant: dict[str, Any] = {name: value for name, value in wanted.items() if name in found.kind.options}
     dataset, notes = found.read(ReadOptions(**meant, find_faces=find_faces))
     return dataset, [note for note in notes if note != SPLIT_UNUSED]  # nobody asked for other ones
