@@ -9,8 +9,9 @@ network with ``text_fit: blend``, without what was added), the others are fitted
 (`facelex.models.text_fit`); ``blend`` adds the two. Two are controls: ``random`` gives every word a random
 vector, ``shuffled`` gives each trained class the words of another. A model may be a run folder or an ONNX
 file. Words are asked for as the recogniser does, moved towards their synonyms; ``--plain`` takes their
-vectors as they are. Everything is measured on ``val`` unless ``--split test`` is given. ``model`` needs
-``pip install vaderSentiment``.
+vectors as they are. The fit takes the same vectors, as training does; ``--fit-plain`` takes them as they are,
+as training did for `shipped`, `small` and `tiny`. Everything is measured on ``val`` unless ``--split test``
+is given. ``model`` needs ``pip install vaderSentiment``.
 """
 
 from __future__ import annotations
@@ -78,12 +79,17 @@ class FaceSpace(NamedTuple):
 
 
 def open_spaces(
-    place: Path, dataset: FaceDataset, split: str, texts: Sequence[str], asked: Vocabulary
+    place: Path,
+    dataset: FaceDataset,
+    split: str,
+    texts: Sequence[str],
+    asked: Vocabulary,
+    fitted_to: Vocabulary,
 ) -> dict[str, list[FaceSpace]]:
     """Encode a split's faces, and build each text side that is wanted (controls once a seed).
 
-    Text sides are fitted with words as they are, as training does, and asked with those of ``asked``. The
-    reference faces of the scores are those of ``val`` whose class the model knows.
+    Text sides are fitted to words of one vocabulary and asked for those of another. The reference faces of
+    the scores are those of ``val`` whose class the model knows.
     """
     encode, classes, trained = _image_side(place)
     if not trained:
@@ -107,7 +113,7 @@ def open_spaces(
     words = {name: EMOTION_WORDS[name] for name in classes}
 
     def space(text: str, seed: int) -> FaceSpace:
-        own, own_asked, chosen, kind = Vocabulary.packaged(), asked, words, text
+        own, own_asked, chosen, kind = fitted_to, asked, words, text
         if text == "random":
             own, kind = random_vocabulary(seed), "linear"
             own_asked = own
@@ -125,6 +131,10 @@ def open_spaces(
         text: [space(text, seed) for seed in range(CONTROL_SEEDS if text in CONTROLS else 1)]
         for text in texts
     }
+
+
+def _fitted_to(arguments: argparse.Namespace, asked: Vocabulary) -> Vocabulary:
+    return Vocabulary.packaged() if arguments.fit_plain else asked
 
 
 def random_vocabulary(seed: int) -> Vocabulary:
@@ -147,7 +157,9 @@ def measure_held_out(arguments: argparse.Namespace, dataset: FaceDataset, vocabu
         if not has_weights(folder):
             continue
         own = labels == EMOTIONS.index(name)
-        spaces = open_spaces(folder, dataset, arguments.split, arguments.text, vocabulary)
+        spaces = open_spaces(
+            folder, dataset, arguments.split, arguments.text, vocabulary, _fitted_to(arguments, vocabulary)
+        )
         areas[name] = {text: np.array([_area(one, name, own) for one in spaces[text]]) for text in spaces}
         for text in details:
             details[text].append(_held_out_row(name, spaces[text][0], labels))
@@ -191,7 +203,14 @@ def _spread(values: NDArray[np.float64]) -> str:
 
 def measure_model(arguments: argparse.Namespace, dataset: FaceDataset, vocabulary: Vocabulary) -> None:
     """Print how words follow people's votes, and how their scores follow pleasantness."""
-    spaces = open_spaces(arguments.place, dataset, arguments.split, arguments.text, vocabulary)
+    spaces = open_spaces(
+        arguments.place,
+        dataset,
+        arguments.split,
+        arguments.text,
+        vocabulary,
+        _fitted_to(arguments, vocabulary),
+    )
     rows = dataset.indices(arguments.split)
     for text in arguments.text:
         space = spaces[text][0]
@@ -376,6 +395,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="heldout: seed of the runs")
     parser.add_argument("--plain", action="store_true", help="vectors of words as they are")
+    parser.add_argument("--fit-plain", action="store_true", help="fit to vectors of words as they are")
     parser.add_argument("--split", default="val", choices=["val", "test"])
     parser.add_argument("--data", default="data/fer2013.npz")
     arguments = parser.parse_args()

@@ -199,3 +199,20 @@ def test_words_that_could_not_be_fitted_are_refused_before_training(tmp_path):
     with pytest.raises(FacelexError, match="qwxyz"):
         train_run(tiny_config(*SHORT, *unknown), FACES, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_the_text_side_is_fitted_to_words_as_faces_are_asked_for_them(plain, monkeypatch, tmp_path):
+    glove = tmp_path / "own.txt"
+    glove.write_text("happy " + " ".join(["0.1"] * 100) + "\n")
+    model, spec = load_model(plain)
+    index = FACES.indices("train")
+    fitted_to = []
+    monkeypatch.setattr(
+        text_side, "create_text_arrays", lambda kind, trained, *rest: fitted_to.append(rest[2]) or trained
+    )
+    for vocabulary in ("packaged", str(glove)):
+        fit_text_side(
+            model, "linear", torch.from_numpy(FACES.pixels[index]).unsqueeze(1),
+            torch.from_numpy(FACES.labels[index]), image_size=24, vocabulary=vocabulary, words=spec.words,
+        )  # fmt: skip
+    assert [vocabulary.is_retrofitted for vocabulary in fitted_to] == [True, False]

@@ -228,7 +228,9 @@ def test_a_network_killed_while_it_was_written_is_not_measured(
     folder = tmp_path / "synonyms-s0-without-angry"
     folder.mkdir()
     (folder / "model.json").touch()
-    arguments = SimpleNamespace(place=tmp_path, kind="synonyms", seed=0, split="val", text=["trained"])
+    arguments = SimpleNamespace(
+        place=tmp_path, kind="synonyms", seed=0, split="val", text=["trained"], fit_plain=False
+    )
     with pytest.raises(FacelexError, match="holds no finished run such as synonyms-s0-without-angry"):
         measure_words.measure_held_out(arguments, sketch_dataset(70), Vocabulary.packaged())
 

@@ -74,3 +74,9 @@ def class_words(
 def load_vocabulary(name: str) -> Vocabulary:
     """The packaged vocabulary, or a GloVe text file by path."""
     return Vocabulary.packaged() if name == "packaged" else Vocabulary.from_glove(Path(name))
+
+
+def asked_vocabulary(name: str) -> Vocabulary:
+    """The same as the recogniser asks faces for its words: the packaged ones moved towards their synonyms."""
+    vocabulary = load_vocabulary(name)
+    return vocabulary.retrofitted() if name == "packaged" else vocabulary

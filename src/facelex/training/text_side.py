@@ -24,7 +24,7 @@ from facelex.evaluation.run_folder import (
 from facelex.evaluation.score_records import outdated_splits
 from facelex.models.dual_encoder import DualEncoder
 from facelex.models.prediction import images_from_pixels
-from facelex.models.text import load_vocabulary
+from facelex.models.text import asked_vocabulary
 from facelex.models.text_fit import (
     create_text_arrays,
     replace_text_projection,
@@ -53,6 +53,8 @@ def fit_text_side(
 ) -> None:
     """Give a model a text side fitted in closed form (`facelex.models.text_fit`).
 
+    It is fitted to words as faces will be asked for them (`asked_vocabulary`).
+
     Args:
         model: The trained network; changed in place.
         kind: ``linear``, ``affect``, or ``blend``: ``affect`` added to the model's own.
@@ -72,7 +74,7 @@ def fit_text_side(
         trained_text_arrays(model),
         features,
         labels[chosen].cpu().numpy(),
-        load_vocabulary(vocabulary),
+        asked_vocabulary(vocabulary),
         words,
     )
     replace_text_projection(model, arrays)
