@@ -322,7 +322,12 @@ def test_the_wheel_holds_what_the_first_prediction_needs_and_stays_small(tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "card"),
-    [("shipped", "model-card.md"), ("small", "model-card-small.md"), ("tiny", "model-card-tiny.md")],
+    [
+        ("shipped", "model-card.md"),
+        ("small", "model-card-small.md"),
+        ("tiny", "model-card-tiny.md"),
+        ("ferplus", "model-card-ferplus.md"),
+    ],
 )
 def test_card_inside_a_packaged_model_is_the_one_in_the_documents(name: str, card: str) -> None:
     assert Recognizer(name).info["card"] == (ROOT / "docs" / card).read_text(encoding="utf-8")

@@ -48,8 +48,9 @@ def evaluate(
     Parameters
     ----------
     models
-        A run folder, an .onnx file, hf:owner/name, the word "shipped", "small" or "tiny", or answers in a
-        file, as --output FILE.npz writes them; or several, of which each is compared with the first.
+        A run folder, an .onnx file, hf:owner/name, the word "shipped", "small", "tiny" or "ferplus", or
+        answers in a file, as --output FILE.npz writes them; or several, of which each is compared with the
+        first.
     split
         Which part of the data. Decide on val; read test for a finished model.
     data

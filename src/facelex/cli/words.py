@@ -42,7 +42,7 @@ def words(
     format
         table or json.
     model
-        An exported model.onnx, hf:owner/name, small or tiny; by default the package's larger one.
+        An exported model.onnx, hf:owner/name, small, tiny or ferplus; by default the package's largest one.
     vocabulary
         GloVe file of the word vectors that the model was trained with, if not the packaged ones.
     """

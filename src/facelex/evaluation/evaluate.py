@@ -73,8 +73,9 @@ def evaluate(
     and so are those that the folder cannot take, with a note.
 
     Args:
-        models: A run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``, or an
-            ``.npz`` file of answers (``Predictions.load``); or several, whose probabilities are averaged.
+        models: A run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small``, ``tiny`` or
+            ``ferplus``, or an ``.npz`` file of answers (``Predictions.load``); or several, whose
+            probabilities are averaged.
         split: ``train``, ``val`` or ``test``.
         data: What to score on, see ``load_labelled``; by default the (first) run's own dataset, or
             ``fer2013``. Files of answers alone need none: they hold the labels.

@@ -56,7 +56,7 @@ def evaluate_words(
     helps it.
 
     Args:
-        model: An ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``.
+        model: An ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small``, ``tiny`` or ``ferplus``.
         words: Which classes of the data are asked for, by which words; see ``word_scores.phrases_by_class``.
         split: ``train``, ``val`` or ``test``.
         data: Sorted faces, see ``load_labelled``; by default ``fer2013``.

@@ -55,7 +55,7 @@ class Network:
 
 
 def open_network(model: str | Path, *, threads: int | None = None) -> Network:
-    """Open a run folder, an ``.onnx`` file, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``.
+    """Open a run folder, an ``.onnx`` file, ``hf:owner/name`` or, by its name, a model of the package.
 
     Args:
         model: The network to open.

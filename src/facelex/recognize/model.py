@@ -24,8 +24,10 @@ PACKAGED = {
     "shipped": _WEIGHTS / "default.onnx",
     "small": _WEIGHTS / "small.onnx",
     "tiny": _WEIGHTS / "tiny.onnx",
+    "ferplus": _WEIGHTS / "ferplus.onnx",
 }
-"""The models of the package by name: the one that is taken by default, and two smaller and faster ones."""
+"""The models of the package by name: the one that is taken by default, two smaller and faster ones, and
+one of the size of the first of these that has learned what FER+'s taggers say, not FER2013's labels."""
 FACES_AT_ONCE = 32
 """Images in one run of the network. More are no faster on two cores, and each takes 2.5 MB while it runs."""
 
@@ -165,9 +167,9 @@ def load_model(model: str | os.PathLike[str] | None = None, *, threads: int | No
     """Open an exported model.
 
     Args:
-        model: Path of an ONNX file; ``"shipped"``, ``"small"`` or ``"tiny"`` for a model of the package;
-            ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging Face Hub; None for the
-            shipped one.
+        model: Path of an ONNX file; ``"shipped"``, ``"small"``, ``"tiny"`` or ``"ferplus"`` for a model of
+            the package; ``"hf:owner/name"`` for ``model.onnx`` of a repository on the Hugging Face Hub;
+            None for the shipped one.
         threads: Threads one batch is computed with, at most one for each processor of the machine; by
             default the physical cores this process may use.
 

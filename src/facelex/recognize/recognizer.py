@@ -61,8 +61,8 @@ class Recognizer:
         """Load a model; the detector and the vocabulary follow when first needed.
 
         Args:
-            model: Path of an exported ONNX file, ``"small"`` or ``"tiny"`` for one of the package's faster
-                models, ``"hf:owner/name"``, or None for the package's larger one.
+            model: Path of an exported ONNX file, ``"small"``, ``"tiny"`` or ``"ferplus"`` for one of the
+                package's faster models, ``"hf:owner/name"``, or None for its largest.
             detector: Name as `create_detector` knows it, or an own object with its ``detect`` method.
             flip: Average each face with its mirror image, where the model says that this helps it.
             unsure_below: Probability under which a face is marked ``unsure``; by default the model's own.

@@ -262,10 +262,10 @@ class RunConfig(Section):
     """Temperature of ``supervised_contrastive``."""
     start_from: str | None = None
     """Whose weights the network begins with, where they fit: a run folder, an ONNX file that facelex
-    exported, ``hf:owner/name``, ``shipped``, ``small`` or ``tiny``. Null: random weights."""
+    exported, ``hf:owner/name``, ``shipped``, ``small``, ``tiny`` or ``ferplus``. Null: random weights."""
     teachers: tuple[str, ...] = ()
     """Whose mean probabilities ``distillation`` imitates: run folders, ONNX files, ``hf:owner/name``,
-    ``shipped``, ``small`` and ``tiny``; with ``batch`` views files that facelex exported."""
+    ``shipped``, ``small``, ``tiny`` and ``ferplus``; with ``batch`` views files that facelex exported."""
     teacher_views: Annotated[Literal["cached", "batch"] | int, BeforeValidator(_check_views)] = "cached"
     """What teachers judge: each plain training image once, with its mirror image (``cached``); in every step
     the very images that the student sees (``batch``; Beyer et al. 2022); or, once each, the training images
