@@ -23,8 +23,9 @@ help:
 demo:
 	@$(ENVIRONMENT)
 	@$(BIN)/python -m facelex predict $(SAMPLES) --annotate demo-output
-	@echo "The same faces against words of your own:"
-	@$(BIN)/python -m facelex predict $(SAMPLES) --words "delighted, bored, thoughtful, barely hidden anger"
+	@echo "The same faces by the model that learned from people's votes, and against words of your own:"
+	@$(BIN)/python -m facelex predict $(SAMPLES) --model ferplus \
+		--words "delighted, bored, thoughtful, barely hidden anger"
 	@echo "The pictures with their faces marked lie in demo-output/"
 
 test:
