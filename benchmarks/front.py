@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", help="ONNX files of facelex, shipped, small or tiny")
+    parser.add_argument("models", nargs="+", help="ONNX files of facelex, shipped, small, tiny or ferplus")
     parser.add_argument("--data", default="data/fer2013.npz", help="a prepared dataset, or sketch:N")
     parser.add_argument("--split", default="val", choices=["val", "test"])
     parser.add_argument("--threads", type=int, help="threads of each model; by default as facelex does")

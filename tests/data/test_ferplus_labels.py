@@ -10,6 +10,7 @@ import pytest
 from fake_fer2013 import FERPLUS_HEADER, faces, official_csv, rows, write
 
 from facelex.cli.main import run
+from facelex.data.dataset import FaceDataset
 from facelex.data.options import AUTO, ReadOptions
 from facelex.data.prepare import Prepared, prepare
 from facelex.emotions import EMOTIONS
@@ -74,10 +75,25 @@ def test_faces_of_classes_that_are_not_asked_for_are_left_out_by_name(official: 
     prepared = relabelled(official, ferplus, ("anger", "calm"))
     assert prepared.dataset.labels.tolist() == [1, 1]
     assert prepared.notes[-1].endswith("1 mostly for surprise, 1 mostly for contempt.")
-    with pytest.raises(
-        FacelexError, match=r"majority for any of bored, proud, but no picture of .* contempt"
-    ):
-        relabelled(official, ferplus, ("bored", "proud"))
+    with pytest.raises(FacelexError, match=r"majority for any of fear, but no picture of .* contempt"):
+        relabelled(official, ferplus, ("fear",))
+
+
+def test_a_class_that_ferplus_does_not_have_is_refused_with_the_nearest(
+    official: Path, ferplus: Path
+) -> None:
+    with pytest.raises(FacelexError, match=r"'hapy'.*Did you mean 'happy'"):
+        relabelled(official, ferplus, ("angry", "hapy"))
+
+
+def test_by_default_they_take_no_other_labels_place(
+    official: Path, ferplus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(official.parent)
+    assert run(["data", "prepare", str(official), "--ferplus", str(ferplus)]) == 0
+    assert run(["data", "prepare", str(official), "--ferplus", str(ferplus), "--ferplus-labels"]) == 0
+    assert len(FaceDataset.load(Path("data/fer2013.npz"))) == len(VOTES)
+    assert len(FaceDataset.load(Path("data/ferplus.npz"))) == 3
 
 
 def test_the_same_file_with_and_without_its_labels_are_two_datasets(official: Path, ferplus: Path) -> None:

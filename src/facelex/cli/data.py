@@ -19,6 +19,9 @@ from facelex.errors import FacelexError, printable
 if TYPE_CHECKING:
     from facelex.data.info import DatasetInfo
 
+FERPLUS_PATH = Path("data/ferplus.npz")
+"""Where ``data prepare --ferplus-labels`` writes by default, since `DEFAULT_PATH` has other labels."""
+
 SKETCH_PATH = Path("data/sketch.npz")
 """Where ``facelex data sketch`` writes by default."""
 
@@ -61,7 +64,8 @@ def prepare(
         without such a majority are left out, as are those of contempt unless --classes auto makes it an
         eighth class.
     output
-        The file to write; data/fer2013.npz by default, unless it holds a dataset made from another source.
+        The file to write; by default data/fer2013.npz, or data/ferplus.npz with --ferplus-labels, unless it
+        holds a dataset made from another source.
     size
         Height and width in pixels to store.
     classes
@@ -117,7 +121,7 @@ def prepare(
         votes=tuple(name for name in (votes or "").split(",") if name.strip()),
         keep=tuple(name for name in ",".join(keep or ()).split(",") if name.strip()),
     )
-    path = output or DEFAULT_PATH
+    path = output or (FERPLUS_PATH if ferplus_labels else DEFAULT_PATH)
     with progress_bar(f"Reading {printable(source.name)}", percent=True) as progress:
         prepared = run(source, path, options, force, progress, replace=force or output is not None)
     _print_notes(prepared.notes)

@@ -15,8 +15,8 @@ from facelex.data.ferplus import ferplus_majority, read_votes
 from facelex.data.options import AUTO, ReadOptions
 from facelex.data.splits import DEFAULT_SHARES, SPLIT_UNUSED
 from facelex.data.votes import Votes
-from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS, canonical_name
-from facelex.errors import FacelexError
+from facelex.emotions import EMOTIONS, FERPLUS_COLUMNS, canonical_name, classes_named
+from facelex.errors import FacelexError, unknown_name
 
 FERPLUS_CLASSES = (*EMOTIONS, "contempt")
 """What FER+'s taggers could say, but for "unknown" and NF, which are no classes."""
@@ -39,7 +39,7 @@ def read_official(
         FacelexError: If the file, or that of FER+, is not what it should be, or the options lack something.
     """
     options = options or ReadOptions()
-    _check(path, options)
+    _refuse_lone_options(path, options)
     faces = read_fer2013(path, progress)
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
     notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []
@@ -52,8 +52,7 @@ def read_official(
     labels, classes, kept = faces.labels, EMOTIONS, np.arange(len(faces.labels))
     if options.ferplus_labels:
         source += " with its labels"
-        every = options.classes == AUTO
-        classes = FERPLUS_CLASSES if every else class_names(options.classes, FERPLUS_CLASSES)
+        classes = _ferplus_classes(options.classes)
         labels, more = _majority_labels(votes, classes)
         kept = np.flatnonzero(labels >= 0)
         if not len(kept):
@@ -67,7 +66,19 @@ def read_official(
     return dataset, notes
 
 
-def _check(path: Path, options: ReadOptions) -> None:
+def _ferplus_classes(wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Class names in label order, in the user's spelling, each of something that FER+'s taggers could say."""
+    if wanted == AUTO:
+        return FERPLUS_CLASSES
+    names = class_names(wanted, FERPLUS_CLASSES)
+    for name in names:
+        if not classes_named(name, FERPLUS_CLASSES):
+            raise unknown_name("class of FER+", name, FERPLUS_CLASSES)
+    return names
+
+
+def _refuse_lone_options(path: Path, options: ReadOptions) -> None:
+    """Refuse options that mean something only beside others."""
     if options.ferplus_labels and options.ferplus is None:
         raise FacelexError(
             "--ferplus-labels takes the labels from FER+'s votes, but there are none: give fer2013new.csv "

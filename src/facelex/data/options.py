@@ -11,7 +11,8 @@ from facelex.data.mapping import column_name
 from facelex.data.splits import DEFAULT_SHARES, Shares
 
 AUTO = ("auto",)
-"""As ``classes``: take the names that the source gives, case ignored, in alphabetical order."""
+"""As ``classes``: take the names that the source gives, case ignored, in alphabetical order; with FER+'s
+labels the seven emotions and contempt."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ PACKAGED = {
     "ferplus": _WEIGHTS / "ferplus.onnx",
 }
 """The models of the package by name: the one that is taken by default, two smaller and faster ones, and
-one of the size of the first of these that has learned what FER+'s taggers say, not FER2013's labels."""
+one of the size of `small` that has learned what FER+'s taggers say, not FER2013's labels."""
 FACES_AT_ONCE = 32
 """Images in one run of the network. More are no faster on two cores, and each takes 2.5 MB while it runs."""
 

@@ -255,7 +255,7 @@ document.addEventListener("paste", (event) => show([...event.clipboardData.files
 
 element("address").textContent = new URL(".", location.href).href;
 words = element("words").value.trim(); // browsers keep it over a reload
-fetch("api/model").catch(gone).then((answer) => answer.json()).then((model) => {
+fetch("api/model").then((answer) => answer.json()).catch(gone).then((model) => {
   element("card").textContent = model.card || model.name || "";
   if (!model.words) element("words").closest("label").hidden = true;
 }).catch((error) => say(error.message, true));

@@ -56,7 +56,8 @@ class ModelConfig(Section):
     """In training, stand for a class with a random mean of its words (needs ``synonyms``)."""
     text_fit: Literal["linear", "affect", "blend"] | None = None
     """After training, fit the text side in closed form to training faces: from word vectors (``linear``),
-    with their pleasantness and arousal (``affect``), or that added to the trained side (``blend``)."""
+    with their pleasantness and arousal (``affect``), or that added to the trained side (``blend``). The
+    packaged words are moved towards their synonyms for it, as faces will be asked for them."""
 
 
 class AugmentConfig(Section):
