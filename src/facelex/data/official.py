@@ -44,25 +44,27 @@ def read_official(
     votes = None if options.ferplus is None else read_votes(options.ferplus, faces.splits)
     notes = [SPLIT_UNUSED] if options.split != DEFAULT_SHARES else []
     notes += completeness_notes(faces.splits)
-    source = f"FER2013 from {path.name}"
-    if votes is None or options.ferplus is None:
-        pixels = resize_all(faces.pixels, options.size)
-        return FaceDataset.create(pixels, faces.labels, faces.splits, EMOTIONS, source), notes
-    source += f", FER+ from {options.ferplus.name}"
-    labels, classes, kept = faces.labels, EMOTIONS, np.arange(len(faces.labels))
-    if options.ferplus_labels:
+    source = f"FER2013 from {path.name}" + (f", FER+ from {options.ferplus.name}" if options.ferplus else "")
+    labels, classes = faces.labels, EMOTIONS
+    if votes is not None and options.ferplus_labels:
         source += " with its labels"
         classes = _ferplus_classes(options.classes)
         labels, more = _majority_labels(votes, classes)
-        kept = np.flatnonzero(labels >= 0)
-        if not len(kept):
+        if (labels < 0).all():
             raise FacelexError(
                 f"Expected FER+ to have a majority for any of {', '.join(classes)}, but no picture of "
                 f"{path} has one. Its classes are: {', '.join(FERPLUS_CLASSES)}."
             )
         notes += more
-    pixels = resize_all(faces.pixels[kept], options.size)
-    dataset = FaceDataset.create(pixels, labels[kept], faces.splits[kept], classes, source, votes[kept])
+    kept = np.flatnonzero(labels >= 0)
+    dataset = FaceDataset.create(
+        resize_all(faces.pixels[kept], options.size),
+        labels[kept],
+        faces.splits[kept],
+        classes,
+        source,
+        None if votes is None else votes[kept],
+    )
     return dataset, notes
 
 
